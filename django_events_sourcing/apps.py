@@ -1,0 +1,24 @@
+"""Where Django starts the library."""
+
+import logging
+
+from django.apps import AppConfig
+
+logger = logging.getLogger(__name__)
+
+
+class DjangoEventsSourcingConfig(AppConfig):
+    """Connects the receivers and registers the checks."""
+
+    name = "django_events_sourcing"
+    verbose_name = "Events"
+
+    def ready(self) -> None:
+        """Connect the models of ``MODELS_CRUD_EVENT``. Wrong entries don't stop it: ``manage.py check`` must run."""
+        from django_events_sourcing import checks, receivers  # noqa: PLC0415 - they need the apps loaded
+        from django_events_sourcing.registry import registry  # noqa: PLC0415
+
+        receivers.connect()
+        checks.register()
+        for problem in registry.problems:  # a WSGI server runs no checks
+            logger.error("%s %s (%s)", problem.msg, problem.hint, problem.id)

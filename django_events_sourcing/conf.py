@@ -1,0 +1,156 @@
+"""The settings: read here and nowhere else, lazily, and again whenever tests override them."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.checks import Error
+from django.core.signals import setting_changed
+
+from django_events_sourcing.exceptions import ConfigurationError
+
+__all__ = ["DELIVERIES", "Settings", "get_settings", "model_entries", "option_problems", "unknown_key"]
+
+#: Known deliveries and where each is implemented: ``(event, using) -> None``.
+DELIVERIES = {"direct": "django_events_sourcing.direct.hand_over"}
+
+
+def _delivery(value: object) -> str:
+    if not isinstance(value, str) or value not in DELIVERIES:
+        known = " or ".join(repr(name) for name in DELIVERIES)
+        raise ValueError(known)
+    return value
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ValueError("a number of seconds above 0, or a timedelta")
+    return float(value)
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError("a whole number above 0")
+    return value
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("True or False")  # noqa: TRY004 - one kind of error for every option
+    return value
+
+
+def _queue(value: object) -> str | None:
+    if value is not None and not (isinstance(value, str) and value):
+        raise ValueError("the name of a Celery queue, or None for the default one")
+    return value
+
+
+def _option(default: object, parse: Callable[[object], Any]) -> Any:
+    return field(default=default, metadata={"parse": parse})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings, checked. Times are seconds.
+
+    The fields after the first two are the keys of ``EVENTS_SOURCING`` in lower case, with their defaults.
+    """
+
+    service_name: str | None
+    nameko_config: Mapping[str, Any] = field(repr=False)  # holds passwords
+    delivery: str = _option("direct", _delivery)
+    partitions: int = _option(8, _count)
+    batch_size: int = _option(200, _count)
+    sweep_interval: float = _option(10.0, _seconds)
+    lease: float = _option(30.0, _seconds)
+    retry_backoff: float = _option(1.0, _seconds)
+    retry_backoff_max: float = _option(300.0, _seconds)
+    max_attempts: int = _option(10, _count)
+    retention: float = _option(7 * 24 * 3600.0, _seconds)
+    dead_blocks_object: bool = _option(default=False, parse=_flag)
+    queue: str | None = _option(None, _queue)
+    mandatory: bool = _option(default=False, parse=_flag)
+
+
+_PARSERS: dict[str, Callable[[object], Any]] = {
+    option.name.upper(): option.metadata["parse"] for option in fields(Settings) if "parse" in option.metadata
+}
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings now in force.
+
+    Raises:
+        ConfigurationError: ``NAMEKO_CONFIG`` or a value of ``EVENTS_SOURCING`` is wrong; the message names it.
+    """
+    options, problems = _read_options()
+    if problems:
+        raise ConfigurationError(" ".join(f"{problem.msg} {problem.hint}" for problem in problems))
+    nameko_config = getattr(django_settings, "NAMEKO_CONFIG", {})
+    if amqp_uri := getattr(django_settings, "AMQP_URI", None):
+        nameko_config = {**nameko_config, "AMQP_URI": amqp_uri}
+    return Settings(
+        service_name=getattr(django_settings, "SERVICE_NAME", None),
+        nameko_config=nameko_config,
+        **{name.lower(): value for name, value in options.items()},
+    )
+
+
+def model_entries() -> object:
+    """``MODELS_CRUD_EVENT`` as it stands in the settings, unchecked."""
+    return getattr(django_settings, "MODELS_CRUD_EVENT", [])
+
+
+def option_problems() -> list[Error]:
+    """What is wrong with ``EVENTS_SOURCING`` and ``NAMEKO_CONFIG``."""
+    return _read_options()[1]
+
+
+def unknown_key(where: str, key: object, known: list[str]) -> Error:
+    """The error for a key that does not exist, naming the nearest one that does."""
+    near = get_close_matches(str(key), known, n=1) or get_close_matches(str(key).upper(), known, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else f"Known keys: {', '.join(known)}."
+    return Error(f"{where} has an unknown key, {key!r}.", hint=hint, id="django_events_sourcing.E002")
+
+
+def _read_options() -> tuple[dict[str, Any], list[Error]]:
+    options: dict[str, Any] = {}
+    problems = [
+        Error(f"{name} is {type(value).__name__}.", hint="It must be a dict.", id="django_events_sourcing.E009")
+        for name in ("EVENTS_SOURCING", "NAMEKO_CONFIG")
+        if not isinstance(value := getattr(django_settings, name, {}), Mapping)
+    ]
+    if problems:
+        return options, problems
+    for key, value in getattr(django_settings, "EVENTS_SOURCING", {}).items():
+        if key not in _PARSERS:
+            problems.append(unknown_key("EVENTS_SOURCING", key, list(_PARSERS)))
+            continue
+        try:
+            options[key] = _PARSERS[key](value)
+        except ValueError as exc:
+            problems.append(
+                Error(
+                    f"EVENTS_SOURCING[{key!r}] is {value!r}.",
+                    hint=f"It must be {exc}.",
+                    id="django_events_sourcing.E009",
+                )
+            )
+    return options, problems
+
+
+def _forget(*, setting: str, **_kwargs: object) -> None:
+    if setting in {"EVENTS_SOURCING", "NAMEKO_CONFIG", "AMQP_URI", "SERVICE_NAME"}:
+        get_settings.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="django_events_sourcing.conf")

@@ -1,0 +1,69 @@
+"""The one thing that flows through the library: an immutable event."""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Self
+from uuid import UUID
+
+if sys.version_info >= (3, 14):
+    from uuid import uuid7
+else:
+    from uuid_utils.compat import uuid7
+
+__all__ = ["Event"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What happened to one object, as it will be published.
+
+    Attributes:
+        name: Event name, the routing key; ``"order__created"``.
+        service: Name of the service it comes from; the exchange is ``<service>.events``.
+        object: The object it is about, ``"app.model:pk"``; for a proxy model that of the model behind it.
+        body: The serialized object, as the JSON text that is published.
+        id: UUIDv7, the same however often the event is published.
+        time: When it was made, with the time zone UTC.
+        headers: What the caller adds to nameko's worker context, JSON types only.
+    """
+
+    name: str
+    service: str
+    object: str
+    body: str
+    id: UUID = field(default_factory=uuid7)
+    time: datetime = field(default_factory=lambda: datetime.now(UTC))
+    headers: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def data(self) -> Any:
+        """The body, decoded: what a nameko handler gets as its ``event_data``."""
+        return json.loads(self.body)
+
+    def to_message(self) -> dict[str, Any]:
+        """The event as plain JSON types, the argument of a Celery task."""
+        return {
+            "name": self.name,
+            "service": self.service,
+            "object": self.object,
+            "body": self.body,
+            "id": str(self.id),
+            "time": self.time.isoformat(),
+            "headers": dict(self.headers),
+        }
+
+    @classmethod
+    def from_message(cls, message: Mapping[str, Any]) -> Self:
+        """The event that ``to_message`` gave ``message`` for."""
+        return cls(
+            name=message["name"],
+            service=message["service"],
+            object=message["object"],
+            body=message["body"],
+            id=UUID(message["id"]),
+            time=datetime.fromisoformat(message["time"]),
+            headers=message["headers"],
+        )

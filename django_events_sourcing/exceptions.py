@@ -1,0 +1,36 @@
+"""Every error that this library raises on its own account."""
+
+from django.core.exceptions import ImproperlyConfigured
+
+__all__ = ["ConfigurationError", "EventRefused", "EventsSourcingError", "PublishError", "SerializationError"]
+
+
+class EventsSourcingError(Exception):
+    """Base class of this library's errors: catch it to catch them all."""
+
+
+class ConfigurationError(EventsSourcingError, ImproperlyConfigured):
+    """A setting is wrong, and something just needed it.
+
+    ``manage.py check`` lists everything that is wrong with the settings; a web server started by WSGI or ASGI
+    runs no checks, so that there the first use of the setting tells.
+    """
+
+
+class SerializationError(EventsSourcingError):
+    """An instance of a registered model could not be turned into an event's JSON, so its save or delete failed.
+
+    The message names the model, the serializer and, where it can be told, the field. Mend the serializer or the
+    value; to save without an event, take the model out of ``MODELS_CRUD_EVENT``.
+    """
+
+
+class PublishError(EventsSourcingError):
+    """RabbitMQ did not take an event for a reason that may pass; publishing it again later is right."""
+
+
+class EventRefused(PublishError):
+    """RabbitMQ refused this one event by itself: too large, say, or (with ``MANDATORY``) wanted by no queue.
+
+    Other events are not affected. After ``EVENTS_SOURCING["MAX_ATTEMPTS"]`` refusals it is given up.
+    """

@@ -1,0 +1,103 @@
+"""From a model instance to the JSON text that is published."""
+
+import copy
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from django.db import DatabaseError
+from django.db.models import Model
+from rest_framework.serializers import BaseSerializer, ModelSerializer
+from rest_framework.utils.encoders import JSONEncoder
+
+from django_events_sourcing.exceptions import SerializationError
+
+__all__ = ["default_serializer", "serialize", "with_stored_values"]
+
+
+def default_serializer(model: type[Model]) -> type[ModelSerializer[Any]]:
+    """A ModelSerializer with all fields of ``model``."""
+    meta = type("Meta", (), {"model": model, "fields": "__all__"})
+    return type(f"{model.__name__}Serializer", (ModelSerializer,), {"Meta": meta})
+
+
+def serialize(instance: Model, serializer_class: type[BaseSerializer[Any]]) -> str:
+    """The JSON text of ``instance``, in the form that nameko's own dispatcher would publish.
+
+    Raises:
+        SerializationError: The serializer raised, or its output is no JSON; the message names model, serializer
+            and field.
+        django.db.DatabaseError: A query of the serializer failed; passed on as it is, so that code that retries
+            after a deadlock still sees one.
+    """
+    serializer = serializer_class(instance)
+    try:
+        data = serializer.data
+    except DatabaseError:
+        raise
+    except Exception as exc:
+        raise _error(instance, serializer_class, _raising_field(serializer), exc) from exc
+    try:
+        return _encode(data)
+    except (TypeError, ValueError) as exc:
+        raise _error(instance, serializer_class, next(_unencodable(data), None), exc) from exc
+
+
+def with_stored_values(instance: Model) -> Model:
+    """``instance``, or a copy that has the database's values where a field still holds an expression.
+
+    After ``product.stock = F("stock") - 1; product.save()`` only the database knows the stock.
+    """
+    pending = [name for name, value in instance.__dict__.items() if hasattr(value, "resolve_expression")]
+    if not pending:
+        return instance
+    stored = copy.copy(instance)
+    stored.refresh_from_db(using=instance._state.db, fields=pending)
+    return stored
+
+
+def _encode(data: object) -> str:
+    # Separators and escapes as kombu's, so that the bytes are those of nameko's dispatcher; types as in DRF's answers.
+    return json.dumps(data, cls=JSONEncoder, allow_nan=False)
+
+
+def _error(
+    instance: Model, serializer_class: type[BaseSerializer[Any]], field: str | None, cause: Exception
+) -> SerializationError:
+    return SerializationError(
+        f"{instance._meta.label} {instance.pk} can't be serialized for its event by "
+        f"{serializer_class.__module__}.{serializer_class.__qualname__}"
+        + (f", field {field!r}" if field else "")
+        + f": {type(cause).__name__}: {cause}"
+    )
+
+
+def _raising_field(serializer: BaseSerializer[Any]) -> str | None:
+    """The first field that can't be read or represented; None where the serializer itself is at fault."""
+    for field in getattr(serializer, "_readable_fields", ()):
+        try:
+            value = field.get_attribute(serializer.instance)
+            if value is not None:
+                field.to_representation(value)
+        except Exception:  # noqa: BLE001 - whatever it is, it is reported already; this only finds where
+            return str(field.field_name)
+    return None
+
+
+def _unencodable(data: object, path: str = "") -> Iterator[str]:
+    """The paths of the values in ``data`` that are no JSON, such as ``"lines.0.price"``."""
+    children: Iterator[tuple[object, object]] = iter(())
+    if isinstance(data, Mapping):
+        children = iter(data.items())
+    elif isinstance(data, list | tuple):
+        children = iter(enumerate(data))
+    found = False
+    for key, value in children:
+        for culprit in _unencodable(value, f"{path}.{key}" if path else str(key)):
+            found = True
+            yield culprit
+    if not found:
+        try:
+            _encode(data)
+        except (TypeError, ValueError):
+            yield path

@@ -1,0 +1,29 @@
+"""What sends no events for now, in this thread or async task."""
+
+from collections.abc import Callable
+from contextvars import ContextVar
+
+from django.db.models import Model
+
+__all__ = ["Rule", "is_silenced", "pop", "push"]
+
+#: Whether an instance, registered as the model, is to send no events.
+Rule = Callable[[type[Model], Model], bool]
+
+# A context variable is what threads and async tasks don't share.
+_rules: ContextVar[tuple[Rule, ...]] = ContextVar("django_events_sourcing_switches", default=())
+
+
+def push(rule: Rule) -> None:
+    """Have ``rule`` silence events, until the matching ``pop``."""
+    _rules.set((*_rules.get(), rule))
+
+
+def pop() -> None:
+    """End the rule pushed last."""
+    _rules.set(_rules.get()[:-1])
+
+
+def is_silenced(model: type[Model], instance: Model) -> bool:
+    """Whether ``instance``, registered as ``model``, sends no events for now."""
+    return any(rule(model, instance) for rule in _rules.get())

@@ -1,0 +1,66 @@
+"""The worker's side: the Celery tasks. Celery's autodiscovery finds them by this module's name."""
+
+import logging
+from typing import Any
+
+from celery import Task, shared_task
+from celery.exceptions import Reject
+
+from django_events_sourcing.conf import get_settings
+from django_events_sourcing.events import Event
+from django_events_sourcing.exceptions import EventRefused, PublishError
+from django_events_sourcing.tasks.publisher import event_dispatcher
+from django_events_sourcing.tasks.retry import delay
+
+__all__ = ["publish_event"]
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task(
+    name="django_events_sourcing.publish_event",
+    bind=True,
+    max_retries=None,
+    ignore_result=True,
+    # Taken off Celery's queue only when the event is published: a worker that is killed meanwhile loses nothing.
+    acks_late=True,
+    acks_on_failure_or_timeout=False,
+    reject_on_worker_lost=True,
+)
+def publish_event(self: Task, message: dict[str, Any], failures: int = 0) -> None:
+    """Publish one event of the delivery "direct".
+
+    Trouble with the broker is retried for ever. What may be the event's own fault (a refusal, or an error that nobody
+    foresaw) is retried until ``MAX_ATTEMPTS``, then given up with an error in the log; in eager mode, where Celery
+    would retry without a pause, so is any trouble.
+
+    Args:
+        self: The running task.
+        message: The event, by ``Event.to_message``.
+        failures: How many attempts have failed by what may be the event's own fault.
+    """
+    event, settings = Event.from_message(message), get_settings()
+    try:
+        event_dispatcher(settings)(event)
+    except Exception as exc:
+        if isinstance(exc, EventRefused) or not isinstance(exc, PublishError):
+            failures += 1
+        if failures >= settings.max_attempts or self.request.is_eager:
+            logger.exception("Event %s (%s, %s) is given up.", event.id, event.name, event.object)
+            return
+        attempts = self.request.retries + 1
+        seconds = delay(attempts, settings)
+        logger.warning(
+            "Event %s (%s, %s): attempt %d failed, next in %.1f s. %s",
+            event.id,
+            event.name,
+            event.object,
+            attempts,
+            seconds,
+            exc,
+        )
+        try:
+            raise self.retry(args=[message, failures], kwargs={}, countdown=seconds, exc=exc)
+        except Reject as rejected:
+            # Celery's broker did not take the retry; what it still holds of this attempt is all there is.
+            raise Reject(rejected.reason, requeue=True) from exc
