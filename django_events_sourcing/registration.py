@@ -1,0 +1,113 @@
+"""One registered model: how its changes are named, serialized and made into events."""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from django.db.models import Model
+from django.utils.module_loading import import_string
+from rest_framework.serializers import BaseSerializer
+
+from django_events_sourcing.conf import get_settings
+from django_events_sourcing.events import Event
+from django_events_sourcing.exceptions import ConfigurationError, SerializationError
+from django_events_sourcing.serialization import default_serializer, serialize, with_stored_values
+
+__all__ = ["Registration", "snake_case"]
+
+# AMQP's short string: the longest routing key that a broker takes.
+_MAX_NAME_BYTES = 255
+
+
+@dataclass(frozen=True)
+class Registration:
+    """One entry of ``MODELS_CRUD_EVENT``.
+
+    Attributes:
+        model: The registered model.
+        where: The entry's place in the settings, for messages.
+        serializer: A serializer class or its dotted path; None for a ModelSerializer with all fields.
+        status_field: Name of the field whose value names the event, or None.
+        event_name_prefix: What event names start with; None for the model's name in snake case.
+        service_name: Where its events come from; None for ``SERVICE_NAME``.
+    """
+
+    model: type[Model]
+    where: str
+    serializer: str | type[BaseSerializer[Any]] | None = None
+    status_field: str | None = None
+    event_name_prefix: str | None = None
+    service_name: str | None = None
+
+    def event(self, instance: Model, action: str) -> Event:
+        """The event that tells what just happened to ``instance``, with its state of this moment.
+
+        Args:
+            instance: What was saved or deleted.
+            action: ``"created"``, ``"updated"`` or ``"deleted"``.
+
+        Raises:
+            ConfigurationError: The entry's serializer can't be imported, or no service name is set.
+            SerializationError: The instance can't be serialized, or its status makes no event name.
+        """
+        stored = with_stored_values(instance)
+        pk = ",".join(map(str, stored.pk)) if isinstance(stored.pk, tuple) else stored.pk
+        return Event(
+            name=self.event_name(stored, action),
+            service=self.service,
+            object=f"{self.model._meta.concrete_model._meta.label_lower}:{pk}",  # type: ignore[union-attr]
+            body=serialize(stored, self.serializer_class),
+        )
+
+    def event_name(self, instance: Model, action: str) -> str:
+        """``<model>__<action>``; with a status field ``<model>__<its value>`` for every save.
+
+        A status that is None or empty names no state, so that the action stands in for it.
+        """
+        status = getattr(instance, self.status_field) if self.status_field and action != "deleted" else None
+        suffix = action if status is None or status == "" else str(status)
+        name = f"{self.prefix}__{suffix}"
+        if len(name.encode()) > _MAX_NAME_BYTES:
+            raise SerializationError(
+                f"{self.model._meta.label} {instance.pk}: the event name {name[:60]!r}… is longer than the "
+                f"{_MAX_NAME_BYTES} bytes that AMQP allows; shorten the value of {self.status_field!r}."
+            )
+        return name
+
+    @cached_property
+    def prefix(self) -> str:
+        """What the names of its events start with."""
+        return self.event_name_prefix or snake_case(self.model.__name__)
+
+    @property
+    def service(self) -> str:
+        """The service that its events come from."""
+        service = self.service_name or get_settings().service_name
+        if not service:
+            raise ConfigurationError(f"{self.where} has no 'service_name', and SERVICE_NAME is not set.")
+        return service
+
+    @cached_property
+    def serializer_class(self) -> type[BaseSerializer[Any]]:
+        """The serializer that makes the bodies of its events."""
+        if self.serializer is None:
+            return default_serializer(self.model)
+        found = self.serializer
+        if isinstance(found, str):
+            try:
+                found = import_string(found)
+            except Exception as exc:
+                raise ConfigurationError(
+                    f"{self.where}['serializer'], {self.serializer!r}, can't be imported: {exc}"
+                ) from exc
+        if not (isinstance(found, type) and issubclass(found, BaseSerializer)):
+            raise ConfigurationError(
+                f"{self.where}['serializer'], {self.serializer!r}, is no serializer class of Django REST framework."
+            )
+        return found
+
+
+def snake_case(name: str) -> str:
+    """``name`` with an underscore before each inner capital, in lower case: ModelWithStatus, model_with_status."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()

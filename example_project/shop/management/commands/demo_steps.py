@@ -1,0 +1,73 @@
+"""What the demo lets Django do: each step says itself, what events Celery was given, and that it is done."""
+
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+
+from celery.signals import after_task_publish
+from django.core.management.base import BaseCommand
+from django.db import transaction
+
+from shop.models import Order, Product, Shipment
+
+
+class PaymentDeclinedError(Exception):
+    pass
+
+
+class Command(BaseCommand):
+    help = "Does one thing after the other in the shop, so that its events can be watched."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--pause", action="store_true", help="wait for Enter after each step")
+
+    def handle(self, *, pause: bool, **_options: Any) -> None:
+        self.pause = pause
+        self.steps = 0
+        after_task_publish.connect(self.tell_event, sender="django_events_sourcing.publish_event")
+
+        with self.step("create a product", "product__created"):
+            teapot = Product.objects.create(name="Teapot", price=Decimal("24.90"), stock=10)
+
+        with self.step("create an order", "order__created"):
+            order = Order.objects.create(customer="Ada", product=teapot, quantity=1)
+
+        with self.step("update the order", "order__updated"):
+            order.quantity = 3
+            order.save()
+
+        with self.step("create its shipment, status started", "shipment__started"):
+            shipment = Shipment.objects.create(order=order, carrier="Pigeon Post")
+
+        with self.step("save it with status finished", "shipment__finished"):
+            shipment.status = Shipment.Status.FINISHED
+            shipment.save()
+
+        with self.step("delete the order, and by cascade its shipment", "shipment__deleted", "order__deleted"):
+            order.delete()
+
+        with self.step("create an order, then roll back"):
+            try:
+                with transaction.atomic():
+                    Order.objects.create(customer="Mallory", product=teapot, quantity=10)
+                    raise PaymentDeclinedError
+            except PaymentDeclinedError:
+                pass
+
+        with self.step("create another order, committed", "order__created"):
+            Order.objects.create(customer="Grace", product=teapot, quantity=2)
+
+    @contextmanager
+    def step(self, deed: str, *expected: str) -> Iterator[None]:
+        self.steps += 1
+        self.stdout.write(f"step {self.steps}: {deed} -> {', '.join(expected) or 'nothing'}")
+        yield
+        self.stdout.write(f"done {self.steps}")
+        if self.pause:
+            input()
+
+    def tell_event(self, body: tuple[Any, ...], **_kwargs: Any) -> None:
+        (event,), *_ = body
+        self.stdout.write(f"event {event['name']} {event['id']} of {event['object']} handed to Celery")

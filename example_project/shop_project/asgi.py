@@ -1,0 +1,7 @@
+import os
+
+from django.core.asgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop_project.settings")
+
+application = get_asgi_application()
