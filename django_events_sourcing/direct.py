@@ -7,6 +7,7 @@ from importlib import import_module
 from celery import Celery, current_app
 from django.db import transaction
 from kombu import pools
+from kombu.connection import Connection
 
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.events import Event
@@ -50,6 +51,14 @@ def _send(app: Celery, event: Event) -> None:
         task.apply_async(producer=producer, **options)
 
 
-def _bounded_connection(app: Celery):
-    timeouts = {"socket_timeout": ENQUEUE_TIMEOUT, "socket_connect_timeout": ENQUEUE_TIMEOUT}
-    return app.connection_for_write(transport_options={**timeouts, **app.conf.broker_transport_options})
+def _bounded_connection(app: Celery) -> Connection:
+    """A connection to Celery's broker that fails rather than waits, unless the project's own options say otherwise."""
+    options = {
+        "socket_timeout": ENQUEUE_TIMEOUT,
+        "socket_connect_timeout": ENQUEUE_TIMEOUT,
+        "max_retries": 0,  # kombu would otherwise try again for seconds
+    }
+    connection: Connection = app.connection_for_write(
+        transport_options={**options, **app.conf.broker_transport_options}
+    )
+    return connection

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.core.signals import setting_changed
-from django.db.models import Model
+from django.db.models import Model, OneToOneField
 from django.db.models.signals import ModelSignal, post_delete, post_save, pre_delete
 
 from django_events_sourcing.delivery import deliver
@@ -56,7 +56,7 @@ _GOES_WITH_CHILD = "_django_events_sourcing_goes_with_child"
 
 def _mark_parents(instance: Model) -> None:
     for link in instance._meta.parents.values():
-        parent = link.get_cached_value(instance, default=None) if link else None
+        parent = link.get_cached_value(instance, default=None) if isinstance(link, OneToOneField) else None
         if parent is not None:
             setattr(parent, _GOES_WITH_CHILD, True)
             _mark_parents(parent)

@@ -17,7 +17,7 @@ __all__ = ["publish_event"]
 logger = logging.getLogger(__name__)
 
 
-@shared_task(
+@shared_task(  # type: ignore[untyped-decorator]
     name="django_events_sourcing.publish_event",
     bind=True,
     max_retries=None,

@@ -24,7 +24,7 @@ def delay(attempts: int, settings: Settings) -> float:
     Returns:
         Seconds, between a half and the whole of the capped interval.
     """
-    interval = get_exponential_backoff_interval(
+    interval: float = get_exponential_backoff_interval(
         settings.retry_backoff, min(attempts - 1, _MAX_DOUBLINGS), settings.retry_backoff_max
     )
     return interval * random.uniform(0.5, 1)  # noqa: S311 - jitter keeps no secret

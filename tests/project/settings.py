@@ -1,0 +1,33 @@
+"""Settings of the test project; where its servers are comes from the environment."""
+
+import os
+
+SECRET_KEY = "tests only"
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+INSTALLED_APPS = [
+    "django.contrib.contenttypes",
+    "django.contrib.auth",
+    "rest_framework",
+    "django_events_sourcing",
+    "tests.project",
+]
+DATABASES = {
+    "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
+    "other": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
+}
+
+CELERY_BROKER_URL = os.environ.get("REDIS_URL", "memory://")
+
+SERVICE_NAME = "shop"
+NAMEKO_CONFIG = {"AMQP_URI": os.environ.get("AMQP_URI", "memory://")}
+MODELS_CRUD_EVENT = [
+    {"model": "project.Product"},
+    {"model": "project.Order", "serializer": "tests.project.serializers.OrderSerializer"},
+    {"model": "project.ExpressOrder"},
+    {"model": "project.Shipment", "status_field": "status"},
+    {"model": "project.UUIDThing"},
+    {"model": "project.NaturalThing"},
+    {"model": "project.Place"},
+    {"model": "project.Restaurant"},
+]

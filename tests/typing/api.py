@@ -1,0 +1,41 @@
+"""The public names as a user's type checker sees them: mypy reads this file, nothing runs it."""
+
+from datetime import datetime
+from typing import Any, assert_type
+from uuid import UUID
+
+from django.db.models import Model
+
+from django_events_sourcing import Event
+from django_events_sourcing.testing import disable_dispatcher, disable_model_obj_dispatcher
+
+event = Event(name="order__created", service="shop", object="shop.order:1", body="{}")
+assert_type(event.id, UUID)
+assert_type(event.time, datetime)
+assert_type(event.data, Any)
+
+
+@disable_dispatcher()
+def decorated(number: int) -> str:
+    return str(number)
+
+
+assert_type(decorated(1), str)
+
+
+@disable_dispatcher(models_list=["shop.Order"])
+async def coroutine() -> int:
+    return 1
+
+
+@disable_dispatcher()
+class TestSomething:
+    def test_it(self) -> None: ...
+
+
+TestSomething().test_it()
+
+
+def use(instance: Model) -> None:
+    with disable_dispatcher([type(instance), "shop.Order"]), disable_model_obj_dispatcher(instance):
+        instance.save()

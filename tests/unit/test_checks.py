@@ -1,0 +1,134 @@
+"""``manage.py check``: each wrong setting gives its error, with the place and the mend."""
+
+import subprocess
+import sys
+
+import pytest
+from django.core.checks import run_checks
+from django.core.exceptions import ImproperlyConfigured
+
+from django_events_sourcing.conf import get_settings
+from tests.project.models import Product
+
+ENTRIES = {
+    "not a list": ("project.Product", "E001", "MODELS_CRUD_EVENT", "list of dicts"),
+    "not a dict": (["project.Product"], "E001", "MODELS_CRUD_EVENT[0]", "{'model': 'app.Model'}"),
+    "no model": ([{"serializer": "x"}], "E001", "MODELS_CRUD_EVENT[0]", "{'model': 'app.Model'}"),
+    "empty prefix": ([{"model": Product, "event_name_prefix": ""}], "E001", "['event_name_prefix']", "string"),
+    "unknown key": ([{"model": Product, "serialiser": "x"}], "E002", "'serialiser'", "'serializer'"),
+    "unknown model": ([{"model": "project.Prodct"}], "E003", "'project.Prodct'", "'project.Product'"),
+    "no app": ([{"model": "Product"}], "E003", "['model'], 'Product'", "'project.Product'"),
+    "serializer not there": ([{"model": Product, "serializer": "a.B"}], "E004", "'a.B'", "dotted path"),
+    "no serializer": ([{"model": Product, "serializer": "json.loads"}], "E004", "'json.loads'", "dotted path"),
+    "status field": ([{"model": "project.Shipment", "status_field": "state"}], "E005", "'state'", "'status'"),
+    "twice": ([{"model": Product}, {"model": "project.product"}], "E008", "MODELS_CRUD_EVENT[1]", "Remove"),
+}
+
+OPTIONS = {
+    "unknown option": ({"BATCHSIZE": 1}, "E002", "'BATCHSIZE'", "'BATCH_SIZE'"),
+    "lower case": ({"delivery": "direct"}, "E002", "'delivery'", "'DELIVERY'"),
+    "delivery": ({"DELIVERY": "pigeon"}, "E009", "['DELIVERY'] is 'pigeon'", "'direct'"),
+    "duration": ({"RETRY_BACKOFF": -1}, "E009", "['RETRY_BACKOFF'] is -1", "seconds"),
+    "not a number": ({"RETRY_BACKOFF_MAX": float("nan")}, "E009", "['RETRY_BACKOFF_MAX']", "seconds"),
+    "count": ({"MAX_ATTEMPTS": 2.5}, "E009", "['MAX_ATTEMPTS'] is 2.5", "whole number"),
+    "flag": ({"MANDATORY": "yes"}, "E009", "['MANDATORY'] is 'yes'", "True or False"),
+    "queue": ({"QUEUE": ""}, "E009", "['QUEUE'] is ''", "Celery queue"),
+    "no dict": ([("DELIVERY", "direct")], "E009", "EVENTS_SOURCING is list", "dict"),
+}
+
+URIS = {
+    "missing": ("", "not set"),
+    "type": (42, "not a string"),
+    "no scheme": ("guest:s3cret@localhost", "no scheme"),
+    "unknown scheme": ("ampq://guest:s3cret@localhost", "'ampq'"),
+    "no host": ("amqp://guest:s3cret@/vhost", "no host"),
+    "port": ("amqp://guest:s3cret@localhost:port/", "no number"),
+    "password with a slash": ("amqp://guest:s3cret/@localhost/", "no number"),
+    "bracket": ("amqp://guest:s3cret@[::1/", "bracket"),
+    "second of two": ("amqp://guest:guest@one/;ampq://guest:s3cret@two/", "'ampq'"),
+}
+
+
+def messages():
+    return [message for message in run_checks() if message.id.startswith("django_events_sourcing.")]
+
+
+def assert_only(code, where, mend):
+    (message,) = messages()
+    assert message.id == f"django_events_sourcing.{code}"
+    assert where in message.msg
+    assert mend in message.hint
+
+
+def test_project__sound_settings__nothing_to_say():
+    """The test project's own settings are right."""
+    assert messages() == []
+
+
+@pytest.mark.parametrize("case", ENTRIES)
+def test_models__wrong__one_error_names_entry_key_and_mend(settings, case):
+    """Each way in which an entry can be wrong gives its own error."""
+    settings.MODELS_CRUD_EVENT, *expected = ENTRIES[case]
+    assert_only(*expected)
+
+
+@pytest.mark.parametrize("case", OPTIONS)
+def test_options__wrong__one_error_names_key_and_mend(settings, case):
+    """So does each wrong option; and at runtime nothing goes on with a default that nobody chose."""
+    settings.EVENTS_SOURCING, *expected = OPTIONS[case]
+    assert_only(*expected)
+    with pytest.raises(ImproperlyConfigured):
+        get_settings()
+
+
+@pytest.mark.parametrize("case", URIS)
+def test_amqp_uri__malformed__error_without_the_password(settings, case):
+    """A malformed URI is told, and what may be its password is not."""
+    settings.AMQP_URI, expected = URIS[case]
+    if case == "missing":
+        settings.NAMEKO_CONFIG = {}
+    assert_only("E007", expected, "percent-encoded")
+    assert "s3cret" not in str(messages())
+
+
+def test_service_name__missing__error_for_each_entry_without(settings):
+    """An entry needs a service, its own or the common one."""
+    settings.SERVICE_NAME = ""
+    settings.MODELS_CRUD_EVENT = [{"model": Product}, {"model": "project.Order", "service_name": "orders"}]
+    assert_only("E006", "MODELS_CRUD_EVENT[0]", "SERVICE_NAME")
+
+
+def test_nameko_serializer__unknown__error(settings):
+    """A serializer that nameko would refuse in the worker is told beforehand."""
+    settings.NAMEKO_CONFIG = {**settings.NAMEKO_CONFIG, "serializer": "jsonn"}
+    assert_only("E010", "'jsonn'", "SERIALIZERS")
+
+
+@pytest.mark.parametrize("uri", ["amqps://u:p%2F@h:5671/v", "redis://h", "amqp://a;amqp://b"])
+def test_amqp_uri__sound__no_error(settings, uri):
+    """TLS, several hosts, and the transports that need no RabbitMQ are fine."""
+    settings.AMQP_URI = uri
+    assert messages() == []
+
+
+def test_celery__no_app__warning():
+    """A project without a Celery app is told that nobody would publish."""
+    code = (
+        "import django; from django.conf import settings; settings.configure("
+        "INSTALLED_APPS=['django.contrib.contenttypes', 'django.contrib.auth', 'django_events_sourcing'],"
+        "SERVICE_NAME='s', AMQP_URI='amqp://localhost/', MODELS_CRUD_EVENT=[{'model': 'auth.User'}]);"
+        "django.setup(); from django.core.management import call_command; call_command('check')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "django_events_sourcing.W001" in done.stderr
+
+
+def test_startup__wrong_entry__logged_as_an_error():
+    """Where no checks run, as under WSGI, the log tells at start-up that a model is not watched."""
+    code = (
+        "import django; from django.conf import settings; settings.configure("
+        "INSTALLED_APPS=['django.contrib.contenttypes', 'django_events_sourcing'],"
+        "MODELS_CRUD_EVENT=[{'model': 'auth.User'}]); django.setup()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "'auth.User', is no model of an installed app" in done.stderr

@@ -1,0 +1,200 @@
+"""The worker's side without servers: over kombu's in-memory transport, in eager mode, and by bare calls."""
+
+import json
+import logging
+import subprocess
+import sys
+from uuid import uuid4
+
+import pytest
+from celery.exceptions import Retry
+from django.db import transaction
+from kombu import Connection, Queue
+from nameko.standalone.events import get_event_exchange
+
+from django_events_sourcing import Event
+from django_events_sourcing.conf import get_settings
+from django_events_sourcing.exceptions import ConfigurationError, EventRefused, PublishError
+from django_events_sourcing.tasks import publish_event, publisher
+from django_events_sourcing.tasks.retry import delay
+from tests.project.celery import app
+from tests.project.models import Product
+
+
+@pytest.fixture
+def eager(settings):
+    """Tasks run at once, in this process."""
+    was = app.conf.task_always_eager
+    app.conf.task_always_eager = True
+    yield
+    app.conf.task_always_eager = was
+
+
+@pytest.fixture
+def queue(settings):
+    """A queue for every event of a service, in memory, and that service set as the source."""
+    settings.SERVICE_NAME = f"shop-{uuid4()}"
+    settings.AMQP_URI = "memory://"
+    with Connection("memory://") as connection:
+        queue = Queue(str(uuid4()), get_event_exchange(settings.SERVICE_NAME, {}), "#")(connection)
+        queue.declare()
+        yield queue
+
+
+def an_event(**fields):
+    return Event(
+        **{"name": "order__created", "service": "shop", "object": "shop.order:1", "body": '{"id": 1}', **fields}
+    )
+
+
+def test_eager__save__published_inside_the_process(transactional_db, eager, queue):
+    """CELERY_TASK_ALWAYS_EAGER publishes at the commit, before the save returns."""
+    with transaction.atomic():
+        product = Product.objects.create(name="pen", price=1)
+        assert queue.get() is None
+    message = queue.get()
+    assert message.delivery_info["routing_key"] == "product__created"
+    assert message.payload["id"] == product.pk
+
+
+def test_eager__web_process_without_the_tasks__published(queue):
+    """Eager mode works in a process that has not loaded the tasks by itself."""
+    code = (
+        "import django; django.setup(); import sys; from tests.project.celery import app\n"
+        "app.conf.task_always_eager = True\n"
+        "assert 'django_events_sourcing.tasks' not in sys.modules\n"
+        "from django_events_sourcing import direct, Event\n"
+        "direct.hand_over(Event(name='n', service='s', object='o:1', body='1'), 'default')\n"
+        "assert 'django_events_sourcing.tasks' in sys.modules"
+    )
+    env = {"DJANGO_SETTINGS_MODULE": "tests.project.settings", "AMQP_URI": "memory://", "PATH": ""}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_eager__broker_down__error_logged_and_save_goes_on(transactional_db, eager, settings, caplog, free_port):
+    """Eager mode can't wait for a broker: one attempt, then an error with id and name; the save is not touched."""
+    settings.AMQP_URI = f"amqp://guest:s3cret@127.0.0.1:{free_port}/"
+    Product.objects.create(name="pen", price=1)
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "product__created" in record.getMessage()
+    assert "is given up" in record.getMessage()
+    assert "s3cret" not in caplog.text
+
+
+def test_dispatcher__plain_body__published_as_stored(settings, queue):
+    """The stored JSON is published as it is, spaces and all."""
+    body = '{"a":   1, "b": "\\u00e9"}'
+    publisher.event_dispatcher(get_settings())(an_event(service=settings.SERVICE_NAME, body=body))
+    message = queue.get()
+    assert message.body == body.encode()
+    assert (message.content_type, message.content_encoding) == ("application/json", "utf-8")
+
+
+def test_dispatcher__event_headers__reach_nameko_and_ours_win(settings, queue):
+    """What the caller adds comes along, and can't stand in for what the library promises."""
+    event = an_event(service=settings.SERVICE_NAME, headers={"user_id": 7, "event_id": "forged"})
+    publisher.event_dispatcher(get_settings())(event)
+    headers = queue.get().headers
+    assert headers["nameko.user_id"] == 7
+    assert headers["nameko.event_id"] == str(event.id)
+
+
+def test_dispatcher__other_nameko_serializer__used(settings, queue):
+    """NAMEKO_CONFIG's serializer encodes the data, so that services set to it can read it."""
+    settings.NAMEKO_CONFIG = {
+        "serializer": "shout",
+        "SERIALIZERS": {
+            "shout": {
+                "encoder": "tests.unit.test_tasks.shout",
+                "decoder": "json.loads",
+                "content_type": "application/x-shout",
+                "content_encoding": "utf-8",
+            }
+        },
+    }
+    publisher.event_dispatcher(get_settings())(an_event(service=settings.SERVICE_NAME, body='{"id": "a"}'))
+    message = queue.get()
+    assert message.body == b'{"ID": "A"}'
+    assert message.content_type == "application/x-shout"
+
+
+def shout(data):
+    return json.dumps(data).upper()
+
+
+def test_dispatcher__no_uri__error_names_the_settings(settings):
+    """A worker without an AMQP URI says which setting is missing."""
+    settings.AMQP_URI, settings.NAMEKO_CONFIG = None, {}
+    with pytest.raises(ConfigurationError, match="AMQP_URI"):
+        publisher.event_dispatcher(get_settings())
+
+
+def test_event__as_message_and_back__the_same():
+    """The Celery task's argument is plain JSON and holds all of the event."""
+    event = an_event(headers={"user_id": 7})
+    assert Event.from_message(json.loads(json.dumps(event.to_message()))) == event
+
+
+def test_delay__grows_with_jitter_up_to_the_cap(settings):
+    """Each delay lies in the upper half of a doubling interval, and never above the cap."""
+    settings.EVENTS_SOURCING = {"RETRY_BACKOFF": 1, "RETRY_BACKOFF_MAX": 60}
+    for attempts, interval in [(1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (10_000, 60)]:
+        delays = {delay(attempts, get_settings()) for _ in range(50)}
+        assert len(delays) > 1
+        assert interval / 2 <= min(delays) <= max(delays) <= interval
+
+
+@pytest.fixture
+def attempt(monkeypatch, settings):
+    """Call the task as a worker would, publishing ending in ``error``; returns the arguments of its retry, or None."""
+    settings.EVENTS_SOURCING = {"MAX_ATTEMPTS": 3}
+
+    def call(error, retries=0, failures=0):
+        def dispatcher(settings):
+            def dispatch(event):
+                raise error
+
+            return dispatch
+
+        def retry(**options):
+            retried.append(options)
+            return Retry()
+
+        retried = []
+        monkeypatch.setattr("django_events_sourcing.tasks.event_dispatcher", dispatcher)
+        monkeypatch.setattr(publish_event, "retry", retry)
+        publish_event.push_request(retries=retries, called_directly=False)
+        try:
+            publish_event.run(an_event().to_message(), failures)
+        except Retry:
+            pass
+        finally:
+            publish_event.pop_request()
+        return retried[0] if retried else None
+
+    return call
+
+
+def test_publish_event__broker_trouble__retried_for_ever(attempt):
+    """However often the broker was away, the event is tried again, and none of it is the event's fault."""
+    retried = attempt(PublishError("connection refused"), retries=10_000)
+    assert retried["args"][1] == 0
+    assert 0 < retried["countdown"] <= get_settings().retry_backoff_max
+
+
+def test_publish_event__refused__given_up_after_max_attempts(attempt, caplog):
+    """Refusals are counted; the last one is an error with the event's id, name and object."""
+    assert attempt(EventRefused("too large"), failures=0)["args"][1] == 1
+    assert attempt(EventRefused("too large"), retries=50, failures=1)["args"][1] == 2
+    assert not [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert attempt(EventRefused("too large"), failures=2) is None
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "order__created, shop.order:1) is given up" in record.getMessage()
+    assert "too large" in caplog.text
+
+
+def test_publish_event__unforeseen_error__counted(attempt):
+    """An error of a kind that nobody foresaw is not retried for ever."""
+    assert attempt(ValueError("what?"))["args"][1] == 1
+    assert attempt(ValueError("what?"), failures=2) is None
