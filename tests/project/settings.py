@@ -17,9 +17,18 @@ DATABASES = {
     "other": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
 }
 
+if "POSTGRES_PORT" in os.environ:
+    DATABASES["default"] = {
+        "ENGINE": "django.db.backends.postgresql",
+        "HOST": "127.0.0.1",
+        "PORT": os.environ["POSTGRES_PORT"],
+        "USER": "postgres",
+        "NAME": os.environ["POSTGRES_DATABASE"],
+    }
+
 CELERY_BROKER_URL = os.environ.get("REDIS_URL", "memory://")
 
-SERVICE_NAME = "shop"
+CELERY_TASK_DEFAULT_QUEUE = SERVICE_NAME = os.environ.get("SERVICE_NAME", "shop")
 NAMEKO_CONFIG = {"AMQP_URI": os.environ.get("AMQP_URI", "memory://")}
 MODELS_CRUD_EVENT = [
     {"model": "project.Product"},

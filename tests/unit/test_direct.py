@@ -7,6 +7,7 @@ import sys
 from time import monotonic
 
 import pytest
+from celery import current_app
 from django.db import transaction
 
 from django_events_sourcing import direct
@@ -68,7 +69,7 @@ def celery_broker(request, monkeypatch):
         server.bind(("127.0.0.1", 0))
         if request.param == "hung":
             server.listen()
-        app = direct.current_app._get_current_object()
+        app = current_app._get_current_object()
         monkeypatch.setattr(app.conf, "broker_url", f"redis://:s3cret@127.0.0.1:{server.getsockname()[1]}/0")
         yield
 

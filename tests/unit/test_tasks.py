@@ -4,12 +4,14 @@ import json
 import logging
 import subprocess
 import sys
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from celery.exceptions import Retry
 from django.db import transaction
-from kombu import Connection, Queue
+from kombu.connection import Connection
+from kombu.entity import Queue
 from nameko.standalone.events import get_event_exchange
 
 from django_events_sourcing import Event
@@ -161,7 +163,7 @@ def attempt(monkeypatch, settings):
             retried.append(options)
             return Retry()
 
-        retried = []
+        retried: list[dict[str, Any]] = []
         monkeypatch.setattr("django_events_sourcing.tasks.event_dispatcher", dispatcher)
         monkeypatch.setattr(publish_event, "retry", retry)
         publish_event.push_request(retries=retries, called_directly=False)

@@ -126,6 +126,8 @@ def test_disable_dispatcher__pytest_class__each_test():
 
     @disable_dispatcher()
     class TestSomething:
+        at_set_up = False
+
         @classmethod
         def setup_class(cls):
             cls.at_set_up = silent()

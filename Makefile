@@ -1,0 +1,47 @@
+# Everything runs in a virtual environment that is made here. PYTHON is the interpreter it is made with, PYTEST_ARGS what
+# pytest gets beside the tests' own options.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format matrix clean
+
+help:  ## what can be made
+	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo  ## the main job, for real, on embedded brokers (or on REDIS_URL and AMQP_URI)
+	$(BIN)/python example_project/demo.py
+
+test: $(VENV)/.test  ## the whole suite, on servers of its own
+	.ci/install-servers
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.lint  ## style, import contracts, types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+format: $(VENV)/.lint  ## put the style right
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+matrix: $(VENV)/.lint  ## the tests on each supported Python, Django and Celery that this machine has
+	.ci/install-servers
+	$(BIN)/nox
+
+clean:  ## remove what was made
+	rm -rf $(VENV) .nox build dist *.egg-info .*_cache
+
+$(VENV)/.%: setup.cfg pyproject.toml | $(VENV)/.made
+	$(PIP) install --editable '.[$*]'
+	@touch $@
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or later is needed: make PYTHON=python3.12 …" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || \
+		{ echo "$(PYTHON) has no venv: install it (on Debian, python3-venv)." >&2; exit 1; }
+	@touch $@

@@ -1,0 +1,103 @@
+"""A whole system: a Django process that saves, a Celery worker, a nameko service, and the servers between them."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from tests.processes import run, running, wait_until
+
+
+@dataclass
+class System:
+    """One test's system, whose service name and Celery queue no other test has.
+
+    Attributes:
+        env: Environment of its processes.
+        folder: Where their logs are.
+    """
+
+    env: dict[str, str]
+    folder: Path
+
+    def django(self, code: str) -> str:
+        """Run ``code`` in a Django process of its own, and return what it prints."""
+        prelude = (
+            "import django; django.setup()\nfrom django.db import transaction\nfrom tests.project.models import *\n"
+        )
+        return run([sys.executable, "-c", prelude + code], self.env)
+
+    def worker(self, *options: str) -> AbstractContextManager[Any]:
+        """A Celery worker."""
+        celery = [sys.executable, "-m", "celery", "-A", "tests.project", "worker", "--loglevel", "INFO"]
+        return running([*celery, "--concurrency", "2", *options], " ready.", self.log("worker"), self.env)
+
+    def service(self) -> AbstractContextManager[Any]:
+        """The nameko service; it is ready when its queues are bound."""
+        config = self.folder / "nameko.yaml"
+        logging = {"version": 1, "handlers": {"all": {"class": "logging.StreamHandler"}}}
+        loggers = {"nameko.runners": {"level": "DEBUG", "handlers": ["all"]}}
+        config.write_text(json.dumps({"AMQP_URI": self.env["AMQP_URI"], "LOGGING": {**logging, "loggers": loggers}}))
+        command = [sys.executable, "-c", "from nameko.cli.main import main; main()", "run", "--config", config]
+        return running([*command, "tests.project.services"], "services started", self.log("service"), self.env)
+
+    def log(self, name: str) -> Path:
+        """The file that holds all that a process printed."""
+        return self.folder / f"{name}.log"
+
+    def handled(self) -> list[dict[str, Any]]:
+        """What the nameko service has handled so far: worker context, ``event`` and ``data`` of each event."""
+        handled = Path(self.env["HANDLED"])
+        return [json.loads(line) for line in handled.read_text().splitlines()] if handled.exists() else []
+
+    def wait_for(self, number: int, within: float = 30) -> list[dict[str, Any]]:
+        """What the nameko service has handled, once it is so many events."""
+        try:
+            wait_until(lambda: len(self.handled()) >= number, f"{number} events handled", within)
+        except AssertionError as exc:
+            logs = "\n".join(f"--- {log.name}\n{log.read_text()}" for log in self.folder.glob("*.log"))
+            raise AssertionError(f"{exc}, but {len(self.handled())}: {self.handled()}\n{logs}") from None
+        return self.handled()
+
+
+@pytest.fixture(scope="session")
+def database(postgresql_proc) -> dict[str, str]:
+    """Environment that names a PostgreSQL database with the test project's tables."""
+    port = str(postgresql_proc.port)
+    with psycopg.connect(host="127.0.0.1", port=port, user="postgres", autocommit=True) as connection:
+        connection.execute("CREATE DATABASE acceptance")
+    env = {"POSTGRES_PORT": port, "POSTGRES_DATABASE": "acceptance", "DJANGO_SETTINGS_MODULE": "tests.project.settings"}
+    run([sys.executable, "-m", "django", "migrate", "--run-syncdb"], {**os.environ, **env})
+    return env
+
+
+@pytest.fixture
+def system(tmp_path, database, redis_proc, rabbitmq_proc) -> System:
+    """A system without processes; a test starts those it needs."""
+    return System(
+        env={
+            **os.environ,
+            **database,
+            "REDIS_URL": f"redis://127.0.0.1:{redis_proc.port}/0",
+            "AMQP_URI": f"amqp://guest:guest@127.0.0.1:{rabbitmq_proc.port}/",
+            "SERVICE_NAME": f"shop-{uuid4()}",
+            "HANDLED": str(tmp_path / "handled.jsonl"),
+            "PYTHONUNBUFFERED": "1",
+        },
+        folder=tmp_path,
+    )
+
+
+@pytest.fixture
+def running_system(system) -> Iterator[System]:
+    """A system with a worker and a nameko service."""
+    with system.service(), system.worker():
+        yield system

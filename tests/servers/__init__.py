@@ -1,0 +1,70 @@
+"""Real servers for the tests: PostgreSQL, Redis and RabbitMQ, on free ports of 127.0.0.1, started when first asked for.
+
+A test may stop, start and suspend them; data are kept.
+"""
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from mirakuru import TCPExecutor
+from port_for import get_port
+from pytest_postgresql.factories import postgresql_proc as postgresql_factory
+from pytest_rabbitmq.factories.executor import RabbitMqExecutor
+from pytest_redis.factories import redis_proc as redis_factory
+
+__all__ = ["postgresql_proc", "rabbitmq_proc", "redis_proc", "suspended"]
+
+# Debian's own rabbitmq-server would change to user rabbitmq, whom our folders don't belong to.
+_RABBITMQ_BIN = os.pathsep.join(["/usr/lib/rabbitmq/bin", os.environ["PATH"], "/usr/sbin"])
+
+
+@contextmanager
+def suspended(server: TCPExecutor) -> Iterator[None]:
+    """Within it the server hangs: connections are taken, and nothing is answered."""
+    os.killpg(server.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.killpg(server.process.pid, signal.SIGCONT)
+
+
+postgresql_proc = postgresql_factory(
+    # PostgreSQL refuses to run as root
+    executable=str(Path(__file__).parent / "pg_ctl_as_postgres") if os.geteuid() == 0 else None,
+    port=None,
+    unixsocketdir="/tmp",
+)
+
+redis_proc = redis_factory(port=None)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_proc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMqExecutor]:
+    """A RabbitMQ with an Erlang port mapper and a cookie of its own, so that it meets no other."""
+    folder = tmp_path_factory.mktemp("rabbitmq")
+    (folder / "plugins").write_text("[].\n")
+    port, distribution_port, epmd_port = get_port(None), get_port(None), get_port(None)
+    with pytest.MonkeyPatch.context() as env:
+        env.setenv("PATH", _RABBITMQ_BIN)
+        env.setenv("ERL_EPMD_PORT", str(epmd_port))
+        env.setenv("ERL_EPMD_ADDRESS", "127.0.0.1")
+        env.setenv("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-setcookie tests")
+        env.setenv("RABBITMQ_CTL_ERL_ARGS", "-setcookie tests")
+        server = RabbitMqExecutor(
+            shutil.which("rabbitmq-server"),
+            "127.0.0.1",
+            port,
+            distribution_port,
+            shutil.which("rabbitmqctl"),
+            logpath=folder / "log",
+            path=folder,
+            plugin_path=folder,
+            node_name=f"tests-{port}@localhost",
+        )
+        with server:
+            yield server
