@@ -15,18 +15,18 @@ import inspect
 import os
 import re
 import signal
-import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
 from pathlib import Path
-from queue import Empty, Queue
-from threading import Thread
 from uuid import uuid4
+from warnings import catch_warnings
 
 try:
     import fakeredis  # noqa: F401
@@ -36,97 +36,22 @@ try:
 except ImportError as exc:
     sys.exit(f"{exc}. The demo needs its extra: pip install 'django-events-sourcing[demo]'")
 
-from kombu import Connection
+from amqp.exceptions import AMQPError
+from demo_parts.processes import Processes, WaitedInVainError
+from kombu import Connection, Exchange, Queue
+from kombu.exceptions import KombuError
 from kombu.utils.url import maybe_sanitize_url
-from redis import Redis, RedisError
+from redis import RedisError
 
 PROJECT = Path(__file__).resolve().parent
 NAMEKO = Path(sysconfig.get_path("scripts")) / "nameko"
 
 READY_WITHIN = 60.0
 STEP_WITHIN = 20.0
-STOPPED_WITHIN = 5.0
+CLEANED_WITHIN = 5.0
 
 COLOURS = {"django": "green", "worker": "yellow", "warehouse": "cyan"}
 LASTING = {"broker", "worker", "warehouse"}
-
-
-class DemoError(Exception):
-    """Something did not happen, or not in time; the message tells what."""
-
-
-class Processes:
-    """Child processes, and what they say, in the order in which they say it."""
-
-    def __init__(self, env: dict[str, str], hear: Callable[[str, str], None]) -> None:
-        self.env = env
-        self.logs: dict[str, list[str]] = {}
-        self._hear = hear
-        self._running: dict[str, subprocess.Popen[str]] = {}
-        self._lines: Queue[tuple[str, str | None]] = Queue()
-
-    def start(self, name: str, *command: str | Path) -> None:
-        process = subprocess.Popen(  # noqa: S603 - our own commands
-            command,
-            cwd=PROJECT,
-            env=self.env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the others
-        )
-        self._running[name] = process
-        self.logs[name] = []
-        Thread(target=self._read, args=(name, process), daemon=True).start()
-
-    def wait_until(self, happened: Callable[[], object], what: str, within: float) -> None:
-        deadline = time.monotonic() + within
-        while not happened():
-            try:
-                name, line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
-            except Empty:
-                raise DemoError(f"{what}: did not happen within {within:.0f} s.") from None
-            if line is not None:
-                self.logs[name].append(line)
-                self._hear(name, line)
-            elif (code := self._running[name].wait()) or name in LASTING:
-                raise DemoError(f"{what}: did not happen, as {name} ended with exit code {code}.")
-
-    def said(self, name: str, pattern: str) -> re.Match[str] | None:
-        return next((found for line in self.logs[name] if (found := re.search(pattern, line))), None)
-
-    def ended(self, name: str) -> bool:
-        return self._running[name].poll() == 0
-
-    def press_enter(self, name: str) -> None:
-        stdin = self._running[name].stdin
-        with suppress(BrokenPipeError):  # it has ended, and the next wait tells
-            stdin.write("\n")
-            stdin.flush()
-
-    def stop(self, *names: str) -> None:
-        stopping = [self._running.pop(name) for name in names if name in self._running]
-        for process in stopping:
-            _signal(process, signal.SIGTERM)
-        deadline = time.monotonic() + STOPPED_WITHIN
-        for process in stopping:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, deadline - time.monotonic()))
-            _signal(process, signal.SIGKILL)  # the whole group: its children may outlive it
-            process.wait()
-
-    def _read(self, name: str, process: subprocess.Popen[str]) -> None:
-        for line in process.stdout:
-            self._lines.put((name, line.rstrip()))
-        self._lines.put((name, None))
-
-
-def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
 
 
 @dataclass
@@ -188,9 +113,10 @@ class Demo:
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONIOENCODING": "utf-8",
             "PYTHONUNBUFFERED": "1",
-            "PYTHONWARNINGS": "ignore:pkg_resources is deprecated",  # nameko's command line uses it
+            # nameko's command line is told that pkg_resources and eventlet are old
+            "PYTHONWARNINGS": "ignore::Warning:nameko.cli.main,ignore::Warning:nameko.cli.commands",
         }
-        self.processes = Processes(env, self.hear)
+        self.processes = Processes(PROJECT, env, LASTING, self.hear)
 
     def hear(self, name: str, line: str) -> None:
         self.story.hear(name, line)
@@ -220,18 +146,130 @@ class Demo:
             self.processes.start(name, *command)
         # A message that no queue is bound for is gone, so nothing is saved before the service's queues are.
         ready = {
-            "The SQLite database is migrated": lambda: self.processes.ended("migrate"),
-            "The Celery worker is ready": lambda: self.processes.said("worker", r" ready\.$"),
-            "The nameko service listens": lambda: self.processes.said("warehouse", "^services started"),
+            "the SQLite database is migrated": lambda: self.processes.ended("migrate"),
+            "the Celery worker is ready": lambda: self.processes.said("worker", r" ready\.$"),
+            "the nameko service listens": lambda: self.processes.said("warehouse", "^services started"),
         }
         for what, happened in ready.items():
-            self.processes.wait_until(happened, what, READY_WITHIN)
+            self.processes.wait_until(happened, f"the news that {what}", READY_WITHIN)
             self.show("demo", what)
 
     def run(self) -> None:
         self.processes.start("django", sys.executable, "manage.py", "demo_steps", "--pause")
-        steps = self.story.steps
-        for number in range(1, 100):
-            self.processes.wait_until(
-                lambda: self.processes.ended("django") or len(steps) == number, f"Step {number}", STEP_WITHIN
-            )
+        for number, step in enumerate(self._steps(), start=1):
+            arrived = partial(self.story.arrived, step)
+            self.processes.wait_until(arrived, f"the events of step {number} to be handled", STEP_WITHIN)
+            self.processes.press_enter("django")
+
+    def table(self) -> Table:
+        table = Table(title="What Django did, and what became of it", title_justify="left")
+        for heading in ("", "Django did", "event sent", "the nameko service handled", ""):
+            table.add_column(heading)
+        for number, step in enumerate(self.story.steps, start=1):
+            first = (str(number), step.deed)
+            mark = Text("✓", "green") if self.story.is_right(step) else Text("✗", "bold red")
+            for event in step.sent:
+                name, event_id, *_ = event.split()
+                table.add_row(*first, f"{name} …{event_id[-8:]}", self.story.handled.get(event, "-"), mark)
+                first = ("", "")
+            if not step.sent:
+                nothing = "-" if step.expected else "nothing, as it must be"
+                table.add_row(*first, nothing, nothing, mark)
+        return table
+
+    def problems(self) -> list[str]:
+        wrong = [
+            f"Step {number} ({step.deed}): expected {', '.join(step.expected) or 'nothing'}; "
+            f"sent {', '.join(step.sent) or 'nothing'}; "
+            f"not handled: {', '.join(event for event in step.sent if event not in self.story.handled) or 'none'}."
+            for number, step in enumerate(self.story.steps, start=1)
+            if not self.story.is_right(step)
+        ]
+        return wrong + [f"The service handled what Django never sent: {event}." for event in self.story.strangers()]
+
+    def stop(self) -> None:
+        self.processes.stop("django", "migrate", "worker", "warehouse")
+        with suppress(OSError, RedisError, AMQPError, KombuError):
+            self._delete_queues()
+        self.processes.stop("broker")
+
+    def _find_brokers(self) -> None:
+        if self.redis_url and self.amqp_uri:
+            return
+        self.processes.start("broker", sys.executable, "demo_parts/embedded_broker.py")
+        self.processes.wait_until(
+            lambda: self.processes.said("broker", r"port (\d+)"), "the embedded broker", READY_WITHIN
+        )
+        port = self.processes.said("broker", r"port (\d+)")[1]
+        self.redis_url = self.redis_url or f"redis://127.0.0.1:{port}/0"
+        self.amqp_uri = self.amqp_uri or f"redis://127.0.0.1:{port}/1"
+
+    def _steps(self) -> Iterator[Step]:
+        for known in count():
+            self.processes.wait_until(partial(self._goes_on, known), f"step {known + 1}", STEP_WITHIN)
+            if len(self.story.steps) == known:
+                return
+            yield self.story.steps[known]
+
+    def _goes_on(self, known: int) -> bool:
+        return len(self.story.steps) > known or self.processes.ended("django")
+
+    def _delete_queues(self) -> None:
+        """Leave nothing on a server of the user's own."""
+        if "REDIS_URL" in os.environ:
+            _delete(self.redis_url, [Queue(self.name, Exchange(self.name), self.name)])
+        if "AMQP_URI" in os.environ:
+            with catch_warnings(action="ignore"):  # eventlet's, of its age
+                from warehouse.service import Warehouse  # noqa: PLC0415 - loads nameko, needed only here
+
+            events = Exchange(f"{self.name}.events", "topic")
+            queues = [
+                Queue(f"evt-{self.name}-{handler.event_type}--warehouse.{method}", events, handler.event_type)
+                for method, function in inspect.getmembers(Warehouse, inspect.isfunction)
+                for handler in getattr(function, "nameko_entrypoints", ())
+            ]
+            _delete(self.amqp_uri, queues)
+
+
+def _delete(url: str, queues: list[Queue]) -> None:
+    with Connection(url, connect_timeout=CLEANED_WITHIN) as connection:
+        channel = connection.default_channel
+        for queue in queues:
+            queue(channel).declare()  # on Redis kombu deletes only bindings that it declared itself
+            queue(channel).delete()
+        queues[0].exchange(channel).delete()
+
+
+def main() -> int:
+    sys.stdout.reconfigure(encoding="utf-8")
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="shop-demo-") as folder:
+        demo = Demo(console, folder)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, demo.processes.interrupt)
+        try:
+            demo.start()
+            demo.run()
+            problems = demo.problems()
+        except WaitedInVainError as exc:
+            problems = [str(exc), *demo.problems()]
+        finally:
+            demo.stop()
+    if problems:
+        for name, log in demo.processes.logs.items():
+            console.rule(f"log of {name}")
+            for line in log:
+                console.print(line, markup=False, soft_wrap=True)
+        console.rule()
+    if demo.story.steps:
+        console.print(demo.table())
+    for problem in problems:
+        console.print(problem, style="bold red", markup=False)
+    if not problems:
+        console.print(f"All {len(demo.story.steps)} steps as they must be, in {time.monotonic() - began:.0f} s.")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

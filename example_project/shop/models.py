@@ -1,5 +1,6 @@
 from typing import Any
 
+from django.core.validators import MinValueValidator
 from django.db import models
 
 
@@ -15,7 +16,7 @@ class Product(models.Model):
 class Order(models.Model):
     customer = models.CharField(max_length=100)
     product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="orders")
-    quantity = models.PositiveIntegerField(default=1)
+    quantity = models.PositiveIntegerField(default=1, validators=[MinValueValidator(1)])
     total = models.DecimalField(max_digits=12, decimal_places=2, editable=False)
     note = models.TextField(blank=True)
     created_at = models.DateTimeField(auto_now_add=True)

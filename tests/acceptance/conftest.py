@@ -46,8 +46,9 @@ class System:
         logging = {"version": 1, "handlers": {"all": {"class": "logging.StreamHandler"}}}
         loggers = {"nameko.runners": {"level": "DEBUG", "handlers": ["all"]}}
         config.write_text(json.dumps({"AMQP_URI": self.env["AMQP_URI"], "LOGGING": {**logging, "loggers": loggers}}))
-        command = [sys.executable, "-c", "from nameko.cli.main import main; main()", "run", "--config", config]
-        return running([*command, "tests.project.services"], "services started", self.log("service"), self.env)
+        nameko = [sys.executable, "-c", "from nameko.cli.main import main; main()"]
+        command = [*nameko, "run", "--config", str(config), "tests.project.services"]
+        return running(command, "services started", self.log("service"), self.env)
 
     def log(self, name: str) -> Path:
         """The file that holds all that a process printed."""

@@ -2,6 +2,7 @@
 
 import re
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_rabbitmq__down_for_20_seconds__retried_with_growing_delays_and_all_arri
     for intervals in by_event.values():
         assert len(intervals) >= 4
         # each lies in the upper half of an interval twice as long as the one before
-        assert all(later >= earlier for earlier, later in zip(intervals, intervals[1:], strict=False))
+        assert all(later >= earlier for earlier, later in pairwise(intervals))
         assert intervals[-1] >= 4 * intervals[0]
 
 

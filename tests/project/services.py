@@ -11,7 +11,7 @@ from nameko.extensions import DependencyProvider
 SHOP = os.environ["SERVICE_NAME"]
 
 
-class Context(DependencyProvider):
+class Context(DependencyProvider):  # type: ignore[misc]
     """nameko's worker context, as a handler sees it."""
 
     def get_dependency(self, worker_ctx):

@@ -4,15 +4,14 @@ A test may stop, start and suspend them; data are kept.
 """
 
 import os
-import shutil
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from mirakuru import TCPExecutor
-from port_for import get_port
 from pytest_postgresql.factories import postgresql_proc as postgresql_factory
 from pytest_rabbitmq.factories.executor import RabbitMqExecutor
 from pytest_redis.factories import redis_proc as redis_factory
@@ -26,11 +25,19 @@ _RABBITMQ_BIN = os.pathsep.join(["/usr/lib/rabbitmq/bin", os.environ["PATH"], "/
 @contextmanager
 def suspended(server: TCPExecutor) -> Iterator[None]:
     """Within it the server hangs: connections are taken, and nothing is answered."""
-    os.killpg(server.process.pid, signal.SIGSTOP)
+    assert server.process, "not started"
+    group = server.process.pid
+    os.killpg(group, signal.SIGSTOP)
     try:
         yield
     finally:
-        os.killpg(server.process.pid, signal.SIGCONT)
+        os.killpg(group, signal.SIGCONT)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 postgresql_proc = postgresql_factory(
@@ -40,7 +47,7 @@ postgresql_proc = postgresql_factory(
     unixsocketdir="/tmp",
 )
 
-redis_proc = redis_factory(port=None)
+redis_proc = redis_factory(port=(20000, 25000))
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +55,7 @@ def rabbitmq_proc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMq
     """A RabbitMQ with an Erlang port mapper and a cookie of its own, so that it meets no other."""
     folder = tmp_path_factory.mktemp("rabbitmq")
     (folder / "plugins").write_text("[].\n")
-    port, distribution_port, epmd_port = get_port(None), get_port(None), get_port(None)
+    port, distribution_port, epmd_port = _free_port(), _free_port(), _free_port()
     with pytest.MonkeyPatch.context() as env:
         env.setenv("PATH", _RABBITMQ_BIN)
         env.setenv("ERL_EPMD_PORT", str(epmd_port))
@@ -56,11 +63,11 @@ def rabbitmq_proc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMq
         env.setenv("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-setcookie tests")
         env.setenv("RABBITMQ_CTL_ERL_ARGS", "-setcookie tests")
         server = RabbitMqExecutor(
-            shutil.which("rabbitmq-server"),
+            "rabbitmq-server",
             "127.0.0.1",
             port,
             distribution_port,
-            shutil.which("rabbitmqctl"),
+            "rabbitmqctl",
             logpath=folder / "log",
             path=folder,
             plugin_path=folder,

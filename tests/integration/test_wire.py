@@ -1,0 +1,176 @@
+"""What the library's messages look like on RabbitMQ."""
+
+from uuid import uuid4
+
+import pytest
+from amqp.exceptions import NotFound
+from kombu.connection import Connection
+from kombu.entity import Exchange, Queue
+from nameko.standalone.events import event_dispatcher, get_event_exchange
+
+from django_events_sourcing import Event
+from django_events_sourcing.conf import get_settings
+from django_events_sourcing.exceptions import EventRefused, PublishError
+from django_events_sourcing.serialization import serialize
+from django_events_sourcing.tasks import publisher
+from tests.project.models import Order
+from tests.project.serializers import OrderSerializer
+
+
+@pytest.fixture
+def channel(rabbitmq_proc, settings):
+    """A channel to RabbitMQ, which the settings point to; the source service is nobody else's."""
+    settings.SERVICE_NAME = f"shop-{uuid4()}"
+    settings.AMQP_URI = f"amqp://guest:guest@127.0.0.1:{rabbitmq_proc.port}/"
+    with Connection(settings.AMQP_URI) as connection:
+        yield connection.default_channel
+
+
+@pytest.fixture
+def queue(channel, settings):
+    """A queue of every event of the service."""
+    queue = Queue(str(uuid4()), get_event_exchange(settings.SERVICE_NAME, {}), "#", exclusive=True)(channel)
+    queue.declare()
+    return queue
+
+
+def an_event(settings, **fields):
+    given = {"name": "order__created", "service": settings.SERVICE_NAME, "object": "shop.order:1", "body": '{"id": 1}'}
+    return Event(**{**given, **fields})
+
+
+def test_message__beside_nameko_own__differs_in_the_additions_only(channel, queue, settings):
+    """The same event by nameko's dispatcher has the same bytes, properties, exchange and routing key."""
+    order = Order(id=7, number="A-1 é€😀", customer="Ann", total="9.50")
+    event = an_event(settings, body=serialize(order, OrderSerializer))
+    event_dispatcher({"AMQP_URI": settings.AMQP_URI})(
+        settings.SERVICE_NAME, event.name, dict(OrderSerializer(order).data)
+    )
+    publisher.event_dispatcher(get_settings())(event)
+
+    # by amqp itself: kombu would decode
+    theirs, ours = channel.basic_get(queue.name, no_ack=True), channel.basic_get(queue.name, no_ack=True)
+    assert isinstance(ours.body, str | bytes)
+    assert ours.body == theirs.body
+    for key in ("exchange", "routing_key"):
+        assert ours.delivery_info[key] == theirs.delivery_info[key]
+    assert ours.headers == theirs.headers | {
+        "nameko.event_id": str(event.id),
+        "nameko.event_time": event.time.isoformat(),
+        "nameko.event_object": "shop.order:1",
+        "nameko.call_id_stack": [f"{settings.SERVICE_NAME}.order__created.{event.id}"],
+    }
+    additions = {
+        "message_id": str(event.id),
+        "type": "order__created",
+        "app_id": settings.SERVICE_NAME,
+        "timestamp": int(event.time.timestamp()),
+    }
+    assert without_headers(ours.properties) == without_headers(theirs.properties) | additions
+    assert ours.properties["content_type"] == "application/json"
+    assert ours.properties["delivery_mode"] == 2
+
+
+def without_headers(properties):
+    return {key: value for key, value in properties.items() if key != "application_headers"}
+
+
+def test_event__published_again__keeps_its_id(channel, queue, settings):
+    """A republished event is the same message."""
+    event = an_event(settings)
+    for _ in range(2):
+        publisher.event_dispatcher(get_settings())(event)
+    first, second = channel.basic_get(queue.name), channel.basic_get(queue.name)
+    assert first.properties == second.properties
+    assert first.body == second.body
+
+
+def test_exchange__declared_by_the_first_event__as_nameko_does(channel, settings):
+    """The exchange is nameko's: a service that declares it afterwards agrees."""
+    publisher.event_dispatcher(get_settings())(an_event(settings))
+    get_event_exchange(settings.SERVICE_NAME, {})(channel).declare()
+
+
+def test_exchange__of_version_0_8_0__error_names_the_ways_out(channel, settings):
+    """An exchange with auto_delete, as 0.8.0 declared it, is told with the setting that accepts it."""
+    Exchange(f"{settings.SERVICE_NAME}.events", "topic", auto_delete=True)(channel).declare()
+    with pytest.raises(PublishError, match="AUTO_DELETE_EVENT_EXCHANGES") as caught:
+        publisher.event_dispatcher(get_settings())(an_event(settings))
+    assert not isinstance(caught.value, EventRefused)
+    settings.NAMEKO_CONFIG = {"AUTO_DELETE_EVENT_EXCHANGES": True}
+    publisher.event_dispatcher(get_settings())(an_event(settings))
+
+
+def test_exchange__not_to_be_declared_and_missing__error_and_later_success(channel, settings):
+    """With DECLARE_EVENT_EXCHANGES = False somebody else declares the exchange; until then events wait."""
+    settings.NAMEKO_CONFIG = {"DECLARE_EVENT_EXCHANGES": False}
+    dispatch = publisher.event_dispatcher(get_settings())
+    with pytest.raises(PublishError, match="DECLARE_EVENT_EXCHANGES") as caught:
+        dispatch(an_event(settings))
+    assert isinstance(caught.value.__cause__, NotFound)
+    assert not isinstance(caught.value, EventRefused)
+    get_event_exchange(settings.SERVICE_NAME, {})(channel).declare()
+    dispatch(an_event(settings))
+
+
+def test_exchange__deleted_meanwhile__second_attempt_declares_it(channel, settings):
+    """An exchange that vanished behind an open connection is declared anew by the retry."""
+    dispatch = publisher.event_dispatcher(get_settings())
+    dispatch(an_event(settings))
+    channel.exchange_delete(f"{settings.SERVICE_NAME}.events")
+    with pytest.raises(PublishError):
+        dispatch(an_event(settings))
+    dispatch(an_event(settings))
+
+
+def test_mandatory__no_queue__refused(channel, settings):
+    """With MANDATORY an event that no queue is bound for is refused; without, it is published."""
+    publisher.event_dispatcher(get_settings())(an_event(settings))
+    settings.EVENTS_SOURCING = {"MANDATORY": True}
+    with pytest.raises(EventRefused, match="no queue is bound"):
+        publisher.event_dispatcher(get_settings())(an_event(settings))
+
+
+def test_event__larger_than_the_broker_takes__refused(channel, queue, settings, rabbitmq_proc):
+    """Too large is that event's own fault; the next one goes through."""
+    rabbitmq_proc.rabbitctl_output("eval", "application:set_env(rabbit, max_message_size, 1000).")
+    try:
+        with pytest.raises(EventRefused, match="larger than"):
+            publisher.event_dispatcher(get_settings())(an_event(settings, body=f'"{"x" * 2000}"'))
+    finally:
+        rabbitmq_proc.rabbitctl_output("eval", "application:set_env(rabbit, max_message_size, 134217728).")
+    publisher.event_dispatcher(get_settings())(an_event(settings))
+    assert channel.basic_get(queue.name).body == '{"id": 1}'
+
+
+def test_queue__full_with_reject_publish__trouble_not_refusal(channel, settings):
+    """A queue that rejects because it is full will have room again: the event is not at fault."""
+    full = Queue(
+        str(uuid4()),
+        get_event_exchange(settings.SERVICE_NAME, {}),
+        "#",
+        exclusive=True,
+        queue_arguments={"x-max-length": 1, "x-overflow": "reject-publish"},
+    )(channel)
+    full.declare()
+    dispatch = publisher.event_dispatcher(get_settings())
+    dispatch(an_event(settings))
+    with pytest.raises(PublishError) as caught:
+        dispatch(an_event(settings))
+    assert not isinstance(caught.value, EventRefused)
+
+
+def test_transport_options__of_nameko_config__honoured(channel, settings, rabbitmq_proc):
+    """TRANSPORT_OPTIONS reach the connection, which stays open in its pool."""
+    settings.NAMEKO_CONFIG = {"TRANSPORT_OPTIONS": {"client_properties": {"connection_name": "the shop"}}}
+    publisher.event_dispatcher(get_settings())(an_event(settings))
+    assert "the shop" in rabbitmq_proc.rabbitctl_output("list_connections", "client_properties")
+
+
+def test_login__wrong_password__error_without_it(rabbitmq_proc, settings):
+    """A refused login is told, its password is not."""
+    settings.AMQP_URI = f"amqp://guest:s3cret@127.0.0.1:{rabbitmq_proc.port}/"
+    with pytest.raises(PublishError) as caught:
+        publisher.event_dispatcher(get_settings())(an_event(settings))
+    assert "ACCESS_REFUSED" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
