@@ -30,7 +30,7 @@ format: $(VENV)/.lint  ## put the style right
 
 matrix: $(VENV)/.lint  ## the tests on each supported Python, Django and Celery that this machine has
 	.ci/install-servers
-	$(BIN)/nox
+	$(BIN)/nox $(NOX_ARGS)
 
 clean:  ## remove what was made
 	rm -rf $(VENV) .nox build dist *.egg-info .*_cache
