@@ -37,11 +37,12 @@ except ImportError as exc:
     sys.exit(f"{exc}. The demo needs its extra: pip install 'django-events-sourcing[demo]'")
 
 from amqp.exceptions import AMQPError
-from demo_parts.processes import Processes, WaitedInVainError
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import KombuError
 from kombu.utils.url import maybe_sanitize_url
 from redis import RedisError
+
+from demo_parts.processes import Processes, WaitedInVainError
 
 PROJECT = Path(__file__).resolve().parent
 NAMEKO = Path(sysconfig.get_path("scripts")) / "nameko"

@@ -7,7 +7,7 @@ import sys
 from time import monotonic
 
 import pytest
-from celery import current_app
+from celery import Celery, current_app
 from django.db import transaction
 
 from django_events_sourcing import direct
@@ -63,15 +63,16 @@ def test_transaction__rolled_back__nothing(enqueued):
 
 
 @pytest.fixture(params=["down", "hung"])
-def celery_broker(request, monkeypatch):
-    """The URL of a Redis that refuses connections, or takes them and never answers, as Celery's broker."""
+def celery_broker(request):
+    """As Celery's broker a Redis that refuses connections, or takes them and never answers."""
+    previous = current_app._get_current_object()
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         if request.param == "hung":
             server.listen()
-        app = current_app._get_current_object()
-        monkeypatch.setattr(app.conf, "broker_url", f"redis://:s3cret@127.0.0.1:{server.getsockname()[1]}/0")
+        Celery("tests", broker=f"redis://:s3cret@127.0.0.1:{server.getsockname()[1]}/0").set_current()
         yield
+    previous.set_current()
 
 
 def test_celery_broker__away__error_logged_and_nothing_raised(transactional_db, celery_broker, caplog):
