@@ -36,7 +36,7 @@ class Event:
     body: str
     id: UUID = field(default_factory=uuid7)
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
-    headers: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def data(self) -> Any:
