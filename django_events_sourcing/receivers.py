@@ -30,6 +30,7 @@ def _on_save(*, sender: type[Model], instance: Model, created: bool, raw: bool, 
 
 
 def _on_pre_delete(*, instance: Model, using: str, **_kwargs: Any) -> None:
+    instance.__dict__.pop(_GOES_WITH_CHILD, None)  # left by delete(keep_parents=True) of a child
     if deferred := instance.get_deferred_fields():  # after the delete nobody could load them
         instance.refresh_from_db(using=using, fields=deferred)
 

@@ -156,6 +156,15 @@ def test_multi_table_child__deleted_as_a_set__one_event_each(events):
     assert names(events) == ["restaurant__deleted"] * 2
 
 
+def test_multi_table_child__deleted_without_its_parent__the_parent_goes_on(events):
+    """A parent that was kept is told when it is deleted later, by whatever instance."""
+    restaurant = Restaurant.objects.create(name="Roma", seats=12)
+    place = restaurant.place_ptr
+    restaurant.delete(keep_parents=True)
+    place.delete()
+    assert names(events) == ["restaurant__created", "restaurant__deleted", "place__deleted"]
+
+
 def test_multi_table_parent__saved_and_deleted__is_told(events):
     """A parent without a child is an object of its own."""
     place = Place.objects.create(name="Park")
