@@ -1,12 +1,15 @@
-"""Publishing to RabbitMQ, by nameko's own publisher."""
+"""Publishing to RabbitMQ, on the parts that nameko's standalone event dispatcher is made of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from amqp.exceptions import AMQPError, ChannelError, MessageNacked, NotFound
 from kombu.exceptions import EncodeError, KombuError
+from kombu.messaging import Producer
 from nameko import serialization
-from nameko.amqp.publish import Publisher, UndeliverableMessage
+from nameko.amqp.publish import get_producer
+from nameko.constants import PERSISTENT
 from nameko.standalone.events import get_event_exchange
 
 from django_events_sourcing.conf import Settings
@@ -15,27 +18,29 @@ from django_events_sourcing.exceptions import ConfigurationError, EventRefused, 
 
 __all__ = ["PUBLISH_TIMEOUT", "event_dispatcher"]
 
-#: How long a confirm may take, in seconds. A suspended RabbitMQ, or one with a memory or disk alarm, sends none.
+#: How long RabbitMQ may take to answer, in seconds: suspended, or with a memory or disk alarm, it never does.
 PUBLISH_TIMEOUT = 10.0
 
-# kombu connects again at once, and once, where a pooled connection has died meanwhile; to wait is our own retry's part.
-_RECONNECT = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+# kombu's own retries are off: waiting is ours (``retry``), and the retry connects anew.
+_ONE_ATTEMPT = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 
 _BASIC_PUBLISH = (60, 40)
+_NO_ROUTE = 312
 
 
 def event_dispatcher(settings: Settings) -> Callable[[Event], None]:
     """nameko's standalone event dispatcher, for events of ours.
 
-    ``nameko.standalone.events.event_dispatcher`` itself takes no ``TRANSPORT_OPTIONS``, declares no exchange (so that
-    the first event of all is lost) and may wait for ever; the rest is done as there, on nameko's ``Publisher``.
+    It publishes what ``nameko.standalone.events.event_dispatcher`` would, on the same pooled producers, with publisher
+    confirms. That one itself won't do: it takes no ``TRANSPORT_OPTIONS``, declares no exchange, so that the first event
+    of all is lost, and waits for a hung RabbitMQ for ever.
 
     Args:
         settings: For ``NAMEKO_CONFIG``, honoured whole, and ``MANDATORY``.
 
     Returns:
         A function that publishes an event and returns when the broker has confirmed it. It raises ``EventRefused`` if
-        the broker refused this event by itself, else ``PublishError``; within some 30 seconds, if the broker hangs.
+        the broker refused this event by itself, else ``PublishError``; within a minute, if the broker hangs.
 
     Raises:
         ConfigurationError: The AMQP URI is not set.
@@ -45,33 +50,48 @@ def event_dispatcher(settings: Settings) -> Callable[[Event], None]:
     if not config.get("AMQP_URI"):
         raise ConfigurationError("Neither AMQP_URI nor NAMEKO_CONFIG['AMQP_URI'] is set.")
     serializer, _ = serialization.setup(config)
-    publisher = Publisher(
-        config["AMQP_URI"],
-        serializer=serializer,
-        mandatory=settings.mandatory,
-        ssl=config.get("AMQP_SSL"),
-        login_method=config.get("LOGIN_METHOD"),
-        retry_policy=_RECONNECT,
-        timeout=PUBLISH_TIMEOUT,
-        confirm_timeout=PUBLISH_TIMEOUT,
-    )
-    # On the instance: nameko's dict is shared by the class, and its publish() writes into it.
-    publisher.transport_options = {**_RECONNECT, **config.get("TRANSPORT_OPTIONS", {})}
     stored_as_is = serializer == "json" and "json" not in config.get("SERIALIZERS", {})
 
     def dispatch(event: Event) -> None:
         exchange = get_event_exchange(event.service, config)
-        body: dict[str, Any] = {"payload": event.data}
+        body: dict[str, Any] = {"body": event.data, "serializer": serializer}
         if stored_as_is:
-            body = {"payload": event.body, "content_type": "application/json", "content_encoding": "utf-8"}
+            body = {"body": event.body, "content_type": "application/json", "content_encoding": "utf-8"}
         try:
-            publisher.publish(
-                exchange=exchange, routing_key=event.name, declare=[exchange], **body, **_properties(event)
-            )
-        except (AMQPError, KombuError, MessageNacked, OSError, UndeliverableMessage) as exc:
+            with _producer(settings) as producer:
+                producer.publish(  # type: ignore[no-untyped-call]
+                    exchange=exchange,
+                    routing_key=event.name,
+                    declare=[exchange],
+                    mandatory=settings.mandatory,
+                    timeout=PUBLISH_TIMEOUT,
+                    confirm_timeout=PUBLISH_TIMEOUT,
+                    **body,
+                    **_properties(event),
+                )
+        except (AMQPError, KombuError, MessageNacked, OSError) as exc:
             raise _publish_error(exc, exchange.name) from exc
 
     return dispatch
+
+
+@contextmanager
+def _producer(settings: Settings) -> Iterator[Producer]:
+    config = settings.nameko_config
+    options = {**_ONE_ATTEMPT, **config.get("TRANSPORT_OPTIONS", {})}
+    login_method = config.get("LOGIN_METHOD")
+    with get_producer(config["AMQP_URI"], True, config.get("AMQP_SSL"), login_method, options) as producer:
+        connection = producer.connection
+        try:
+            connection.ensure_connection(**_ONE_ATTEMPT)
+            if connection.transport.driver_type == "amqp":
+                # amqp has no timeout for the answers to opening a channel and declaring; its read_timeout is ignored
+                # there (it goes on reading).
+                connection.connection.transport.sock.settimeout(PUBLISH_TIMEOUT)
+            yield producer
+        except BaseException:
+            connection.collect()  # in what state it is nobody knows, and the pool would give it to the next event
+            raise
 
 
 def _properties(event: Event) -> dict[str, Any]:
@@ -87,13 +107,12 @@ def _properties(event: Event) -> dict[str, Any]:
         "type": event.name,
         "app_id": event.service,
         "timestamp": int(event.time.timestamp()),
+        "delivery_mode": PERSISTENT,
         "headers": {f"nameko.{key}": value for key, value in context.items()},
     }
 
 
 def _publish_error(exc: Exception, exchange: str) -> PublishError:
-    if isinstance(exc, UndeliverableMessage):
-        return EventRefused(f"no queue is bound to {exchange} for it, and MANDATORY is set")
     if isinstance(exc, EncodeError):
         return EventRefused(f"NAMEKO_CONFIG['serializer'] can't encode it: {exc}")
     if isinstance(exc, NotFound):
@@ -102,6 +121,8 @@ def _publish_error(exc: Exception, exchange: str) -> PublishError:
             "is declared before the first event."
         )
     if isinstance(exc, ChannelError):
+        if exc.reply_code == _NO_ROUTE:
+            return EventRefused(f"no queue is bound to {exchange} for it, and MANDATORY is set")
         if exc.method_sig == _BASIC_PUBLISH:
             return EventRefused(str(exc))
         return PublishError(

@@ -15,6 +15,7 @@ from django_events_sourcing.serialization import serialize
 from django_events_sourcing.tasks import publisher
 from tests.project.models import Order
 from tests.project.serializers import OrderSerializer
+from tests.servers import suspended
 
 
 @pytest.fixture
@@ -121,6 +122,18 @@ def test_exchange__deleted_meanwhile__second_attempt_declares_it(channel, settin
     with pytest.raises(PublishError):
         dispatch(an_event(settings))
     dispatch(an_event(settings))
+
+
+@pytest.mark.parametrize("at", ["confirm", "declare"])
+def test_rabbitmq__hangs__publishing_ends_in_bounded_time(channel, settings, rabbitmq_proc, monkeypatch, at):
+    """Whatever answer a suspended RabbitMQ owes, the wait for it has a bound; later all is well."""
+    monkeypatch.setattr(publisher, "PUBLISH_TIMEOUT", 1.0)
+    dispatch = publisher.event_dispatcher(get_settings())
+    dispatch(an_event(settings))
+    event = an_event(settings) if at == "confirm" else an_event(settings, service=f"another-{uuid4()}")
+    with suspended(rabbitmq_proc), pytest.raises(PublishError, match="time"):
+        dispatch(event)
+    dispatch(event)
 
 
 def test_mandatory__no_queue__refused(channel, settings):
