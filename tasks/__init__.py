@@ -1,6 +1,7 @@
 """The worker's side: the Celery tasks. Celery's autodiscovery finds them by this module's name."""
 
 import logging
+import math
 from typing import Any
 
 from celery import Task, shared_task
@@ -8,13 +9,16 @@ from celery.exceptions import Reject
 
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.events import Event
-from django_events_sourcing.exceptions import EventRefused, PublishError
+from django_events_sourcing.exceptions import ConfigurationError, EventRefused, PublishError
 from django_events_sourcing.tasks.publisher import event_dispatcher
 from django_events_sourcing.tasks.retry import delay
 
 __all__ = ["publish_event"]
 
 logger = logging.getLogger(__name__)
+
+# Between attempts while the settings, which would name another, can't be read; in seconds.
+_CONFIGURATION_DELAY = 60.0
 
 
 @shared_task(  # type: ignore[untyped-decorator]
@@ -30,26 +34,28 @@ logger = logging.getLogger(__name__)
 def publish_event(self: Task, message: dict[str, Any], failures: int = 0) -> None:
     """Publish one event of the delivery "direct".
 
-    Trouble with the broker is retried for ever. What may be the event's own fault (a refusal, or an error that nobody
-    foresaw) is retried until ``MAX_ATTEMPTS``, then given up with an error in the log; in eager mode, where Celery
-    would retry without a pause, so is any trouble.
+    Trouble with the broker or the settings is retried for ever. What may be the event's own fault (a refusal, or an
+    error that nobody foresaw) is retried until ``MAX_ATTEMPTS``, then given up with an error in the log; in eager mode,
+    where Celery would retry without a pause, so is any trouble.
 
     Args:
         self: The running task.
         message: The event, by ``Event.to_message``.
         failures: How many attempts have failed by what may be the event's own fault.
     """
-    event, settings = Event.from_message(message), get_settings()
+    event = Event.from_message(message)
+    attempts = self.request.retries + 1
+    seconds, max_attempts = _CONFIGURATION_DELAY, math.inf
     try:
+        settings = get_settings()
+        seconds, max_attempts = delay(attempts, settings), settings.max_attempts
         event_dispatcher(settings)(event)
     except Exception as exc:
-        if isinstance(exc, EventRefused) or not isinstance(exc, PublishError):
+        if isinstance(exc, EventRefused) or not isinstance(exc, PublishError | ConfigurationError):
             failures += 1
-        if failures >= settings.max_attempts or self.request.is_eager:
+        if failures >= max_attempts or self.request.is_eager:
             logger.exception("Event %s (%s, %s) is given up.", event.id, event.name, event.object)
             return
-        attempts = self.request.retries + 1
-        seconds = delay(attempts, settings)
         logger.warning(
             "Event %s (%s, %s): attempt %d failed, next in %.1f s. %s",
             event.id,

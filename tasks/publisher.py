@@ -10,6 +10,7 @@ from kombu.messaging import Producer
 from nameko import serialization
 from nameko.amqp.publish import get_producer
 from nameko.constants import PERSISTENT
+from nameko.exceptions import ConfigurationError as NamekoConfigurationError
 from nameko.standalone.events import get_event_exchange
 
 from django_events_sourcing.conf import Settings
@@ -43,13 +44,15 @@ def event_dispatcher(settings: Settings) -> Callable[[Event], None]:
         the broker refused this event by itself, else ``PublishError``; within a minute, if the broker hangs.
 
     Raises:
-        ConfigurationError: The AMQP URI is not set.
-        nameko.exceptions.ConfigurationError: ``NAMEKO_CONFIG["serializer"]`` is unknown.
+        ConfigurationError: The AMQP URI is not set, or nameko's serializer can't be found.
     """
     config = settings.nameko_config
     if not config.get("AMQP_URI"):
         raise ConfigurationError("Neither AMQP_URI nor NAMEKO_CONFIG['AMQP_URI'] is set.")
-    serializer, _ = serialization.setup(config)
+    try:
+        serializer, _ = serialization.setup(config)
+    except (NamekoConfigurationError, ImportError) as exc:
+        raise ConfigurationError(f"NAMEKO_CONFIG's 'serializer' or 'SERIALIZERS': {exc}") from exc
     stored_as_is = serializer == "json" and "json" not in config.get("SERIALIZERS", {})
 
     def dispatch(event: Event) -> None:

@@ -132,6 +132,16 @@ def test_dispatcher__no_uri__error_names_the_settings(settings):
         publisher.event_dispatcher(get_settings())
 
 
+@pytest.mark.parametrize(
+    "config", [{"serializer": "jsonn"}, {"SERIALIZERS": {"x": {"encoder": "no.x", "decoder": "no.y"}}}]
+)
+def test_dispatcher__unknown_nameko_serializer__error_names_the_setting(settings, config):
+    """What nameko says of its serializers is told as a wrong setting."""
+    settings.AMQP_URI, settings.NAMEKO_CONFIG = "memory://", config
+    with pytest.raises(ConfigurationError, match="serializer"):
+        publisher.event_dispatcher(get_settings())
+
+
 def test_event__as_message_and_back__the_same():
     """The Celery task's argument is plain JSON and holds all of the event."""
     event = an_event(headers={"user_id": 7})
@@ -194,6 +204,14 @@ def test_publish_event__refused__given_up_after_max_attempts(attempt, caplog):
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert "order__created, shop.order:1) is given up" in record.getMessage()
     assert "too large" in caplog.text
+
+
+def test_publish_event__wrong_settings__retried_for_ever(attempt, settings):
+    """A worker that was started with wrong settings keeps the events until it has the right ones."""
+    retried = attempt(ConfigurationError("no AMQP_URI"), failures=0, retries=10_000)
+    assert retried["args"][1] == 0
+    settings.EVENTS_SOURCING = {"MAX_ATTEMPTS": "three"}
+    assert attempt(PublishError("never tried"))["args"][1] == 0
 
 
 def test_publish_event__unforeseen_error__counted(attempt):
