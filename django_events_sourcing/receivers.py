@@ -6,6 +6,7 @@ from django.core.signals import setting_changed
 from django.db.models import Model, OneToOneField
 from django.db.models.signals import ModelSignal, post_delete, post_save, pre_delete
 
+from django_events_sourcing import transactions
 from django_events_sourcing.delivery import deliver
 from django_events_sourcing.registry import registry
 from django_events_sourcing.switches import is_silenced
@@ -16,10 +17,12 @@ __all__ = ["connect"]
 def connect() -> None:
     """Load the registry and connect its models; done again, after disconnecting, when tests override the setting."""
     for model in registry:
+        transactions.part(model)
         for signal, receiver in _RECEIVERS:
             signal.disconnect(receiver, sender=model)
     registry.load()
     for model in registry:
+        transactions.join(model)
         for signal, receiver in _RECEIVERS:
             signal.connect(receiver, sender=model)
 

@@ -114,6 +114,15 @@ def test_serializer__raises__error_names_field_and_keeps_cause(save_as):
     assert isinstance(caught.value, EventsSourcingError)
 
 
+@pytest.mark.django_db(transaction=True)
+def test_serializer__raises_in_autocommit__nothing_is_saved(settings):
+    """State and event agree: what can't be told does not happen, also outside any transaction."""
+    settings.MODELS_CRUD_EVENT = [{"model": "project.Product", "serializer": RaisingFieldSerializer}]
+    with pytest.raises(SerializationError):
+        Product.objects.create(name="pen", price=1)
+    assert not Product.objects.exists()
+
+
 def test_serializer__database_error__passed_on(save_as):
     """Code that retries after a deadlock sees the deadlock."""
     with pytest.raises(OperationalError, match="deadlock"):
