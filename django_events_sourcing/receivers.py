@@ -9,6 +9,7 @@ from django.db.models.signals import ModelSignal, post_delete, post_save, pre_de
 from django_events_sourcing import transactions
 from django_events_sourcing.delivery import deliver
 from django_events_sourcing.registry import registry
+from django_events_sourcing.serialization import load_all_values
 from django_events_sourcing.switches import is_silenced
 
 __all__ = ["connect"]
@@ -34,8 +35,7 @@ def _on_save(*, sender: type[Model], instance: Model, created: bool, raw: bool, 
 
 def _on_pre_delete(*, instance: Model, using: str, **_kwargs: Any) -> None:
     instance.__dict__.pop(_GOES_WITH_CHILD, None)  # left by delete(keep_parents=True) of a child
-    if deferred := instance.get_deferred_fields():  # after the delete nobody could load them
-        instance.refresh_from_db(using=using, fields=deferred)
+    load_all_values(instance, using)  # after the delete nobody could
 
 
 def _on_delete(*, sender: type[Model], instance: Model, using: str, **_kwargs: Any) -> None:

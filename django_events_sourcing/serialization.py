@@ -12,7 +12,7 @@ from rest_framework.utils.encoders import JSONEncoder
 
 from django_events_sourcing.exceptions import SerializationError
 
-__all__ = ["default_serializer", "serialize", "with_stored_values"]
+__all__ = ["default_serializer", "load_all_values", "serialize", "with_stored_values"]
 
 
 def default_serializer(model: type[Model]) -> type[ModelSerializer[Any]]:
@@ -48,12 +48,22 @@ def with_stored_values(instance: Model) -> Model:
 
     After ``product.stock = F("stock") - 1; product.save()`` only the database knows the stock.
     """
-    pending = [name for name, value in instance.__dict__.items() if hasattr(value, "resolve_expression")]
-    if not pending:
+    fields = _fields_with_expressions(instance)
+    if not fields:
         return instance
     stored = copy.copy(instance)
-    stored.refresh_from_db(using=instance._state.db, fields=pending)
+    stored.refresh_from_db(using=instance._state.db, fields=fields)
     return stored
+
+
+def load_all_values(instance: Model, using: str) -> None:
+    """Get from database ``using`` what ``instance`` doesn't hold: deferred fields, and those with an expression."""
+    if fields := {*instance.get_deferred_fields(), *_fields_with_expressions(instance)}:
+        instance.refresh_from_db(using=using, fields=fields)
+
+
+def _fields_with_expressions(instance: Model) -> list[str]:
+    return [name for name, value in instance.__dict__.items() if hasattr(value, "resolve_expression")]
 
 
 def _encode(data: object) -> str:

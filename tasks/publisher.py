@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from amqp.exceptions import AMQPError, ChannelError, MessageNacked, NotFound
+from amqp.exceptions import AMQPError, ChannelError, MessageNacked, NotFound, PreconditionFailed
 from kombu.exceptions import EncodeError, KombuError
 from kombu.messaging import Producer
 from nameko import serialization
@@ -25,6 +25,7 @@ PUBLISH_TIMEOUT = 10.0
 # kombu's own retries are off: waiting is ours (``retry``), and the retry connects anew.
 _ONE_ATTEMPT = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 
+_EXCHANGE_DECLARE = (40, 10)
 _BASIC_PUBLISH = (60, 40)
 _NO_ROUTE = 312
 
@@ -57,9 +58,10 @@ def event_dispatcher(settings: Settings) -> Callable[[Event], None]:
 
     def dispatch(event: Event) -> None:
         exchange = get_event_exchange(event.service, config)
-        body: dict[str, Any] = {"body": event.data, "serializer": serializer}
         if stored_as_is:
             body = {"body": event.body, "content_type": "application/json", "content_encoding": "utf-8"}
+        else:
+            body = {"body": event.data, "serializer": serializer}
         try:
             with _producer(settings) as producer:
                 producer.publish(  # type: ignore[no-untyped-call]
@@ -126,11 +128,12 @@ def _publish_error(exc: Exception, exchange: str) -> PublishError:
     if isinstance(exc, ChannelError):
         if exc.reply_code == _NO_ROUTE:
             return EventRefused(f"no queue is bound to {exchange} for it, and MANDATORY is set")
-        if exc.method_sig == _BASIC_PUBLISH:
-            return EventRefused(str(exc))
-        return PublishError(
-            f"{exc}: the exchange {exchange} could not be declared. If it exists with other arguments, set "
-            "AUTO_DELETE_EVENT_EXCHANGES (version 0.8.0 of this library declared it True) or DECLARE_EVENT_EXCHANGES "
-            "in NAMEKO_CONFIG, or delete the exchange."
-        )
+        if exc.method_sig == _BASIC_PUBLISH and isinstance(exc, PreconditionFailed):
+            return EventRefused(str(exc))  # too large
+        if exc.method_sig == _EXCHANGE_DECLARE:
+            return PublishError(
+                f"{exc}: the exchange {exchange} could not be declared. If it exists with other arguments, set "
+                "AUTO_DELETE_EVENT_EXCHANGES (version 0.8.0 of this library declared it True) or "
+                "DECLARE_EVENT_EXCHANGES in NAMEKO_CONFIG, or delete the exchange."
+            )
     return PublishError(f"{type(exc).__name__}: {exc}")

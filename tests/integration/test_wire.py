@@ -156,6 +156,16 @@ def test_event__larger_than_the_broker_takes__refused(channel, queue, settings, 
     assert channel.basic_get(queue.name).body == '{"id": 1}'
 
 
+def test_user__without_permission__trouble_not_refusal(channel, settings, rabbitmq_proc):
+    """A permission that is missing is nobody's event's fault."""
+    rabbitmq_proc.rabbitctl_output("add_user", "reader", "reader")
+    rabbitmq_proc.rabbitctl_output("set_permissions", "reader", ".*", "", ".*")
+    settings.AMQP_URI = settings.AMQP_URI.replace("guest:guest", "reader:reader")
+    with pytest.raises(PublishError, match="ACCESS_REFUSED") as caught:
+        publisher.event_dispatcher(get_settings())(an_event(settings))
+    assert not isinstance(caught.value, EventRefused)
+
+
 def test_queue__full_with_reject_publish__trouble_not_refusal(channel, settings):
     """A queue that rejects because it is full will have room again: the event is not at fault."""
     full = Queue(

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,8 @@ from mirakuru import TCPExecutor
 from pytest_postgresql.factories import postgresql_proc as postgresql_factory
 from pytest_rabbitmq.factories.executor import RabbitMqExecutor
 from pytest_redis.factories import redis_proc as redis_factory
+
+from tests.processes import wait_until
 
 __all__ = ["postgresql_proc", "rabbitmq_proc", "redis_proc", "suspended"]
 
@@ -29,9 +31,21 @@ def suspended(server: TCPExecutor) -> Iterator[None]:
     group = server.process.pid
     os.killpg(group, signal.SIGSTOP)
     try:
+        wait_until(lambda: _thread_states(group) <= {"T", "Z"}, f"all threads of {server} stand still")
         yield
     finally:
         os.killpg(group, signal.SIGCONT)
+
+
+def _thread_states(group: int) -> set[str]:
+    """The states, as proc(5) has them, of all threads of a process group."""
+    states = set()
+    for stat in Path("/proc").glob("[0-9]*/task/*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
+            state, _, its_group, *_ = stat.read_text().rpartition(") ")[2].split()
+            if int(its_group) == group:
+                states.add(state)
+    return states
 
 
 def _free_port() -> int:

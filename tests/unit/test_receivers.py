@@ -200,11 +200,14 @@ def test_deferred_fields__saved_and_deleted__whole_body(events):
 
 
 def test_expression__saved__the_stored_value(events):
-    """After saving F("price") + 1 the event has what the database made of it; the instance is left as it was."""
+    """After saving F("price") + 1 the event has what the database made of it, also that of a delete."""
     product = Product.objects.create(name="pen", price=Decimal("1.20"))
     product.price = F("price") + 1
     product.save()
     assert events[1].data["price"] == "2.20"
+    assert hasattr(product.price, "resolve_expression") or product.price == Decimal("2.20")  # as Django left it
+    product.delete()
+    assert events[2].data["price"] == "2.20"
 
 
 @pytest.mark.django_db(databases=["default", "other"])
