@@ -1,17 +1,16 @@
 """The system checks, ``manage.py check``: each names what is wrong, where, and the mend."""
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from celery import current_app
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's own name
 from kombu.serialization import registry as kombu_serializers
-from kombu.transport import TRANSPORT_ALIASES
 
 from django_events_sourcing.conf import Settings, get_settings, option_problems
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.registry import registry
+from django_events_sourcing.uris import uri_problem
 
 __all__ = ["check_broker", "check_celery", "check_models", "check_options", "register"]
 
@@ -62,7 +61,7 @@ def check_broker(**_kwargs: Any) -> list[CheckMessage]:
     if settings is None or not registry.registrations:
         return []
     messages: list[CheckMessage] = []
-    if problem := _uri_problem(settings.nameko_config.get("AMQP_URI")):
+    if problem := uri_problem(settings.nameko_config.get("AMQP_URI")):
         messages.append(
             Error(
                 f"AMQP_URI or NAMEKO_CONFIG['AMQP_URI'] {problem}.",
@@ -104,27 +103,3 @@ def _settings() -> Settings | None:
         return get_settings()
     except ConfigurationError:
         return None
-
-
-def _uri_problem(uri: object) -> str | None:
-    if not uri:
-        return "is not set"
-    if not isinstance(uri, str):
-        return f"is {type(uri).__name__}, not a string"
-    # kombu takes several, to fail over
-    return next((f"is malformed: {flaw}" for one in uri.split(";") if (flaw := _flaw(one))), None)
-
-
-def _flaw(uri: str) -> str | None:
-    try:
-        parts = urlsplit(uri)
-        _ = parts.port
-    except ValueError:  # whose text may quote the password
-        return "what should be the port is no number, or a bracket is not closed"
-    if "://" not in uri:
-        return "it has no scheme, such as amqp://"
-    if parts.scheme not in TRANSPORT_ALIASES:
-        return f"kombu has no transport for the scheme {parts.scheme!r}"
-    if parts.scheme in {"amqp", "amqps", "pyamqp"} and not parts.hostname:
-        return "it names no host"
-    return None

@@ -16,6 +16,7 @@ from nameko.standalone.events import get_event_exchange
 from django_events_sourcing.conf import Settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import ConfigurationError, EventRefused, PublishError
+from django_events_sourcing.uris import uri_problem
 
 __all__ = ["PUBLISH_TIMEOUT", "event_dispatcher"]
 
@@ -45,11 +46,11 @@ def event_dispatcher(settings: Settings) -> Callable[[Event], None]:
         the broker refused this event by itself, else ``PublishError``; within a minute, if the broker hangs.
 
     Raises:
-        ConfigurationError: The AMQP URI is not set, or nameko's serializer can't be found.
+        ConfigurationError: The AMQP URI is not set or malformed, or nameko's serializer can't be found.
     """
     config = settings.nameko_config
-    if not config.get("AMQP_URI"):
-        raise ConfigurationError("Neither AMQP_URI nor NAMEKO_CONFIG['AMQP_URI'] is set.")
+    if problem := uri_problem(config.get("AMQP_URI")):
+        raise ConfigurationError(f"AMQP_URI or NAMEKO_CONFIG['AMQP_URI'] {problem}.")
     try:
         serializer, _ = serialization.setup(config)
     except (NamekoConfigurationError, ImportError) as exc:

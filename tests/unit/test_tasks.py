@@ -142,6 +142,15 @@ def test_dispatcher__unknown_nameko_serializer__error_names_the_setting(settings
         publisher.event_dispatcher(get_settings())
 
 
+def test_dispatcher__malformed_uri__error_without_the_password(settings):
+    """kombu would quote half of this password as a port that is no number."""
+    settings.AMQP_URI = "amqp://guest:s3cret/@localhost/"
+    with pytest.raises(ConfigurationError) as caught:
+        publisher.event_dispatcher(get_settings())
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
 def test_event__as_message_and_back__the_same():
     """The Celery task's argument is plain JSON and holds all of the event."""
     event = an_event(headers={"user_id": 7})
