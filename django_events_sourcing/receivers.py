@@ -1,76 +1,116 @@
 """The receivers of Django's model signals, connected to registered models only: others pay nothing."""
 
+from functools import partial
 from typing import Any
 
 from django.core.signals import setting_changed
-from django.db.models import Model, OneToOneField
+from django.db.models import Model
 from django.db.models.signals import ModelSignal, post_delete, post_save, pre_delete
 
-from django_events_sourcing import transactions
+from django_events_sourcing import saves
+from django_events_sourcing.deletions import cover_parents, is_covered, uncover
 from django_events_sourcing.delivery import deliver
+from django_events_sourcing.events import Event
+from django_events_sourcing.registration import Registration
 from django_events_sourcing.registry import registry
-from django_events_sourcing.serialization import load_all_values
+from django_events_sourcing.stored import RowGoneError
 from django_events_sourcing.switches import is_silenced
 
 __all__ = ["connect"]
 
+_Drafts = list[partial[Event]]
+
+# On an instance's `_state`: saves that were told when written, and the events of a delete on its way.
+_TOLD = "_django_events_sourcing_told"
+_DRAFTS = "_django_events_sourcing_drafts"
+
 
 def connect() -> None:
     """Load the registry and connect its models; done again, after disconnecting, when tests override the setting."""
-    for model in registry:
-        transactions.part(model)
-        for signal, receiver in _RECEIVERS:
+    for model in registry.roots:
+        saves.part(model)
+    for signal, receiver, models in _connections():
+        for model in models:
             signal.disconnect(receiver, sender=model)
     registry.load()
-    for model in registry:
-        transactions.join(model)
-        for signal, receiver in _RECEIVERS:
+    for model in registry.roots:
+        saves.join(model, _on_write)
+    for signal, receiver, models in _connections():
+        for model in models:
             signal.connect(receiver, sender=model)
+        _move_to_front(signal, len(models))
 
 
-def _on_save(*, sender: type[Model], instance: Model, created: bool, raw: bool, using: str, **_kwargs: Any) -> None:
-    if not raw:  # a fixture being loaded: its related objects may not be there yet
-        _dispatch(sender, instance, "created" if created else "updated", using)
+def _connections() -> list[tuple[ModelSignal, Any, list[type[Model]]]]:
+    return [
+        (post_save, _on_post_save, list(registry.saved)),
+        (pre_delete, _on_pre_delete, list(registry.deleted)),
+        (post_delete, _on_post_delete, list(registry.deleted)),
+    ]
 
 
-def _on_pre_delete(*, instance: Model, using: str, **_kwargs: Any) -> None:
-    instance.__dict__.pop(_GOES_WITH_CHILD, None)  # left by delete(keep_parents=True) of a child
-    load_all_values(instance, using)  # after the delete nobody could
+def _move_to_front(signal: ModelSignal, count: int) -> None:
+    """Have the receivers that were connected last called first.
+
+    A receiver of the project's may delete related rows before the event is drafted, or write the row anew before it is
+    sent; Django calls them in the order in which they were connected.
+    """
+    with signal.lock:
+        signal.receivers[:] = [*signal.receivers[len(signal.receivers) - count :], *signal.receivers[: -count or None]]
+        signal.sender_receivers_cache.clear()
 
 
-def _on_delete(*, sender: type[Model], instance: Model, using: str, **_kwargs: Any) -> None:
-    if getattr(instance, _GOES_WITH_CHILD, False):
+def _on_write(instance: Model, created: bool, using: str) -> None:
+    model = type(instance)
+    if not post_save.has_listeners(model):  # muted, by a test say
         return
-    _mark_parents(instance)
-    _dispatch(sender, instance, "deleted", using)
+    _deliver(_drafts(registry.saved[model], instance, using, "created" if created else "updated"), using)
+    state = vars(instance._state)
+    state[_TOLD] = state.get(_TOLD, 0) + 1
+    if _DRAFTS in state:  # saved by another receiver of pre_delete
+        state[_DRAFTS] = _delete_drafts(model, instance, using)
 
 
-def _dispatch(sender: type[Model], instance: Model, action: str, using: str) -> None:
-    registration = registry[sender]
-    if not is_silenced(registration.model, instance):
-        deliver(registration.event(instance, action), using)
+def _on_post_save(*, sender: type[Model], instance: Model, created: bool, raw: bool, using: str, **_: Any) -> None:
+    state = vars(instance._state)
+    if state.get(_TOLD):
+        state[_TOLD] -= 1
+    elif not raw:  # the signal was sent by hand, after a bulk_create say
+        _deliver(_drafts(registry.saved[sender], instance, using, "created" if created else "updated"), using)
 
 
-# Note [Deleting a multi-table child]
-# Django sends post_delete for the child and then for each parent row, but post_save for the child alone. One delete is
-# to be one event, too. The instances that stand for the parent rows are those that Django's collector just got from
-# the child's parent links, so they are marked there.
-_GOES_WITH_CHILD = "_django_events_sourcing_goes_with_child"
+def _on_pre_delete(*, sender: type[Model], instance: Model, using: str, origin: object = None, **_: Any) -> None:
+    cover_parents(instance, origin, using)
+    covered = is_covered(instance, origin, using)
+    vars(instance._state)[_DRAFTS] = [] if covered else _delete_drafts(sender, instance, using)
 
 
-def _mark_parents(instance: Model) -> None:
-    for link in instance._meta.parents.values():
-        parent = link.get_cached_value(instance, default=None) if isinstance(link, OneToOneField) else None
-        if parent is not None:
-            setattr(parent, _GOES_WITH_CHILD, True)
-            _mark_parents(parent)
+def _on_post_delete(*, sender: type[Model], instance: Model, using: str, origin: object = None, **_: Any) -> None:
+    drafts = vars(instance._state).pop(_DRAFTS, None)
+    if drafts is None:  # the signal was sent by hand
+        drafts = _delete_drafts(sender, instance, using)
+    if not uncover(instance, origin, using):
+        _deliver(drafts, using)
 
 
-_RECEIVERS: list[tuple[ModelSignal, Any]] = [
-    (post_save, _on_save),
-    (pre_delete, _on_pre_delete),
-    (post_delete, _on_delete),
-]
+def _delete_drafts(model: type[Model], instance: Model, using: str) -> _Drafts:
+    try:
+        return _drafts(registry.deleted[model], instance, using, "deleted")
+    except RowGoneError:  # deleted by somebody else, who tells
+        return []
+
+
+def _drafts(registrations: tuple[Registration, ...], instance: Model, using: str, action: str) -> _Drafts:
+    return [
+        registration.draft(instance, using, action)
+        for registration in registrations
+        if not is_silenced(registration.model, instance)
+    ]
+
+
+def _deliver(drafts: _Drafts, using: str) -> None:
+    for draft in drafts:
+        deliver(draft(), using)
 
 
 def _reconnect(*, setting: str, **_kwargs: object) -> None:

@@ -2,7 +2,8 @@
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from enum import Enum
+from functools import cached_property, partial
 from typing import Any
 
 from django.db.models import Model
@@ -12,7 +13,8 @@ from rest_framework.serializers import BaseSerializer
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import ConfigurationError, SerializationError
-from django_events_sourcing.serialization import default_serializer, serialize, with_stored_values
+from django_events_sourcing.serialization import default_serializer, project_locale, serialize
+from django_events_sourcing.stored import StoredForm
 
 __all__ = ["Registration", "snake_case"]
 
@@ -40,25 +42,27 @@ class Registration:
     event_name_prefix: str | None = None
     service_name: str | None = None
 
-    def event(self, instance: Model, action: str) -> Event:
-        """The event that tells what just happened to ``instance``, with its state of this moment.
+    def draft(self, instance: Model, using: str, action: str) -> partial[Event]:
+        """The event that tells what just happened to ``instance``, or is about to, with its state of this moment.
 
         Args:
-            instance: What was saved or deleted.
+            instance: What is saved or deleted: of the model, of a proxy, or of a model derived from it.
+            using: Alias of the database that it happens in.
             action: ``"created"``, ``"updated"`` or ``"deleted"``.
+
+        Returns:
+            What makes the event, with its id and time, when called.
 
         Raises:
             ConfigurationError: The entry's serializer can't be imported, or no service name is set.
             SerializationError: The instance can't be serialized, or its status makes no event name.
         """
-        stored = with_stored_values(instance)
+        stored = self._stored_form.of(instance, using, action=action)
+        with project_locale():
+            name, body = self.event_name(stored, action), serialize(stored, self.serializer_class)
         pk = ",".join(map(str, stored.pk)) if isinstance(stored.pk, tuple) else stored.pk
-        return Event(
-            name=self.event_name(stored, action),
-            service=self.service,
-            object=f"{self.model._meta.concrete_model._meta.label_lower}:{pk}",  # type: ignore[union-attr]
-            body=serialize(stored, self.serializer_class),
-        )
+        label = self.model._meta.concrete_model._meta.label_lower  # type: ignore[union-attr]
+        return partial(Event, name=name, service=self.service, object=f"{label}:{pk}", body=body)
 
     def event_name(self, instance: Model, action: str) -> str:
         """``<model>__<action>``; with a status field ``<model>__<its value>`` for every save.
@@ -66,6 +70,8 @@ class Registration:
         A status that is None or empty names no state, so that the action stands in for it.
         """
         status = getattr(instance, self.status_field) if self.status_field and action != "deleted" else None
+        if isinstance(status, Enum):  # of a property: a field's is its value already
+            status = status.value
         suffix = action if status is None or status == "" else str(status)
         name = f"{self.prefix}__{suffix}"
         if len(name.encode()) > _MAX_NAME_BYTES:
@@ -74,6 +80,10 @@ class Registration:
                 f"{_MAX_NAME_BYTES} bytes that AMQP allows; shorten the value of {self.status_field!r}."
             )
         return name
+
+    @cached_property
+    def _stored_form(self) -> StoredForm:
+        return StoredForm(self.model)
 
     @cached_property
     def prefix(self) -> str:

@@ -20,29 +20,31 @@ class Registry:
     """The registrations by model, made from ``MODELS_CRUD_EVENT``.
 
     Attributes:
+        saved: What a save of an instance of each model is told as. It is a change of the nearest registered class: its
+            own, or that of a model it is a proxy of or derived from; of several, if it has unrelated parents.
+        deleted: What the delete of a row of each model is told as: the same, but a parent's row has its own delete.
         problems: What is wrong with the entries, as check messages.
     """
 
     def __init__(self) -> None:
         self._by_model: dict[type[Model], Registration] = {}
+        self.saved: dict[type[Model], tuple[Registration, ...]] = {}
+        self.deleted: dict[type[Model], tuple[Registration, ...]] = {}
         self.problems: list[Error] = []
-
-    def __iter__(self) -> Iterator[type[Model]]:
-        """Every model whose saves and deletes make events."""
-        return iter(self._by_model)
 
     @property
     def registrations(self) -> list[Registration]:
         """The entries that are registered."""
-        return [registration for model, registration in self._by_model.items() if model is registration.model]
+        return list(self._by_model.values())
 
-    def __getitem__(self, model: type[Model]) -> Registration:
-        """How ``model`` is registered; an unregistered proxy is registered as the model behind it."""
-        return self._by_model[model]
+    @property
+    def roots(self) -> list[type[Model]]:
+        """The registered models that derive from no other registered model."""
+        return [model for model in self._by_model if not any(base in self._by_model for base in model.__mro__[1:])]
 
     def load(self) -> None:
         """Read ``MODELS_CRUD_EVENT`` anew. An entry that is wrong becomes a problem, the others are registered."""
-        self._by_model, self.problems = {}, []
+        self._by_model, self.saved, self.deleted, self.problems = {}, {}, {}, []
         entries = model_entries()
         if not isinstance(entries, list | tuple):
             self.problems.append(
@@ -66,15 +68,22 @@ class Registry:
                         "Remove one of the two.",
                     )
                 )
-        self._add_proxies()
-
-    def _add_proxies(self) -> None:
         for model in apps.get_models():
-            behind: type[Model] | None = model
-            while behind is not None and behind not in self._by_model:
-                behind = behind._meta.proxy_for_model if behind._meta.proxy else None
-            if behind is not None:
-                self._by_model[model] = self._by_model[behind]
+            nearest = self._nearest(model)
+            if nearest:
+                self.saved[model] = nearest
+            same_row = [one for one in nearest if _concrete(one.model) is _concrete(model)]
+            if same_row:
+                self.deleted[model] = tuple(same_row)
+
+    def _nearest(self, model: type[Model]) -> tuple[Registration, ...]:
+        """The entries of the classes that ``model`` derives from, itself included, without those behind others."""
+        found: list[Registration] = []
+        for base in model.__mro__:
+            registration = self._by_model.get(base)
+            if registration and not any(issubclass(_concrete(one.model), _concrete(base)) for one in found):
+                found.append(registration)
+        return tuple(found)
 
     def _parse(self, where: str, entry: object) -> Registration | None:
         if isinstance(entry, Mapping):
@@ -111,6 +120,11 @@ class Registry:
             )
         )
         return None
+
+
+def _concrete(model: type[Model]) -> type[Model]:
+    """The model itself, or that behind a proxy."""
+    return model._meta.concrete_model or model
 
 
 def _entry_problems(registration: Registration) -> Iterator[Error]:

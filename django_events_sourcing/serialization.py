@@ -1,18 +1,20 @@
 """From a model instance to the JSON text that is published."""
 
-import copy
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import Model
+from django.utils import timezone, translation
 from rest_framework.serializers import BaseSerializer, ModelSerializer
 from rest_framework.utils.encoders import JSONEncoder
 
 from django_events_sourcing.exceptions import SerializationError
 
-__all__ = ["default_serializer", "load_all_values", "serialize", "with_stored_values"]
+__all__ = ["default_serializer", "project_locale", "serialize"]
 
 
 def default_serializer(model: type[Model]) -> type[ModelSerializer[Any]]:
@@ -26,14 +28,14 @@ def serialize(instance: Model, serializer_class: type[BaseSerializer[Any]]) -> s
 
     Raises:
         SerializationError: The serializer raised, or its output is no JSON; the message names model, serializer
-            and field.
+            and field; or a deferred field can't be read.
         django.db.DatabaseError: A query of the serializer failed; passed on as it is, so that code that retries
             after a deadlock still sees one.
     """
     serializer = serializer_class(instance)
     try:
         data = serializer.data
-    except DatabaseError:
+    except (DatabaseError, SerializationError):
         raise
     except Exception as exc:
         raise _error(instance, serializer_class, _raising_field(serializer), exc) from exc
@@ -43,27 +45,11 @@ def serialize(instance: Model, serializer_class: type[BaseSerializer[Any]]) -> s
         raise _error(instance, serializer_class, next(_unencodable(data), None), exc) from exc
 
 
-def with_stored_values(instance: Model) -> Model:
-    """``instance``, or a copy that has the database's values where a field still holds an expression.
-
-    After ``product.stock = F("stock") - 1; product.save()`` only the database knows the stock.
-    """
-    fields = _fields_with_expressions(instance)
-    if not fields:
-        return instance
-    stored = copy.copy(instance)
-    stored.refresh_from_db(using=instance._state.db, fields=fields)
-    return stored
-
-
-def load_all_values(instance: Model, using: str) -> None:
-    """Get from database ``using`` what ``instance`` doesn't hold: deferred fields, and those with an expression."""
-    if fields := {*instance.get_deferred_fields(), *_fields_with_expressions(instance)}:
-        instance.refresh_from_db(using=using, fields=fields)
-
-
-def _fields_with_expressions(instance: Model) -> list[str]:
-    return [name for name, value in instance.__dict__.items() if hasattr(value, "resolve_expression")]
+@contextmanager
+def project_locale() -> Iterator[None]:
+    """Within it the project's own time zone and language are in force: a body doesn't depend on who saved."""
+    with timezone.override(None), translation.override(settings.LANGUAGE_CODE):
+        yield
 
 
 def _encode(data: object) -> str:

@@ -1,0 +1,124 @@
+"""An instance as its row is: what the database was given, whatever stands on the instance."""
+
+import copy
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Model, QuerySet
+
+from django_events_sourcing.conversion import conversion_for
+from django_events_sourcing.exceptions import SerializationError
+
+__all__ = ["RowGoneError", "StoredForm"]
+
+_DEFERRED = object()
+
+
+class RowGoneError(SerializationError):
+    """A value had to be read from the database, and the row is not there (any more)."""
+
+
+class StoredForm:
+    """How instances of one model are seen as their rows. Only the model's own concrete fields are looked at.
+
+    Args:
+        model: The model whose row it is.
+    """
+
+    def __init__(self, model: type[Model]) -> None:
+        self._model = model
+        fields = model._meta.concrete_fields
+        self._columns = [(field.attname, *conversion_for(field)) for field in fields if not field.generated]
+        self._generated = [field.attname for field in fields if field.generated]
+
+    def of(self, instance: Model, using: str, *, action: str) -> Model:
+        """``instance`` where it holds what its row does, else another that does.
+
+        The database is asked for what only it knows: the value of an expression such as ``F("stock") - 1``, of a
+        generated field after an update, of what can't be converted; and for a deferred field when it is first read.
+
+        Args:
+            instance: An instance of the model, of a proxy, or of a model derived from it. It stays as it is.
+            using: Alias of the database that holds its row.
+            action: ``"created"``, ``"updated"`` or ``"deleted"``.
+
+        Raises:
+            RowGoneError: The database was to be asked, and has no such row; also on reading a deferred field later.
+        """
+        changes, unknown, deferred = self._differences(instance, connections[using])
+        if not _generated_are_fresh(connections[using].features, action):
+            unknown += self._generated
+        if not (changes or unknown or deferred) and type(instance) is self._model:
+            return instance
+        stored = self._twin(instance, changes)
+        if deferred:
+            # where Django gets a deferred field from; by its own way a filtered base manager would hide the row
+            vars(stored)["refresh_from_db"] = partial(_load_deferred, stored, using)
+        if unknown:
+            _load(stored, unknown, using)
+        return stored
+
+    def _differences(self, instance: Model, connection: BaseDatabaseWrapper) -> tuple[dict[str, Any], list[str], bool]:
+        """Values that are others in the row, the fields that only the database knows, and whether any is deferred."""
+        values = instance.__dict__
+        changes: dict[str, Any] = {}
+        unknown: list[str] = []
+        deferred = any(attname not in values for attname in self._generated)
+        for attname, exact, convert in self._columns:
+            value = values.get(attname, _DEFERRED)
+            if value is None or type(value) is exact:
+                continue
+            if value is _DEFERRED:
+                deferred = True
+            elif hasattr(value, "resolve_expression"):
+                unknown.append(attname)
+            elif convert is not None:
+                try:
+                    converted = convert(value, connection)
+                except Exception:  # noqa: BLE001 - the database has taken it, so that it knows
+                    unknown.append(attname)
+                else:
+                    if converted is not value:
+                        changes[attname] = converted
+        return changes, unknown, deferred
+
+    def _twin(self, instance: Model, changes: dict[str, Any]) -> Model:
+        """A shallow copy that is of the model itself, with the changes."""
+        attributes = instance.__dict__ | changes
+        if instance._meta.concrete_model is not self._model._meta.concrete_model:
+            ours = {field.attname for field in self._model._meta.concrete_fields}
+            for field in instance._meta.concrete_fields:
+                if field.attname not in ours:
+                    attributes.pop(field.attname, None)
+        twin = self._model.__new__(self._model)
+        twin.__dict__.update(attributes)
+        twin._state = copy.copy(instance._state)
+        twin._state.fields_cache = dict(instance._state.fields_cache)
+        return twin
+
+
+def _generated_are_fresh(features: Any, action: str) -> bool:
+    """Whether Django has them from the statement that wrote the row, or left them deferred where it can't."""
+    if action == "updated":
+        return bool(getattr(features, "can_return_rows_from_update", False))  # Django 6.0
+    return action == "created"
+
+
+def _load_deferred(instance: Model, using: str, *_args: Any, **_kwargs: Any) -> None:
+    """All of them by one query; called as ``refresh_from_db(fields=[…])``."""
+    _load(instance, instance.get_deferred_fields(), using)
+
+
+def _load(instance: Model, attnames: Iterable[str], using: str) -> None:
+    rows: Any = QuerySet(type(instance), using=using).filter(pk=instance.pk).order_by().values(*attnames)
+    row = next(iter(rows), None)
+    if row is None:
+        raise RowGoneError(
+            f"{instance._meta.label} {instance.pk} can't be serialized for its event: database {using!r} "
+            "has no such row."
+        )
+    for attname, value in row.items():
+        setattr(instance, attname, value)
