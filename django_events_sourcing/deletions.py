@@ -24,12 +24,13 @@ def cover_parents(instance: Model, origin: object, using: str) -> None:
         origin: What the delete began with: an instance, a queryset, or None for a collector made by hand.
         using: Alias of the database.
     """
-    for link in instance._meta.concrete_model._meta.parents.values():  # type: ignore[union-attr]
+    for link in _concrete(instance)._meta.parents.values():
         # Django has just got each parent that goes along from its child; with keep_parents=True it has not
         parent = link.get_cached_value(instance, default=None) if isinstance(link, OneToOneField) else None
         if parent is not None:
-            _covered(origin, using).add(_row(parent))
-            cover_parents(parent, origin, using)
+            ancestors = _concrete(parent)._meta.get_parent_list()
+            rows = {(ancestor, getattr(parent, ancestor._meta.pk.attname)) for ancestor in ancestors}
+            _covered(origin, using).update(rows, {_row(parent)})
 
 
 def is_covered(instance: Model, origin: object, using: str) -> bool:
@@ -45,7 +46,11 @@ def uncover(instance: Model, origin: object, using: str) -> bool:
 
 
 def _row(instance: Model) -> tuple[Any, Any]:
-    return instance._meta.concrete_model, instance.pk
+    return _concrete(instance), instance.pk
+
+
+def _concrete(instance: Model) -> type[Model]:
+    return instance._meta.concrete_model or type(instance)
 
 
 def _covered(origin: object, using: str) -> set[tuple[Any, Any]]:

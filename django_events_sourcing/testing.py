@@ -132,4 +132,13 @@ class disable_model_obj_dispatcher(_Switch):  # noqa: N801 - as above
         self._instance = instance
 
     def _rule(self) -> switches.Rule:
-        return lambda _model, instance: instance == self._instance
+        return lambda _model, instance: _is_same_object(instance, self._instance)
+
+
+def _is_same_object(one: Model, other: Model) -> bool:
+    """Whether both stand for one row, be it by a proxy or as parent and child."""
+    for derived, base in ((one, other), (other, one)):
+        model = base._meta.concrete_model or type(base)
+        if isinstance(derived, model):
+            return one is other or (base.pk is not None and getattr(derived, model._meta.pk.attname) == base.pk)
+    return False

@@ -1,8 +1,13 @@
 """A model of each kind that the library has to tell apart."""
 
+import enum
+import functools
 import uuid
 
+from django.contrib.postgres import fields as postgres
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
+from django.utils import timezone
 
 
 class Product(models.Model):
@@ -78,3 +83,149 @@ class Restaurant(Place):
 
 class Unregistered(models.Model):
     name = models.CharField(max_length=100)
+
+
+class Kind(str, enum.Enum):  # noqa: UP042 - the very point
+    """What people write who don't know TextChoices; its ``str()`` is not its value."""
+
+    NEW = "new"
+
+
+class ShoutField(models.CharField):
+    """A field class of the project's own, which converts what it gives to the database."""
+
+    def get_prep_value(self, value):
+        return None if value is None else str(value).upper()
+
+
+class PointField(models.CharField):
+    """Another, with an object of its own for the text in the database."""
+
+    def get_prep_value(self, value):
+        return value if value is None or isinstance(value, str) else f"{value.real:g};{value.imag:g}"
+
+    def from_db_value(self, value, expression, connection):
+        return None if value is None else complex(*map(float, value.split(";")))
+
+
+class Anything(models.Model):
+    """A field of each type."""
+
+    text = models.TextField(null=True)
+    char = models.CharField(max_length=50, null=True)
+    integer = models.IntegerField(null=True)
+    float = models.FloatField(null=True)
+    decimal = models.DecimalField(max_digits=10, decimal_places=2, null=True)
+    boolean = models.BooleanField(null=True)
+    date = models.DateField(null=True)
+    time = models.TimeField(null=True)
+    moment = models.DateTimeField(null=True)
+    duration = models.DurationField(null=True)
+    uuid = models.UUIDField(null=True)
+    address = models.GenericIPAddressField(null=True)
+    json = models.JSONField(null=True, encoder=DjangoJSONEncoder)
+    shout = ShoutField(max_length=50, null=True)
+    point = PointField(max_length=50, null=True)
+    order = models.ForeignKey(Order, models.SET_NULL, null=True)
+    started = models.DateField(default=timezone.now)
+
+    @functools.cached_property
+    def siblings(self):
+        return Anything.objects.exclude(pk=self.pk)
+
+
+class Row(models.Model):
+    """Its body is computed by the database."""
+
+    price = models.IntegerField()
+    pieces = models.IntegerField()
+    total = models.GeneratedField(
+        expression=models.F("price") * models.F("pieces"), output_field=models.IntegerField(), db_persist=True
+    )
+
+
+class VisibleManager(models.Manager["Hidden"]):
+    def get_queryset(self):
+        return super().get_queryset().filter(hidden=False)
+
+
+class Hidden(models.Model):
+    """Django itself reads it through a manager that leaves rows out."""
+
+    name = models.CharField(max_length=100)
+    hidden = models.BooleanField(default=False)
+    stock = models.IntegerField(default=0)
+
+    everything = models.Manager()
+    visible = VisibleManager()
+
+    class Meta:
+        base_manager_name = "visible"
+        default_manager_name = "everything"
+
+
+class Article(models.Model):
+    """Has tags, and comments that go with it."""
+
+    title = models.CharField(max_length=100)
+    products = models.ManyToManyField(Product)
+
+
+class Comment(models.Model):
+    article = models.ForeignKey(Article, models.CASCADE)
+    text = models.CharField(max_length=100)
+
+
+class Ticket(models.Model):
+    kind = models.CharField(max_length=20)
+
+    @property
+    def stage(self):
+        return Kind.NEW
+
+    def state(self):
+        return "new"
+
+
+class Account(models.Model):
+    owner = models.CharField(max_length=100)
+
+
+class Business(models.Model):
+    business_id = models.BigAutoField(primary_key=True)
+    tax_number = models.CharField(max_length=20)
+
+
+class Pizzeria(Restaurant):
+    """A grandchild."""
+
+    ovens = models.IntegerField(default=1)
+
+
+class Hotel(Place, Business):
+    """Has two parents that know nothing of each other."""
+
+    beds = models.IntegerField(default=1)
+
+
+class Abstract(models.Model):
+    class Meta:
+        abstract = True
+
+
+class Swapped(models.Model):
+    class Meta:
+        swappable = "SWAPPED_MODEL"
+
+
+class Booking(models.Model):
+    """What only PostgreSQL has."""
+
+    period = postgres.DateRangeField(null=True)
+    numbers = postgres.IntegerRangeField(null=True)
+    hours = postgres.DateTimeRangeField(null=True)
+    dates = postgres.ArrayField(models.DateField(), null=True)
+    duration = models.DurationField(null=True)
+
+    class Meta:
+        required_db_vendor = "postgresql"

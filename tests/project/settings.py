@@ -4,6 +4,7 @@ import os
 
 SECRET_KEY = "tests only"
 USE_TZ = True
+TIME_ZONE = "America/Costa_Rica"  # neither UTC nor the machine's, and without summer time
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 INSTALLED_APPS = [
     "django.contrib.contenttypes",
@@ -30,6 +31,7 @@ CELERY_BROKER_URL = os.environ.get("REDIS_URL", "memory://")
 
 CELERY_TASK_DEFAULT_QUEUE = SERVICE_NAME = os.environ.get("SERVICE_NAME", "shop")
 NAMEKO_CONFIG = {"AMQP_URI": os.environ.get("AMQP_URI", "memory://")}
+SWAPPED_MODEL = "project.Product"
 MODELS_CRUD_EVENT = [
     {"model": "project.Product"},
     {"model": "project.Order", "serializer": "tests.project.serializers.OrderSerializer"},

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from django_events_sourcing import Event, conf
+from django_events_sourcing import Event, conf, receivers
 
 _events: list[Event] = []
 
@@ -28,3 +28,26 @@ def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
+
+
+@pytest.fixture
+def register(settings, events):
+    """Register models for this test: classes, with the same options for all of them."""
+
+    def register(*models, **options):
+        settings.MODELS_CRUD_EVENT = [{"model": model, **options} for model in models]
+
+    return register
+
+
+@pytest.fixture
+def receive(request):
+    """Connect a receiver of a signal for the time of the test, as one that was there before the library started."""
+
+    def connect(signal, sender, receiver):
+        signal.connect(receiver, sender=sender, weak=False)
+        signal.receivers.insert(0, signal.receivers.pop())
+        receivers.connect()
+        request.addfinalizer(lambda: signal.disconnect(receiver, sender=sender))
+
+    return connect

@@ -9,6 +9,7 @@ from time import monotonic
 import pytest
 from celery import Celery, current_app
 from django.db import transaction
+from django.db.models.signals import post_delete
 
 from django_events_sourcing import direct
 from tests.project.models import Product
@@ -60,6 +61,22 @@ def test_transaction__rolled_back__nothing(enqueued):
             Product.objects.create(name="a", price=1)
         raise RollBackError
     assert enqueued == []
+
+
+def test_delete__that_fails__nothing_and_later_all(enqueued, receive):
+    """A delete that another receiver refuses has not happened; the next one has."""
+
+    def refuse(**_):
+        raise RollBackError
+
+    product = Product.objects.create(name="a", price=1)
+    receive(post_delete, Product, refuse)
+    with pytest.raises(RollBackError):
+        product.delete()
+    assert enqueued == ["a"]
+    post_delete.disconnect(refuse, sender=Product)
+    product.delete()
+    assert enqueued == ["a", "a"]
 
 
 @pytest.fixture(params=["down", "hung"])

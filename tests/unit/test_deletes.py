@@ -1,0 +1,150 @@
+"""A delete tells the state before it, and is told when the row is gone."""
+
+import pytest
+from django.db import connection, models
+from django.db.models.signals import post_delete, pre_delete
+from django.test.utils import CaptureQueriesContext
+from rest_framework import serializers
+
+from tests.project.models import Anything, Article, Comment, Hidden, Product, Row
+
+
+class CommentSerializer(serializers.ModelSerializer):
+    """Reads a related row, which a cascade takes away."""
+
+    title = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Comment
+        fields = ["text", "title"]
+
+    def get_title(self, comment):
+        return Article.objects.get(pk=comment.article_id).title
+
+
+class ArticleSerializer(serializers.ModelSerializer):
+    comments = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Article
+        fields = ["title", "products", "comments"]
+
+    def get_comments(self, article):
+        return [comment.text for comment in article.comment_set.all()]
+
+
+@pytest.fixture
+def article(settings, events):
+    """An article with a product and a comment; events of both models are registered."""
+    settings.MODELS_CRUD_EVENT = []
+    article = Article.objects.create(title="News")
+    article.products.add(Product.objects.create(name="pen", price=1))
+    Comment.objects.create(article=article, text="Ah")
+    settings.MODELS_CRUD_EVENT = [
+        {"model": Article, "serializer": ArticleSerializer},
+        {"model": Comment, "serializer": CommentSerializer},
+    ]
+    return article
+
+
+def bodies(events):
+    return {event.name: event.data for event in events}
+
+
+@pytest.mark.parametrize("how", ["instance", "queryset"])
+def test_relations__in_the_body_as_before_the_delete(article, events, how):
+    """Many-to-many lists, rows that go along and rows they point to are all there when the event is made."""
+    pk = article.products.get().pk
+    article.delete() if how == "instance" else Article.objects.all().delete()
+    assert bodies(events) == {
+        "article__deleted": {"title": "News", "products": [pk], "comments": ["Ah"]},
+        "comment__deleted": {"text": "Ah", "title": "News"},
+    }
+
+
+def test_receiver_of_pre_delete__that_takes_relations_away__comes_later(article, events, receive):
+    """A project that cleans up in a receiver of its own, however early connected, changes nothing in the body."""
+    receive(pre_delete, Article, lambda instance, **_: instance.products.clear())
+    pk = article.products.get().pk
+    article.delete()
+    assert bodies(events)["article__deleted"]["products"] == [pk]
+
+
+def test_receiver_of_pre_delete__that_saves__is_in_the_body(article, events, receive):
+    """What is written between is the last state before the delete."""
+
+    def close(instance, **_):
+        instance.title = "Closed"
+        instance.save()
+
+    receive(pre_delete, Article, close)
+    article.delete()
+    told = [(event.name, event.data["title"]) for event in events if event.name.startswith("article")]
+    assert told == [("article__updated", "Closed"), ("article__deleted", "Closed")]
+
+
+def test_receiver_of_post_delete__that_writes_the_row_anew__comes_later(article, events, receive):
+    """Events are in the order of writes: the last one tells what is there."""
+    receive(post_delete, Article, lambda instance, **_: Article(pk=instance.pk, title="Phoenix").save())
+    article.delete()
+    told = [event.name for event in events if event.name.startswith("article")]
+    assert told == ["article__deleted", "article__created"]
+    assert events[-1].time >= events[-2].time
+    assert events[-1].id > events[-2].id
+
+
+def test_delete__protected__tells_nothing(register, events):
+    """Nor has one that Django refuses beforehand."""
+    register(Product)
+    product = Product.objects.create(name="pen", price=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Article.products.through._meta.get_field("product").remote_field, "on_delete", models.PROTECT)
+        Article.objects.create(title="News").products.add(product)
+        with pytest.raises(models.ProtectedError):
+            product.delete()
+    assert [event.name for event in events] == ["product__created"]
+
+
+def test_deferred_instance__whose_row_is_gone__deleted_as_ever(register, events):
+    """Somebody else was quicker, and has told it."""
+    register(Product)
+    Product.objects.create(name="pen", price=1)
+    deferred = Product.objects.only("name").get()
+    Product.objects.get().delete()
+    assert deferred.delete() == (0, {})
+    assert [event.name for event in events] == ["product__created", "product__deleted"]
+
+
+@pytest.mark.parametrize("model, fields", [(Row, {"price": 2, "pieces": 3}), (Hidden, {"name": "x", "hidden": True})])
+def test_instance__that_the_database_must_be_asked_for__gone__deleted_as_ever(register, events, model, fields):
+    """The same for generated fields, and for a row that a filtered base manager would hide."""
+    register(model)
+    manager = model._default_manager
+    manager.create(**fields)
+    twin = manager.only("pk").get() if model is Hidden else manager.get()
+    manager.get().delete()
+    assert twin.delete() == (0, {})
+    assert len(events) == 2
+
+
+def test_delete__plain_instance__asks_nothing(register, events):
+    """Making the event adds no statement to a delete."""
+    Anything.objects.create()
+    counts = []
+    for models_ in ([], [Anything]):
+        register(*models_)
+        instance = Anything.objects.create()
+        with CaptureQueriesContext(connection) as queries:
+            instance.delete()
+        counts.append([query["sql"].split()[0] for query in queries if "SAVEPOINT" not in query["sql"]])
+    assert counts[0] == counts[1] == ["DELETE"]
+
+
+def test_delete__signals_sent_by_hand__told(register, events):
+    """Soft deletes and raw deletes that send the signals themselves have their event, with or without pre_delete."""
+    register(Product)
+    product = Product.objects.create(name="pen", price=1)
+    post_delete.send(Product, instance=product, using="default")
+    pre_delete.send(Product, instance=product, using="default")
+    post_delete.send(Product, instance=product, using="default")
+    assert [event.name for event in events][1:] == ["product__deleted"] * 2
