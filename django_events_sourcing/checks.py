@@ -1,53 +1,79 @@
 """The system checks, ``manage.py check``: each names what is wrong, where, and the mend."""
 
+from collections.abc import Iterator
 from typing import Any
 
-from celery import current_app
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's own name
+from django.db import connections
 from kombu.serialization import registry as kombu_serializers
 
 from django_events_sourcing.conf import Settings, get_settings, option_problems
+from django_events_sourcing.enqueue import project_app
 from django_events_sourcing.exceptions import ConfigurationError
+from django_events_sourcing.registration import Registration
 from django_events_sourcing.registry import registry
+from django_events_sourcing.serialization import hyperlinked_field
 from django_events_sourcing.uris import uri_problem
 
-__all__ = ["check_broker", "check_celery", "check_models", "check_options", "register"]
+__all__ = ["check_broker", "check_celery", "check_databases", "check_models", "check_options", "register"]
 
 
 def register() -> None:
     """Have ``manage.py check`` run the checks of this module."""
-    for check in (check_models, check_options, check_broker, check_celery):
+    for check in (check_models, check_options, check_broker, check_databases, check_celery):
         checks.register(check)
 
 
 def check_models(**_kwargs: Any) -> list[CheckMessage]:
-    """``MODELS_CRUD_EVENT``: E001 to E006 and E008."""
-    messages: list[CheckMessage] = list(registry.problems)
+    """``MODELS_CRUD_EVENT``: E001 to E006, E008, E011, E012, E015 and W002."""
+    messages = list(registry.problems)
+    settings = _settings()
+    by_name: dict[tuple[str, str], Registration] = {}
     for registration in registry.registrations:
-        try:
-            _ = registration.serializer_class
-        except ConfigurationError as exc:
+        messages += _serializer_problems(registration)
+        service = registration.service_name or (settings and settings.service_name)
+        if service:
+            first = by_name.setdefault((service, registration.prefix), registration)
+            if first is not registration:
+                messages.append(
+                    Error(
+                        f"{registration.where} and {first.where} have the same event names, {registration.prefix}__…, "
+                        f"at service {service!r}: nobody could tell {registration.model._meta.label} from "
+                        f"{first.model._meta.label}.",
+                        hint="Give one of them an 'event_name_prefix' or a 'service_name' of its own.",
+                        id="django_events_sourcing.E012",
+                    )
+                )
+        elif settings is not None:
             messages.append(
                 Error(
-                    str(exc),
-                    hint="Give the dotted path of a serializer, such as 'app.serializers.ModelSerializer', or leave "
-                    "'serializer' out for one with all fields.",
-                    id="django_events_sourcing.E004",
+                    f"{registration.where} has no 'service_name', and SERVICE_NAME is not set.",
+                    hint="Set SERVICE_NAME to the name of the service that the events come from.",
+                    id="django_events_sourcing.E006",
                 )
             )
-    settings = _settings()
-    if settings is not None and not settings.service_name:
-        messages += [
-            Error(
-                f"{registration.where} has no 'service_name', and SERVICE_NAME is not set.",
-                hint="Set SERVICE_NAME to the name of the service that the events come from.",
-                id="django_events_sourcing.E006",
-            )
-            for registration in registry.registrations
-            if not registration.service_name
-        ]
     return messages
+
+
+def _serializer_problems(registration: Registration) -> Iterator[Error]:
+    try:
+        serializer_class = registration.serializer_class
+    except ConfigurationError as exc:
+        yield Error(
+            str(exc),
+            hint="Give the dotted path of a serializer, such as 'app.serializers.ModelSerializer', or leave "
+            "'serializer' out for one with all fields.",
+            id="django_events_sourcing.E004",
+        )
+        return
+    if field := hyperlinked_field(serializer_class):
+        yield Error(
+            f"{registration.where}['serializer'], {serializer_class.__qualname__}: its field {field!r} makes a "
+            "hyperlink, which takes the request that it is an answer to; an event has none.",
+            hint="Use a ModelSerializer, whose relations are primary keys.",
+            id="django_events_sourcing.E015",
+        )
 
 
 def check_options(**_kwargs: Any) -> list[CheckMessage]:
@@ -83,18 +109,47 @@ def check_broker(**_kwargs: Any) -> list[CheckMessage]:
     return messages
 
 
-def check_celery(**_kwargs: Any) -> list[CheckMessage]:
-    """W001: without a Celery app of the project's own, tasks would go to Celery's default broker."""
-    if not registry.registrations or current_app.main != "default":
+def check_databases(**_kwargs: Any) -> list[CheckMessage]:
+    """E013: where Django does not commit, it can't tell when an event may go out."""
+    if not registry.registrations:
         return []
     return [
-        Warning(
-            "No Celery app is set up in this process, so that nothing would publish the events.",
-            hint="Define one in <project>/celery.py and import it in <project>/__init__.py, as Celery's "
-            "'First steps with Django' shows.",
-            id="django_events_sourcing.W001",
+        Error(
+            f"DATABASES[{alias!r}]['AUTOCOMMIT'] is False: saves of registered models there raise "
+            "TransactionManagementError.",
+            hint="Remove it, and use transaction.atomic() or ATOMIC_REQUESTS for transactions.",
+            id="django_events_sourcing.E013",
         )
+        for alias in connections
+        if not connections[alias].settings_dict["AUTOCOMMIT"]
     ]
+
+
+def check_celery(**_kwargs: Any) -> list[CheckMessage]:
+    """W001: without a Celery app of the project's own, events can't be enqueued. E014: one that refuses their tasks."""
+    if not registry.registrations:
+        return []
+    try:
+        app = project_app()
+    except ConfigurationError:
+        return [
+            Warning(
+                "No Celery app is set up in this process, so that nothing would publish the events.",
+                hint="Define one in <project>/celery.py and import it in <project>/__init__.py, as Celery's "
+                "'First steps with Django' shows.",
+                id="django_events_sourcing.W001",
+            )
+        ]
+    if not {"json", "application/json"} & set(app.conf.accept_content):
+        return [
+            Error(
+                f"CELERY_ACCEPT_CONTENT is {list(app.conf.accept_content)!r}: workers would throw the events away, "
+                "whose tasks are JSON.",
+                hint="Add 'json' to it.",
+                id="django_events_sourcing.E014",
+            )
+        ]
+    return []
 
 
 def _settings() -> Settings | None:

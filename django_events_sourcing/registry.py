@@ -1,12 +1,15 @@
 """Which models' changes become events: ``MODELS_CRUD_EVENT``, read and checked."""
 
+import functools
+import inspect
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 
 from django.apps import apps
-from django.core.checks import Error
+from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's own name
 from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Model
+from django.utils.functional import cached_property
 
 from django_events_sourcing.conf import model_entries, unknown_key
 from django_events_sourcing.registration import Registration
@@ -30,7 +33,7 @@ class Registry:
         self._by_model: dict[type[Model], Registration] = {}
         self.saved: dict[type[Model], tuple[Registration, ...]] = {}
         self.deleted: dict[type[Model], tuple[Registration, ...]] = {}
-        self.problems: list[Error] = []
+        self.problems: list[CheckMessage] = []
 
     @property
     def registrations(self) -> list[Registration]:
@@ -96,6 +99,10 @@ class Registry:
         model = self._find_model(where, entry["model"])
         if model is None:
             return None
+        if reason := _why_not(model):
+            message, hint = reason
+            self.problems.append(_error("E011", f"{where}['model']: {model._meta.label} {message}.", hint))
+            return None
         registration = Registration(where=where, **{**{k: entry[k] for k in ENTRY_KEYS if k in entry}, "model": model})
         self.problems += _entry_problems(registration)
         return registration
@@ -127,30 +134,57 @@ def _concrete(model: type[Model]) -> type[Model]:
     return model._meta.concrete_model or model
 
 
-def _entry_problems(registration: Registration) -> Iterator[Error]:
+def _entry_problems(registration: Registration) -> Iterator[CheckMessage]:
     where, model = registration.where, registration.model
     for key in ("status_field", "event_name_prefix", "service_name"):
         value = getattr(registration, key)
         if value is not None and not (isinstance(value, str) and value):
             yield _error("E001", f"{where}[{key!r}] is {value!r}.", "It must be a string with something in it.")
             return
-    status_field = registration.status_field
-    if status_field and not _has_attribute(model, status_field):
-        names = [field.name for field in model._meta.get_fields()]
-        near = get_close_matches(status_field, names, n=1, cutoff=0.5)
-        yield _error(
-            "E005",
-            f"{where}['status_field']: {model._meta.label} has no field {status_field!r}.",
-            f"Did you mean {near[0]!r}?" if near else f"Its fields: {', '.join(names)}.",
+    if registration.status_field and (reason := _no_status(model, registration.status_field)):
+        message, hint = reason
+        yield _error("E005", f"{where}['status_field']: {message}.", hint)
+    if registration.event_name_prefix and set(".*#") & set(registration.event_name_prefix):
+        yield Warning(
+            f"{where}['event_name_prefix'] is {registration.event_name_prefix!r}: '.', '*' and '#' mean something in "
+            "the bindings of RabbitMQ's topic exchanges.",
+            hint="Use letters, digits and underscores.",
+            id="django_events_sourcing.W002",
         )
 
 
-def _has_attribute(model: type[Model], name: str) -> bool:
+def _why_not(model: type[Model]) -> tuple[str, str] | None:
+    """Why no saves and deletes of ``model`` could be told, and the mend."""
+    if model._meta.abstract:
+        return "is abstract and has no rows", "Register the models that derive from it."
+    if swapped_for := model._meta.swapped:
+        return f"is swapped for {swapped_for!r}", f"Register {swapped_for!r}."
+    if model._meta.auto_created:
+        return (
+            "is the table that Django makes for a many-to-many field, and sends no signals",
+            "Write a model for it, name it as the field's 'through', and save its instances.",
+        )
+    return None
+
+
+def _no_status(model: type[Model], name: str) -> tuple[str, str] | None:
+    """Why the attribute ``name`` is no status, and the mend."""
+    label = model._meta.label
+    states = "Name a field that holds a text, with choices say, or a property."
     try:
-        model._meta.get_field(name)
+        field = model._meta.get_field(name)
     except FieldDoesNotExist:
-        return hasattr(model, name)  # a property will do
-    return True
+        attribute = inspect.getattr_static(model, name, None)
+        if isinstance(attribute, property | functools.cached_property | cached_property):
+            return None
+        if attribute is not None:
+            return f"{label}.{name} is a {type(attribute).__name__}, neither a field nor a property", states
+        names = [field.name for field in model._meta.concrete_fields]
+        near = get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Its fields: {', '.join(names)}."
+        return f"{label} has no field {name!r}", hint
+    stores_a_value = field in model._meta.concrete_fields and name == getattr(field, "attname", None)
+    return None if stores_a_value else (f"{label}.{name} is a relation, whose value is an object", states)
 
 
 def _error(code: str, message: str, hint: str) -> Error:

@@ -9,12 +9,13 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import Model
 from django.utils import timezone, translation
+from rest_framework.relations import HyperlinkedRelatedField
 from rest_framework.serializers import BaseSerializer, ModelSerializer
 from rest_framework.utils.encoders import JSONEncoder
 
 from django_events_sourcing.exceptions import SerializationError
 
-__all__ = ["default_serializer", "project_locale", "serialize"]
+__all__ = ["default_serializer", "hyperlinked_field", "project_locale", "serialize"]
 
 
 def default_serializer(model: type[Model]) -> type[ModelSerializer[Any]]:
@@ -50,6 +51,24 @@ def project_locale() -> Iterator[None]:
     """Within it the project's own time zone and language are in force: a body doesn't depend on who saved."""
     with timezone.override(None), translation.override(settings.LANGUAGE_CODE):
         yield
+
+
+def hyperlinked_field(serializer_class: type[BaseSerializer[Any]]) -> str | None:
+    """Path of the first field that needs a request to be represented, such as ``"url"`` or ``"lines.product"``."""
+    try:
+        return _hyperlinked(serializer_class())
+    except Exception:  # noqa: BLE001 - one that can't be made now (fields from the database, say) tells nothing
+        return None
+
+
+def _hyperlinked(serializer: Any) -> str | None:
+    for name, field in getattr(getattr(serializer, "child", serializer), "fields", {}).items():
+        inner = getattr(field, "child_relation", field)
+        if isinstance(inner, HyperlinkedRelatedField):
+            return str(name)
+        if isinstance(inner, BaseSerializer) and (path := _hyperlinked(inner)):
+            return f"{name}.{path}"
+    return None
 
 
 def _encode(data: object) -> str:

@@ -1,21 +1,23 @@
-"""What sends no events for now, in this thread or async task."""
+"""What sends no events for now: in this thread or async task, or in the whole process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 from django.db.models import Model
 
-__all__ = ["Rule", "is_silenced", "pop", "push"]
+__all__ = ["Rule", "is_silenced", "pop", "push", "silenced_everywhere"]
 
 #: Whether an instance, registered as the model, is to send no events.
 Rule = Callable[[type[Model], Model], bool]
 
 # A context variable is what threads and async tasks don't share.
 _rules: ContextVar[tuple[Rule, ...]] = ContextVar("django_events_sourcing_switches", default=())
+_everywhere: list[Rule] = []
 
 
 def push(rule: Rule) -> None:
-    """Have ``rule`` silence events, until the matching ``pop``."""
+    """Have ``rule`` silence events in this thread or async task, until the matching ``pop``."""
     _rules.set((*_rules.get(), rule))
 
 
@@ -24,6 +26,16 @@ def pop() -> None:
     _rules.set(_rules.get()[:-1])
 
 
+@contextmanager
+def silenced_everywhere(rule: Rule) -> Iterator[None]:
+    """Within it ``rule`` silences events in every thread of the process."""
+    _everywhere.append(rule)
+    try:
+        yield
+    finally:
+        _everywhere.remove(rule)
+
+
 def is_silenced(model: type[Model], instance: Model) -> bool:
     """Whether ``instance``, registered as ``model``, sends no events for now."""
-    return any(rule(model, instance) for rule in _rules.get())
+    return any(rule(model, instance) for rule in (*_everywhere, *_rules.get()))

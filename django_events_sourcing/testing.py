@@ -1,8 +1,9 @@
 """For the tests of projects that use the library: keep it from sending events.
 
 Both switches are decorators and context managers, may be nested, and end with the block or test they are on, also if
-it raises. They hold for the thread or async task that entered them, so that tests may run in parallel. A thread that
-a test starts itself (a live server, say) is not covered.
+it raises. As a decorator, which is for tests, ``disable_dispatcher`` holds for the whole process, threads that the test
+or a live server starts included, as ``override_settings`` does. As a context manager, which running code may use too,
+it holds for its own thread or async task; so does ``disable_model_obj_dispatcher``, however it is used.
 """
 
 import functools
@@ -11,6 +12,7 @@ import types
 import unittest
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any, Self, TypeVar, cast
 
 from django.apps import apps
@@ -32,6 +34,10 @@ class _Switch(ABC):
     @abstractmethod
     def _rule(self) -> switches.Rule:
         """What is to be silent."""
+
+    def _around(self) -> AbstractContextManager[object]:
+        """What is in force while something decorated runs."""
+        return self
 
     def __enter__(self) -> Self:
         switches.push(self._rule())
@@ -64,8 +70,7 @@ class _Switch(ABC):
 
         @functools.wraps(set_up_class)
         def wrapper(test_class: type[unittest.TestCase]) -> None:
-            switches.push(self._rule())
-            test_class.addClassCleanup(switches.pop)
+            test_class.enterClassContext(self._around())
             set_up_class(test_class)
 
         cls.setUpClass = classmethod(wrapper)  # type: ignore[assignment]
@@ -75,19 +80,19 @@ class _Switch(ABC):
         if inspect.iscoroutinefunction(function):
 
             async def wrapper(*args: Any, **kwargs: Any) -> Any:
-                with self:
+                with self._around():
                     return await function(*args, **kwargs)
 
         elif inspect.isgeneratorfunction(function):  # a pytest fixture that yields
 
             def wrapper(*args: Any, **kwargs: Any) -> Any:
-                with self:
+                with self._around():
                     return (yield from function(*args, **kwargs))
 
         else:
 
             def wrapper(*args: Any, **kwargs: Any) -> Any:
-                with self:
+                with self._around():
                     return function(*args, **kwargs)
 
         return functools.wraps(function)(wrapper)
@@ -96,7 +101,8 @@ class _Switch(ABC):
 class disable_dispatcher(_Switch):  # noqa: N801 - a decorator, and the users' name for it
     """Send no events of some or all registered models.
 
-    ``@disable_dispatcher()`` on a test class, function, method or coroutine, or ``with disable_dispatcher():``.
+    ``@disable_dispatcher()`` on a test class, function, method or coroutine, for the whole process while it runs; or
+    ``with disable_dispatcher():``, for this thread or async task.
 
     Args:
         models_list: ``"app.Model"`` names or model classes; None for every registered model.
@@ -114,6 +120,9 @@ class disable_dispatcher(_Switch):  # noqa: N801 - a decorator, and the users' n
             )
         self._models_list = None if models_list is None else list(models_list)
 
+    def _around(self) -> AbstractContextManager[object]:
+        return switches.silenced_everywhere(self._rule())
+
     def _rule(self) -> switches.Rule:
         if self._models_list is None:
             return lambda _model, _instance: True
@@ -122,7 +131,7 @@ class disable_dispatcher(_Switch):  # noqa: N801 - a decorator, and the users' n
 
 
 class disable_model_obj_dispatcher(_Switch):  # noqa: N801 - as above
-    """Send no events of one instance, nor of another that stands for the same row.
+    """Send no events of one instance, nor of another that stands for the same row, in this thread or async task.
 
     Args:
         instance: A model instance, saved or not.

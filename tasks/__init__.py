@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 from celery import Task, shared_task
-from celery.exceptions import Reject
+from celery.exceptions import Reject, SoftTimeLimitExceeded
 
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.events import Event
@@ -20,17 +20,37 @@ logger = logging.getLogger(__name__)
 # Between attempts while the settings, which would name another, can't be read; in seconds.
 _CONFIGURATION_DELAY = 60.0
 
+# What is not the event's own fault; a soft time limit of the project's is reached when RabbitMQ hangs.
+_TROUBLE = (PublishError, ConfigurationError, SoftTimeLimitExceeded)
 
-@shared_task(  # type: ignore[untyped-decorator]
-    name="django_events_sourcing.publish_event",
-    bind=True,
-    max_retries=None,
-    ignore_result=True,
-    # Taken off Celery's queue only when the event is published: a worker that is killed meanwhile loses nothing.
-    acks_late=True,
-    acks_on_failure_or_timeout=False,
-    reject_on_worker_lost=True,
-)
+
+class SteadyTask(Task):  # type: ignore[misc]
+    """A task of the library's, whose promises no setting of the project's takes back.
+
+    ``task_annotations`` for ``"*"`` are meant for the project's own tasks. What of them changes no promise, a rate or
+    time limit say, holds here, too.
+    """
+
+    max_retries = None
+    ignore_result = True
+    store_errors_even_if_ignored = False
+    expires = None
+    serializer = "json"
+    # Taken off Celery's queue only when the task has ended: a worker that is killed meanwhile loses nothing.
+    acks_late = True
+    acks_on_failure_or_timeout = False
+    reject_on_worker_lost = True
+
+    @classmethod
+    def annotate(cls) -> None:
+        """Celery's own, after which the attributes above are as they were."""
+        super().annotate()
+        for name, value in vars(SteadyTask).items():
+            if not (name.startswith("_") or callable(getattr(SteadyTask, name))):
+                setattr(cls, name, value)
+
+
+@shared_task(name="django_events_sourcing.publish_event", bind=True, base=SteadyTask)  # type: ignore[untyped-decorator]
 def publish_event(self: Task, message: dict[str, Any], failures: int = 0) -> None:
     """Publish one event of the delivery "direct".
 
@@ -51,7 +71,7 @@ def publish_event(self: Task, message: dict[str, Any], failures: int = 0) -> Non
         seconds, max_attempts = delay(attempts, settings), settings.max_attempts
         event_dispatcher(settings)(event)
     except Exception as exc:
-        if isinstance(exc, EventRefused) or not isinstance(exc, PublishError | ConfigurationError):
+        if isinstance(exc, EventRefused) or not isinstance(exc, _TROUBLE):
             failures += 1
         if failures >= max_attempts or self.request.is_eager:
             logger.exception("Event %s (%s, %s) is given up.", event.id, event.name, event.object)

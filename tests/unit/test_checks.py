@@ -2,13 +2,54 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+from celery import Celery, current_app
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
+from rest_framework import serializers
 
 from django_events_sourcing.conf import get_settings
-from tests.project.models import Product
+from tests.project.models import Abstract, Article, Comment, Product, Ticket
+
+
+class TicketLinkSerializer(serializers.HyperlinkedModelSerializer):
+    class Meta:
+        model = Ticket
+        fields = ["url", "kind"]
+
+
+class CommentLinkSerializer(serializers.ModelSerializer):
+    article = serializers.HyperlinkedRelatedField(view_name="article", read_only=True)
+
+    class Meta:
+        model = Comment
+        fields = ["article"]
+
+
+class ArticleLinkSerializer(serializers.HyperlinkedModelSerializer):
+    class Meta:
+        model = Article
+        fields = ["url"]
+
+
+class NestedLinkSerializer(serializers.ModelSerializer):
+    article: Any = ArticleLinkSerializer()  # type: ignore[var-annotated]
+
+    class Meta:
+        model = Comment
+        fields = ["article"]
+
+
+class LinklessSerializer(serializers.HyperlinkedModelSerializer):
+    class Meta:
+        model = Ticket
+        fields = ["kind"]
+
+
+STATUS = "a property"  # what the mend suggests
+HYPERLINKED = [TicketLinkSerializer, CommentLinkSerializer, NestedLinkSerializer]
 
 ENTRIES = {
     "not a list": ("project.Product", "E001", "MODELS_CRUD_EVENT", "list of dicts"),
@@ -20,6 +61,50 @@ ENTRIES = {
     "no app": ([{"model": "Product"}], "E003", "['model'], 'Product'", "'project.Product'"),
     "serializer not there": ([{"model": Product, "serializer": "a.B"}], "E004", "'a.B'", "dotted path"),
     "no serializer": ([{"model": Product, "serializer": "json.loads"}], "E004", "'json.loads'", "dotted path"),
+    "abstract": ([{"model": Abstract}], "E011", "project.Abstract is abstract", "derive"),
+    "swapped": ([{"model": "project.Swapped"}], "E011", "is swapped for 'project.Product'", "'project.Product'"),
+    "automatic through model": ([{"model": "project.Article_products"}], "E011", "many-to-many", "'through'"),
+    "same names": (
+        [{"model": Product}, {"model": "project.Order", "event_name_prefix": "product"}],
+        "E012",
+        "MODELS_CRUD_EVENT[1] and MODELS_CRUD_EVENT[0] have the same event names, product__",
+        "'event_name_prefix'",
+    ),
+    "pattern in a prefix": ([{"model": Product, "event_name_prefix": "shop.#"}], "W002", "'shop.#'", "underscores"),
+    "hyperlinks": ([{"model": Ticket, "serializer": HYPERLINKED[0]}], "E015", "field 'url'", "keys"),
+    "a hyperlink": ([{"model": Comment, "serializer": HYPERLINKED[1]}], "E015", "field 'article'", "keys"),
+    "nested hyperlinks": (
+        [{"model": Comment, "serializer": HYPERLINKED[2]}],
+        "E015",
+        "'article.url'",
+        "ModelSerializer",
+    ),
+    "status method": ([{"model": Ticket, "status_field": "state"}], "E005", "Ticket.state is a function", STATUS),
+    "status relation": (
+        [{"model": Comment, "status_field": "article"}],
+        "E005",
+        "Comment.article is a rel",
+        "a property",
+    ),
+    "status many": (
+        [{"model": Article, "status_field": "products"}],
+        "E005",
+        "Article.products is a rel",
+        "a property",
+    ),
+    "status reverse": (
+        [{"model": Article, "status_field": "comment"}],
+        "E005",
+        "Article.comment is a rel",
+        "a property",
+    ),
+    "status accessor": (
+        [{"model": Article, "status_field": "comment_set"}],
+        "E005",
+        "comment_set is a Rev",
+        "a property",
+    ),
+    "status manager": ([{"model": Ticket, "status_field": "objects"}], "E005", "objects is a Manager", STATUS),
     "status field": ([{"model": "project.Shipment", "status_field": "state"}], "E005", "'state'", "'status'"),
     "twice": ([{"model": Product}, {"model": "project.product"}], "E008", "MODELS_CRUD_EVENT[1]", "Remove"),
 }
@@ -89,6 +174,53 @@ def test_amqp_uri__malformed__error_without_the_password(settings, case):
         settings.NAMEKO_CONFIG = {}
     assert_only("E007", expected, "percent-encoded")
     assert "s3cret" not in str(messages())
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"model": Ticket, "status_field": "kind"},
+        {"model": Ticket, "status_field": "stage"},
+        {"model": Comment, "status_field": "article_id"},
+        {"model": Ticket, "serializer": LinklessSerializer},
+    ],
+    ids=["field", "property", "key of a relation", "hyperlinked in name only"],
+)
+def test_entry__right_though_uncommon__no_error(settings, entry):
+    """A property may be a status, and so may what a relation stores."""
+    settings.MODELS_CRUD_EVENT = [entry]
+    assert messages() == []
+
+
+def test_same_names__at_different_services__no_error(settings):
+    """Two services may each have an order."""
+    settings.MODELS_CRUD_EVENT = [
+        {"model": Product},
+        {"model": Ticket, "event_name_prefix": "product", "service_name": "desk"},
+    ]
+    assert messages() == []
+
+
+def test_databases__no_autocommit__error(monkeypatch):
+    """A project that manages its transactions by hand is told before its first save fails."""
+    from django.db import connections
+
+    monkeypatch.setitem(connections["other"].settings_dict, "AUTOCOMMIT", False)
+    assert_only("E013", "DATABASES['other']['AUTOCOMMIT']", "atomic")
+
+
+def test_celery__does_not_accept_json__error():
+    """Workers of such a project would throw the events away."""
+    previous = current_app._get_current_object()
+    app = Celery("tests", broker="memory://")
+    app.conf.accept_content = ["pickle"]
+    try:
+        app.set_current()
+        assert_only("E014", "['pickle']", "'json'")
+        app.conf.accept_content = ["application/json"]
+        assert messages() == []
+    finally:
+        previous.set_current()
 
 
 def test_service_name__missing__error_for_each_entry_without(settings):

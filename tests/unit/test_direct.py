@@ -4,14 +4,21 @@ import logging
 import socket
 import subprocess
 import sys
+import threading
+from contextlib import nullcontext
 from time import monotonic
+from uuid import uuid4
 
 import pytest
-from celery import Celery, current_app
+from celery import Celery, _state, current_app
+from django.apps import apps
 from django.db import transaction
 from django.db.models.signals import post_delete
+from django.db.transaction import TransactionManagementError
 
-from django_events_sourcing import direct
+from django_events_sourcing import Event, direct
+from django_events_sourcing.enqueue import ENQUEUE_TIMEOUT, enqueue
+from django_events_sourcing.testing import disable_dispatcher
 from tests.project.models import Product
 
 
@@ -23,7 +30,7 @@ class RollBackError(Exception):
 def enqueued(monkeypatch, transactional_db):
     """Names of the products whose events were enqueued."""
     names = []
-    monkeypatch.setattr(direct, "_send", lambda app, event: names.append(event.data["name"]))
+    monkeypatch.setattr(direct, "enqueue", lambda task, event: names.append(Event.from_message(event).data["name"]))
     return names
 
 
@@ -96,12 +103,98 @@ def test_celery_broker__away__error_logged_and_nothing_raised(transactional_db, 
     """The save is committed and returns in bounded time; the log names the event that is lost, and no password."""
     started = monotonic()
     Product.objects.create(name="a", price=1)
-    assert monotonic() - started < 3 * direct.ENQUEUE_TIMEOUT
+    assert monotonic() - started < 3 * ENQUEUE_TIMEOUT
     assert Product.objects.exists()
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert "product__created, project.product:" in record.getMessage()
     assert "is lost" in record.getMessage()
     assert "s3cret" not in caplog.text
+
+
+@pytest.fixture
+def project():
+    """Make a Celery app with a broker in memory the project's; returns it."""
+    previous = current_app._get_current_object()
+
+    def make(**options):
+        app = Celery("tests", **{"broker": "memory://", **options})
+        app.conf.broker_transport_options = {"polling_interval": 0.01}
+        app.conf.task_default_queue = str(uuid4())
+        app.set_current()
+        return app
+
+    yield make
+    previous.set_current()
+
+
+def queued(app):
+    """The bodies of the events whose tasks are at the broker of ``app``."""
+    with app.connection_for_read() as connection:
+        queue = connection.SimpleQueue(app.conf.task_default_queue)
+        return [queue.get(timeout=0.1).payload[0][0]["body"] for _ in range(queue.qsize())]
+
+
+@pytest.mark.parametrize("backend", ["down", "hung", "unknown"])
+def test_result_backend__away__event_is_enqueued_as_ever(transactional_db, project, backend, caplog):
+    """Enqueueing touches Celery's broker alone: no result of the task is asked for."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if backend == "hung":
+            server.listen()
+        url = "nosuch://backend" if backend == "unknown" else f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+        app = project(backend=url)
+        started = monotonic()
+        Product.objects.create(name="a", price=1)
+        assert monotonic() - started < 1
+        assert len(queued(app)) == 1
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def test_thread__without_an_app_of_its_own__the_one_of_start_up(transactional_db, monkeypatch):
+    """Celery keeps its current app by thread; in a thread without one, and no default, ours is remembered."""
+    monkeypatch.setattr(_state, "default_app", None)
+    app = current_app._get_current_object()
+    seen = []
+    monkeypatch.setattr(app, "send_task", lambda *args, **kwargs: seen.append(threading.current_thread().name))
+    thread = threading.Thread(target=lambda: enqueue("any", 1), name="other")
+    thread.start()
+    thread.join()
+    assert seen == ["other"]
+
+
+def test_process__without_an_app__error_names_the_event_and_nothing_is_sent(transactional_db, monkeypatch, caplog):
+    """Celery's fallback, a RabbitMQ on localhost, is nobody's choice."""
+    monkeypatch.setattr(_state, "default_app", Celery("default", set_as_current=False))
+    monkeypatch.setattr(_state._tls, "current_app", None)
+    monkeypatch.setattr(apps.get_app_config("django_events_sourcing"), "celery_app", None)
+    Product.objects.create(name="a", price=1)
+    (record,) = caplog.records
+    assert "product__created, project.product:" in record.getMessage()
+    assert "<project>/__init__.py" in caplog.text
+
+
+@pytest.fixture
+def manual():
+    """The connection in manual transaction management."""
+    transaction.set_autocommit(False)
+    yield
+    transaction.rollback()
+    transaction.set_autocommit(True)
+
+
+@pytest.mark.parametrize("atomic", [nullcontext, transaction.atomic], ids=["plain", "atomic"])
+def test_manual_transactions__save_and_delete__raise_as_on_commit_does(enqueued, manual, atomic):
+    """Django can't tell there when a commit comes: an event that might be dropped silently is refused."""
+    with pytest.raises(TransactionManagementError, match=r"product__created .*set_autocommit"), atomic():
+        Product.objects.create(name="a", price=1)
+    transaction.rollback()
+    with disable_dispatcher():
+        product = Product.objects.create(name="a", price=1)
+        transaction.commit()
+    with pytest.raises(TransactionManagementError, match="product__deleted"), atomic():
+        product.delete()
+    transaction.rollback()
+    assert enqueued == []
 
 
 def test_web_process__save__loads_neither_nameko_nor_tasks():

@@ -14,12 +14,14 @@ from django.test.utils import CaptureQueriesContext
 from tests.project.models import (
     ArchivedOrder,
     ExpressOrder,
+    Kind,
     NaturalThing,
     Order,
     Place,
     Product,
     Restaurant,
     Shipment,
+    Ticket,
     Unregistered,
     UUIDThing,
 )
@@ -96,6 +98,16 @@ def test_status_field__enumeration_member__its_value(events):
     """A member of a TextChoices names the event by its value, as the database has it."""
     Shipment.objects.create(order=new_order(), status=Shipment.Status.STARTED)
     assert names(events)[1:] == ["shipment__started"]
+
+
+@pytest.mark.parametrize("status_field", ["kind", "stage"])
+def test_status_field__enumeration_of_any_kind__the_stored_value(register, events, status_field):
+    """`class Kind(str, Enum)` prints its name, but is stored by its value; so is what a property returns."""
+    register(Ticket, status_field=status_field)
+    Ticket.objects.create(kind=Kind.NEW)
+    Ticket.objects.get().save()
+    assert names(events) == ["ticket__new"] * 2
+    assert [event.data["kind"] for event in events] == ["new"] * 2
 
 
 def test_status_field__empty__the_action_stands_in(events):

@@ -8,7 +8,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from celery.exceptions import Retry
+from celery import Celery
+from celery.exceptions import Retry, SoftTimeLimitExceeded
 from django.db import transaction
 from kombu.connection import Connection
 from kombu.entity import Queue
@@ -227,3 +228,36 @@ def test_publish_event__unforeseen_error__counted(attempt):
     """An error of a kind that nobody foresaw is not retried for ever."""
     assert attempt(ValueError("what?"))["args"][1] == 1
     assert attempt(ValueError("what?"), failures=2) is None
+
+
+def test_publish_event__soft_time_limit_of_the_project__no_fault_of_the_event(attempt):
+    """RabbitMQ that hangs runs into it, however often."""
+    assert attempt(SoftTimeLimitExceeded(), failures=2, retries=10_000)["args"][1] == 2
+
+
+def test_publish_event__annotations_of_the_project__promises_stay():
+    """What a project sets for all tasks takes back none of the library's promises; a rate limit holds here, too."""
+    annotations = {
+        "max_retries": 2,
+        "acks_late": False,
+        "acks_on_failure_or_timeout": True,
+        "reject_on_worker_lost": False,
+        "ignore_result": False,
+        "serializer": "pickle",
+        "expires": 10,
+        "rate_limit": "100/s",
+    }
+    other = Celery("tests", broker="memory://", set_as_current=False)
+    other.conf.task_annotations = {"*": annotations}
+    task = other.tasks[publish_event.name]
+    kept = {name: getattr(task, name) for name in annotations}
+    assert kept == {
+        "max_retries": None,
+        "acks_late": True,
+        "acks_on_failure_or_timeout": False,
+        "reject_on_worker_lost": True,
+        "ignore_result": True,
+        "serializer": "json",
+        "expires": None,
+        "rate_limit": "100/s",
+    }

@@ -3,9 +3,13 @@
 import asyncio
 import threading
 import unittest
+from concurrent.futures import ThreadPoolExecutor
+from urllib.request import urlopen
 
 import pytest
-from django.test import SimpleTestCase, TestCase
+from django.http import HttpResponse
+from django.test import LiveServerTestCase, SimpleTestCase, TestCase, override_settings
+from django.urls import path
 
 from django_events_sourcing import switches
 from django_events_sourcing.testing import disable_dispatcher, disable_model_obj_dispatcher
@@ -87,15 +91,15 @@ def test_disable_dispatcher__other_threads__not_touched():
     assert seen == [False]
 
 
-def test_disable_dispatcher__coroutine__only_its_own_task():
+def test_disable_dispatcher__with_in_a_coroutine__only_its_own_task():
     """Two tasks that run by turns don't share the switch."""
 
-    @disable_dispatcher()
     async def quiet(turn):
-        before = silent()
-        turn.set()
-        await asyncio.sleep(0)
-        return before and silent()
+        with disable_dispatcher():
+            before = silent()
+            turn.set()
+            await asyncio.sleep(0)
+            return before and silent()
 
     async def loud(turn):
         await turn.wait()
@@ -106,6 +110,64 @@ def test_disable_dispatcher__coroutine__only_its_own_task():
         return await asyncio.gather(quiet(turn), loud(turn))
 
     assert asyncio.run(run()) == [True, False]
+
+
+def in_a_thread(function):
+    """What ``function`` returns in a thread of a pool, as code under test may use one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
+
+
+def test_disable_dispatcher__as_a_decorator__for_the_process():
+    """Threads that a test starts are silent, too, of functions, coroutines and fixtures; afterwards they are not."""
+
+    @disable_dispatcher([Product])
+    def function():
+        return in_a_thread(silent), in_a_thread(lambda: silent(Order))
+
+    @disable_dispatcher([Product])
+    async def coroutine():
+        return await asyncio.to_thread(silent), in_a_thread(silent)
+
+    @disable_dispatcher([Product])
+    def fixture():
+        yield in_a_thread(silent)
+
+    assert function() == (True, False)
+    assert asyncio.run(coroutine()) == (True, True)
+    assert list(fixture()) == [True]
+    assert not in_a_thread(silent)
+
+
+def test_disable_dispatcher__live_server__its_threads_too(transactional_db):
+    """A decorated LiveServerTestCase whose server's thread saves."""
+
+    @disable_dispatcher()
+    class WithServer(LiveServerTestCase):
+        def test_it(self):
+            with urlopen(f"{self.live_server_url}/silent") as response:
+                assert response.read() == b"True"
+
+    with override_settings(ROOT_URLCONF=__name__, STATIC_URL="/static/"):
+        run_tests(WithServer)
+
+
+def answer_whether_silent(request):
+    return HttpResponse(str(silent()))
+
+
+urlpatterns = [path("silent", answer_whether_silent)]
+
+
+def test_disable_model_obj_dispatcher__as_a_decorator__own_thread_only():
+    """It is for running code, too, in which another thread goes on."""
+    product = Product(pk=1)
+
+    @disable_model_obj_dispatcher(product)
+    def function():
+        return silent(instance=product), in_a_thread(lambda: silent(instance=product))
+
+    assert function() == (True, False)
 
 
 def test_disable_dispatcher__generator__while_it_is_open():

@@ -1,0 +1,95 @@
+"""Sending a task of ours to Celery's broker, from a process that must neither wait nor touch anything else."""
+
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any
+
+from celery import Celery, _state
+from django.apps import apps
+from kombu import pools
+from kombu.connection import Connection
+
+from django_events_sourcing.conf import get_settings
+from django_events_sourcing.exceptions import ConfigurationError
+
+__all__ = ["ENQUEUE_TIMEOUT", "current_project_app", "enqueue", "project_app"]
+
+#: How long one operation on Celery's broker may take, in seconds, before it is given up; a request waits for it.
+ENQUEUE_TIMEOUT = 2.0
+
+_TASKS = "django_events_sourcing.tasks"
+
+
+def enqueue(name: str, *args: Any) -> None:
+    """Have a worker run the task ``name``; with ``CELERY_TASK_ALWAYS_EAGER`` run it here and now.
+
+    Args:
+        name: A task of the library's own.
+        args: Its arguments, JSON types.
+
+    Raises:
+        ConfigurationError: The process has no Celery app.
+        Exception: Whatever Celery's broker or its client raises, after a few times ``ENQUEUE_TIMEOUT`` at most.
+    """
+    app = project_app()
+    options: dict[str, Any] = {"queue": get_settings().queue, "serializer": "json", "retry": False}
+    if app.conf.task_always_eager:
+        import_module(_TASKS)  # Celery runs only what is registered, and a web process need not have loaded the tasks
+        app.signature(name, args=args).apply_async(**options)
+        return
+    with pools.producers[_bounded_connection(app)].acquire(block=True, timeout=ENQUEUE_TIMEOUT) as producer:
+        # Task.apply_async would make the result backend, and subscribe to the result there
+        app.send_task(
+            name,
+            args=args,
+            producer=producer,
+            ignore_result=True,
+            result_cls=lambda _task_id: SimpleNamespace(),
+            add_to_parent=False,
+            expires=None,
+            **options,
+        )
+
+
+def project_app() -> Celery:
+    """The project's Celery app: this thread's, or that which was there when Django started.
+
+    Raises:
+        ConfigurationError: There is none. Celery's own fallback would send the task to a RabbitMQ on localhost.
+    """
+    config: Any = apps.get_app_config("django_events_sourcing")
+    app = current_project_app()
+    if app is None:
+        app = config.celery_app
+    elif config.celery_app is None:
+        config.celery_app = app
+    if app is None:
+        raise ConfigurationError(
+            "This process has no Celery app: import it in <project>/__init__.py, as Celery's 'First steps with Django' "
+            "shows."
+        )
+    return app
+
+
+def current_project_app() -> Celery | None:
+    """This thread's Celery app, None for the fallback that Celery makes for threads without one.
+
+    Celery's ``current_app`` would make that fallback, and keep the project's own app from being the default.
+    """
+    app: Celery | None = _state._tls.current_app or _state.default_app  # noqa: SLF001 - there is no other way
+    if app is None or (app.main == "default" and not app.conf.broker_url):
+        return None
+    return app
+
+
+def _bounded_connection(app: Celery) -> Connection:
+    """A connection to Celery's broker that fails rather than waits, unless the project's own options say otherwise."""
+    options = {
+        "socket_timeout": ENQUEUE_TIMEOUT,
+        "socket_connect_timeout": ENQUEUE_TIMEOUT,
+        "max_retries": 0,  # kombu would otherwise try again for seconds
+    }
+    connection: Connection = app.connection_for_write(
+        transport_options={**options, **app.conf.broker_transport_options}
+    )
+    return connection
