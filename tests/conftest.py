@@ -1,5 +1,33 @@
-"""Fixtures for all tests: the servers."""
+"""Fixtures for all tests: the servers, and what the receivers hand to the delivery."""
 
+import pytest
+
+from django_events_sourcing import Event, conf
 from tests.servers import postgresql_proc, rabbitmq_proc, redis_proc
 
 __all__ = ["postgresql_proc", "rabbitmq_proc", "redis_proc"]
+
+_events: list[Event] = []
+
+
+def collect(event: Event, using: str) -> None:
+    """A delivery that keeps what it is handed."""
+    _events.append(event)
+
+
+@pytest.fixture
+def handed_over(monkeypatch):
+    """The events handed to the delivery so far, a list that grows."""
+    monkeypatch.setitem(conf.DELIVERIES, "direct", f"{__name__}.collect")
+    _events.clear()
+    return _events
+
+
+@pytest.fixture
+def register(settings, handed_over):
+    """Register models for this test: classes, with the same options for all of them."""
+
+    def register(*models, **options):
+        settings.MODELS_CRUD_EVENT = [{"model": model, **options} for model in models]
+
+    return register

@@ -4,22 +4,13 @@ import socket
 
 import pytest
 
-from django_events_sourcing import Event, conf, receivers
-
-_events: list[Event] = []
-
-
-def collect(event: Event, using: str) -> None:
-    """A delivery that keeps what it is handed."""
-    _events.append(event)
+from django_events_sourcing import receivers
 
 
 @pytest.fixture
-def events(monkeypatch, db):
+def events(handed_over, db):
     """The events handed to the delivery so far, a list that grows."""
-    monkeypatch.setitem(conf.DELIVERIES, "direct", f"{__name__}.collect")
-    _events.clear()
-    return _events
+    return handed_over
 
 
 @pytest.fixture
@@ -28,16 +19,6 @@ def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
-
-
-@pytest.fixture
-def register(settings, events):
-    """Register models for this test: classes, with the same options for all of them."""
-
-    def register(*models, **options):
-        settings.MODELS_CRUD_EVENT = [{"model": model, **options} for model in models]
-
-    return register
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ class TicketLinkSerializer(serializers.HyperlinkedModelSerializer):
 
 
 class CommentLinkSerializer(serializers.ModelSerializer):
-    article = serializers.HyperlinkedRelatedField(view_name="article", read_only=True)
+    article: Any = serializers.HyperlinkedRelatedField(view_name="article", read_only=True)
 
     class Meta:
         model = Comment
@@ -35,7 +35,7 @@ class ArticleLinkSerializer(serializers.HyperlinkedModelSerializer):
 
 
 class NestedLinkSerializer(serializers.ModelSerializer):
-    article: Any = ArticleLinkSerializer()  # type: ignore[var-annotated]
+    article = ArticleLinkSerializer()
 
     class Meta:
         model = Comment

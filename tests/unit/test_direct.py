@@ -88,13 +88,14 @@ def test_delete__that_fails__nothing_and_later_all(enqueued, receive):
 
 @pytest.fixture(params=["down", "hung"])
 def celery_broker(request):
-    """As Celery's broker a Redis that refuses connections, or takes them and never answers."""
+    """As Celery's broker and result backend a Redis that refuses connections, or takes them and never answers."""
     previous = current_app._get_current_object()
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         if request.param == "hung":
             server.listen()
-        Celery("tests", broker=f"redis://:s3cret@127.0.0.1:{server.getsockname()[1]}/0").set_current()
+        url = f"redis://:s3cret@127.0.0.1:{server.getsockname()[1]}/0"
+        Celery("tests", broker=url, backend=url).set_current()
         yield
     previous.set_current()
 
