@@ -12,6 +12,13 @@ from django.db.models import Model, QuerySet
 from django_events_sourcing.conversion import conversion_for
 from django_events_sourcing.exceptions import SerializationError
 
+try:
+    from django.db.models import fetch_modes
+except ImportError:  # before Django 6.1
+    _FETCH_ONE: Any = None
+else:
+    _FETCH_ONE = fetch_modes.FETCH_ONE
+
 __all__ = ["RowGoneError", "StoredForm"]
 
 _DEFERRED = object()
@@ -32,6 +39,7 @@ class StoredForm:
         self._model = model
         fields = model._meta.concrete_fields
         self._columns = [(field.attname, *conversion_for(field)) for field in fields if not field.generated]
+        self._keys = {field.attname for field in fields if field.is_relation}
         self._generated = [field.attname for field in fields if field.generated]
 
     def of(self, instance: Model, using: str, *, action: str) -> Model:
@@ -51,7 +59,8 @@ class StoredForm:
         changes, unknown, deferred = self._differences(instance, connections[using])
         if not _generated_are_fresh(connections[using].features, action):
             unknown += self._generated
-        if not (changes or unknown or deferred) and type(instance) is self._model:
+        as_it_is = type(instance) is self._model and vars(instance._state).get("fetch_mode", _FETCH_ONE) is _FETCH_ONE
+        if as_it_is and not (changes or unknown or deferred):
             return instance
         stored = self._twin(instance, changes)
         if deferred:
@@ -87,7 +96,7 @@ class StoredForm:
 
     def _twin(self, instance: Model, changes: dict[str, Any]) -> Model:
         """A shallow copy that is of the model itself, with the changes."""
-        attributes = instance.__dict__ | changes
+        attributes = dict(instance.__dict__)
         if instance._meta.concrete_model is not self._model._meta.concrete_model:
             ours = {field.attname for field in self._model._meta.concrete_fields}
             for field in instance._meta.concrete_fields:
@@ -97,6 +106,12 @@ class StoredForm:
         twin.__dict__.update(attributes)
         twin._state = copy.copy(instance._state)
         twin._state.fields_cache = dict(instance._state.fields_cache)
+        vars(twin._state).pop("fetch_mode", None)  # a project may forbid itself to fetch, but not the serializer
+        for attname, value in changes.items():
+            if attname in self._keys:
+                twin.__dict__[attname] = value  # setting it would drop the related object, which is the right one
+            else:
+                setattr(twin, attname, value)  # by the descriptor of a field class that has one
         return twin
 
 

@@ -7,6 +7,7 @@ import uuid
 from django.contrib.postgres import fields as postgres
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
+from django.db.models.query_utils import DeferredAttribute
 from django.utils import timezone
 
 
@@ -108,6 +109,23 @@ class PointField(models.CharField):
         return None if value is None else complex(*map(float, value.split(";")))
 
 
+class Shouted(str):
+    """What a DescribedField is on an instance."""
+
+    __slots__ = ()
+
+
+class ShoutDescriptor(DeferredAttribute):
+    def __set__(self, instance, value):
+        vars(instance)[self.field.attname] = value if value is None else Shouted(value)
+
+
+class DescribedField(ShoutField):
+    """With a descriptor, as field classes for telephone numbers or countries have."""
+
+    descriptor_class = ShoutDescriptor
+
+
 class Anything(models.Model):
     """A field of each type."""
 
@@ -126,6 +144,7 @@ class Anything(models.Model):
     json = models.JSONField(null=True, encoder=DjangoJSONEncoder)
     shout = ShoutField(max_length=50, null=True)
     point = PointField(max_length=50, null=True)
+    described = DescribedField(max_length=50, null=True)
     order = models.ForeignKey(Order, models.SET_NULL, null=True)
     started = models.DateField(default=timezone.now)
 
