@@ -135,7 +135,7 @@ URIS = {
 
 
 def messages():
-    return [message for message in run_checks() if str(message.id).startswith("django_events_sourcing.")]
+    return [message for message in run_checks(databases=[]) if str(message.id).startswith("django_events_sourcing.")]
 
 
 def assert_only(code, where, mend):

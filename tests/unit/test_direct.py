@@ -17,7 +17,7 @@ from django.db.models.signals import post_delete
 from django.db.transaction import TransactionManagementError
 
 from django_events_sourcing import Event, direct
-from django_events_sourcing.enqueue import ENQUEUE_TIMEOUT, enqueue
+from django_events_sourcing.enqueue import ENQUEUE_TIMEOUT
 from django_events_sourcing.testing import disable_dispatcher
 from tests.project.models import Product
 
@@ -121,6 +121,7 @@ def project():
         app = Celery("tests", **{"broker": "memory://", **options})
         app.conf.broker_transport_options = {"polling_interval": 0.01}
         app.conf.task_default_queue = str(uuid4())
+        app.tasks.unregister("django_events_sourcing.publish_event")  # a web process has not loaded it
         app.set_current()
         return app
 
@@ -157,7 +158,8 @@ def test_thread__without_an_app_of_its_own__the_one_of_start_up(transactional_db
     app = current_app._get_current_object()
     seen = []
     monkeypatch.setattr(app, "send_task", lambda *args, **kwargs: seen.append(threading.current_thread().name))
-    thread = threading.Thread(target=lambda: enqueue("any", 1), name="other")
+    event = Event(name="order__created", service="shop", object="shop.order:1", body="{}")
+    thread = threading.Thread(target=lambda: direct._enqueue(event), name="other")
     thread.start()
     thread.join()
     assert seen == ["other"]

@@ -18,6 +18,7 @@ from rest_framework import serializers
 from django_events_sourcing.exceptions import SerializationError
 from tests.project.models import Anything, Hidden, Kind, Order, Product, Row, Shipment, Shouted
 
+TODAY = date(2026, 1, 2)
 UUID = "00000000-0000-0000-0000-000000000001"
 
 # What stands on the instance, and what the body holds: what it holds after a reload, too.
@@ -99,7 +100,7 @@ def anything(register):
 def test_value__of_another_type__as_after_a_reload(anything, events, case):
     """The first save, one after a reload, and the delete have the same body; the instance keeps its value."""
     name, given, expected = VALUES[case]
-    instance = anything(**{name: given})
+    instance = anything(started=TODAY, **{name: given})
     before = vars(instance)[name]
     instance.save()
     assert vars(instance)[name] is before
@@ -115,7 +116,7 @@ def test_value__of_another_type__as_after_a_reload(anything, events, case):
 @pytest.mark.parametrize("given", [date(2026, 1, 2), datetime(2026, 1, 2)], ids=["date", "naive"])
 def test_moment__without_a_time_zone__midnight_in_the_project(anything, events, given):
     """A date or a naive datetime in a DateTimeField is a moment in the project's time zone, as the database has it."""
-    anything.objects.create(moment=given)
+    anything.objects.create(moment=given, started=TODAY)
     anything.objects.get().save()
     assert [event.data["moment"] for event in events] == ["2026-01-02T00:00:00-06:00"] * 2
 
@@ -157,7 +158,7 @@ def test_primary_key__text__same_object(events, settings):
 
 def test_attributes_that_are_no_fields__left_alone(anything, events):
     """A queryset kept by cached_property, or an expression in an attribute of the project's own, is no field."""
-    instance = anything.objects.create()
+    instance = anything.objects.create(started=TODAY)
     assert list(instance.siblings) == []
     instance.__dict__["total"] = F("integer") + 1
     instance.save()
@@ -180,7 +181,7 @@ def test_generated_field__told_as_computed(register, events):
 
 def test_expression__in_any_save__what_the_database_made_of_it(anything, events):
     """Also on create, with update_fields, and where the delete comes before the save."""
-    instance = anything(integer=Value(3) + 4)
+    instance = anything(integer=Value(3) + 4, started=TODAY)
     instance.save()
     instance.integer = F("integer") + 1
     instance.save(update_fields=["integer"])
@@ -201,8 +202,8 @@ def test_value_that_converts_to_nothing_known__read_back(anything, events, monke
 
     monkeypatch.setitem(conversion._KINDS, models.IntegerField, fail)
     with CaptureQueriesContext(connection) as queries:
-        anything.objects.create(integer="4")
-        anything.objects.create(integer=4)
+        anything.objects.create(integer="4", started=TODAY)
+        anything.objects.create(integer=4, started=TODAY)
     assert [event.data["integer"] for event in events] == [4, 4]
     assert len(queries) == 3
 
@@ -219,13 +220,13 @@ def test_plain_values__no_query_and_no_copy(anything, events, monkeypatch):
         "uuid": uuid.uuid4(),
     }
     with CaptureQueriesContext(connection) as queries:
-        anything.objects.create(**plain, date=date(2026, 1, 2), started=date(2026, 1, 2))
+        anything.objects.create(**plain, date=TODAY, started=TODAY)
     assert len(queries) == 1
 
 
 def test_deferred_fields__read_by_one_query_when_needed(anything, events):
     """A serializer that reads several has them at once; the caller's instance stays deferred."""
-    pk = anything.objects.create(integer=1, char="a").pk
+    pk = anything.objects.create(integer=1, char="a", started=TODAY).pk
     instance = anything.objects.only("text").get()
     with CaptureQueriesContext(connection) as queries:
         instance.save()
