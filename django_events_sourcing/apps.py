@@ -28,4 +28,4 @@ class DjangoEventsSourcingConfig(AppConfig):
         receivers.connect()
         checks.register()
         for problem in registry.problems:  # a WSGI server runs no checks
-            logger.error("%s %s (%s)", problem.msg, problem.hint, problem.id)
+            logger.log(problem.level, "%s %s (%s)", problem.msg, problem.hint, problem.id)

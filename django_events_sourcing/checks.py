@@ -143,7 +143,7 @@ def check_celery(**_kwargs: Any) -> list[CheckMessage]:
     if not {"json", "application/json"} & set(app.conf.accept_content):
         return [
             Error(
-                f"CELERY_ACCEPT_CONTENT is {list(app.conf.accept_content)!r}: workers would throw the events away, "
+                f"Celery's accept_content is {list(app.conf.accept_content)!r}: workers would throw the events away, "
                 "whose tasks are JSON.",
                 hint="Add 'json' to it.",
                 id="django_events_sourcing.E014",

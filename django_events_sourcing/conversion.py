@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db import models
-from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db import connections, models
 from django.utils import timezone
 
 __all__ = ["Conversion", "conversion_for"]
 
-_Convert = Callable[[Any, BaseDatabaseWrapper], Any]
+_Convert = Callable[[Any, str], Any]
 
 
 class Conversion(NamedTuple):
@@ -26,8 +25,8 @@ class Conversion(NamedTuple):
 
     Attributes:
         exact: Type of values that are right as they are, None where the type alone doesn't tell.
-        convert: What makes another value right, given the connection it was written by; the value itself where it is
-            right already. What it raises means that only the database knows.
+        convert: What makes another value right, given the alias of the database it was written to; it returns the value
+            itself where that is right already. What it raises means that only the database knows.
     """
 
     exact: type | None = None
@@ -72,10 +71,10 @@ def _is_overridden(field: Any, *methods: str) -> bool:
 def _by_the_field_itself(field: Any) -> _Convert:
     comes_back = field.from_db_value if _is_overridden(field, "from_db_value") else None
 
-    def convert(value: Any, connection: BaseDatabaseWrapper) -> Any:
+    def convert(value: Any, using: str) -> Any:
         try:
             value = field.get_prep_value(value)
-            return comes_back(value, None, connection) if comes_back else value
+            return comes_back(value, None, connections[using]) if comes_back else value
         except Exception:  # noqa: BLE001 - a class of the project's that has taken the value nonetheless
             return value
 
@@ -92,7 +91,7 @@ def _text(field: Any) -> Conversion:
 
 
 def _ip_address(field: Any) -> Conversion:
-    def convert(value: Any, _connection: BaseDatabaseWrapper) -> Any:
+    def convert(value: Any, _using: str) -> Any:
         converted = field.to_python(value)
         return value if converted == value else converted
 
@@ -100,13 +99,15 @@ def _ip_address(field: Any) -> Conversion:
 
 
 def _datetime(field: Any) -> Conversion:
-    def convert(value: Any, _connection: BaseDatabaseWrapper) -> datetime:
+    def convert(value: Any, _using: str) -> datetime:
+        if isinstance(value, datetime) and value.tzinfo is UTC and settings.USE_TZ:
+            return value
         moment: datetime = value if isinstance(value, datetime) else field.to_python(value)
         if not settings.USE_TZ:
             return timezone.make_naive(moment, timezone.get_default_timezone()) if moment.tzinfo else moment
         if moment.tzinfo is None:
             moment = timezone.make_aware(moment, timezone.get_default_timezone())
-        return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+        return moment.astimezone(UTC)
 
     return Conversion(convert=convert)
 
@@ -115,11 +116,11 @@ def _decimal(field: Any) -> Conversion:
     """Rounded as the database rounds: it has a number of places, too."""
     places, digits = field.decimal_places, field.max_digits
 
-    def convert(value: Any, connection: BaseDatabaseWrapper) -> Decimal:
+    def convert(value: Any, using: str) -> Decimal:
         number: Decimal = value if type(value) is Decimal else field.to_python(value)
         if places is None or digits is None or number.as_tuple().exponent == -places or not number.is_finite():
             return number
-        given = Decimal(connection.ops.adapt_decimalfield_value(number, digits, places))  # type: ignore[arg-type]
+        given = Decimal(connections[using].ops.adapt_decimalfield_value(number, digits, places))  # type: ignore[arg-type]
         return given.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP, Context(prec=digits))
 
     return Conversion(convert=convert)
@@ -132,10 +133,10 @@ def _json(field: Any) -> _Convert:
 def _array(field: Any) -> _Convert:
     one = _whole(conversion_for(field.base_field))
 
-    def convert(value: Any, connection: BaseDatabaseWrapper) -> list[Any]:
+    def convert(value: Any, using: str) -> list[Any]:
         if not isinstance(value, list | tuple):
             raise TypeError(value)
-        return [one(item, connection) for item in value]
+        return [one(item, using) for item in value]
 
     return convert
 
@@ -147,11 +148,11 @@ def _range(field: Any) -> _Convert:
         field.base_field.get_internal_type()
     )
 
-    def convert(value: Any, connection: BaseDatabaseWrapper) -> Any:
+    def convert(value: Any, using: str) -> Any:
         value = field.get_prep_value(value)
         if value.isempty:
             return value
-        lower, upper = one(value.lower, connection), one(value.upper, connection)
+        lower, upper = one(value.lower, using), one(value.upper, using)
         lower_inc, upper_inc = value.lower_inc and lower is not None, value.upper_inc and upper is not None
         if step and lower is not None and not lower_inc:
             lower, lower_inc = lower + step, True
@@ -172,9 +173,9 @@ def _whole(conversion: Conversion) -> _Convert:
     """``conversion`` as one function, for what is inside a container."""
     exact, convert = conversion
 
-    def one(value: Any, connection: BaseDatabaseWrapper) -> Any:
+    def one(value: Any, using: str) -> Any:
         right = convert is None or value is None or type(value) is exact
-        return value if right or convert is None else convert(value, connection)
+        return value if right or convert is None else convert(value, using)
 
     return one
 

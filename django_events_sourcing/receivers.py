@@ -114,7 +114,7 @@ def _deliver(drafts: _Drafts, using: str) -> None:
 
 
 def _reconnect(*, setting: str, **_kwargs: object) -> None:
-    if setting == "MODELS_CRUD_EVENT":
+    if setting in {"MODELS_CRUD_EVENT", "REST_FRAMEWORK"}:  # the serializers that are kept follow the latter
         connect()
 
 

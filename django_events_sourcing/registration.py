@@ -59,7 +59,8 @@ class Registration:
         """
         stored = self._stored_form.of(instance, using, action=action)
         with project_locale():
-            name, body = self.event_name(stored, action), serialize(stored, self.serializer_class)
+            name = self.event_name(stored, action)
+            body = serialize(stored, self.serializer_class, self._kept_serializer)
         pk = ",".join(map(str, stored.pk)) if isinstance(stored.pk, tuple) else stored.pk
         label = self.model._meta.concrete_model._meta.label_lower  # type: ignore[union-attr]
         return partial(Event, name=name, service=self.service, object=f"{label}:{pk}", body=body)
@@ -80,6 +81,11 @@ class Registration:
                 f"{_MAX_NAME_BYTES} bytes that AMQP allows; shorten the value of {self.status_field!r}."
             )
         return name
+
+    @cached_property
+    def _kept_serializer(self) -> BaseSerializer[Any] | None:
+        """The default serializer, which reads nothing but the instance that it represents; a project's own might."""
+        return None if self.serializer else self.serializer_class()
 
     @cached_property
     def _stored_form(self) -> StoredForm:

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 from django.db import connections
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model, QuerySet
 
 from django_events_sourcing.conversion import conversion_for
@@ -56,8 +55,8 @@ class StoredForm:
         Raises:
             RowGoneError: The database was to be asked, and has no such row; also on reading a deferred field later.
         """
-        changes, unknown, deferred = self._differences(instance, connections[using])
-        if not _generated_are_fresh(connections[using].features, action):
+        changes, unknown, deferred = self._differences(instance, using)
+        if self._generated and not _generated_are_fresh(connections[using].features, action):
             unknown += self._generated
         as_it_is = type(instance) is self._model and vars(instance._state).get("fetch_mode", _FETCH_ONE) is _FETCH_ONE
         if as_it_is and not (changes or unknown or deferred):
@@ -70,7 +69,7 @@ class StoredForm:
             _load(stored, unknown, using)
         return stored
 
-    def _differences(self, instance: Model, connection: BaseDatabaseWrapper) -> tuple[dict[str, Any], list[str], bool]:
+    def _differences(self, instance: Model, using: str) -> tuple[dict[str, Any], list[str], bool]:
         """Values that are others in the row, the fields that only the database knows, and whether any is deferred."""
         values = instance.__dict__
         changes: dict[str, Any] = {}
@@ -86,7 +85,7 @@ class StoredForm:
                 unknown.append(attname)
             elif convert is not None:
                 try:
-                    converted = convert(value, connection)
+                    converted = convert(value, using)
                 except Exception:  # noqa: BLE001 - the database has taken it, so that it knows
                     unknown.append(attname)
                 else:

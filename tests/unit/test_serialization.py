@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
@@ -127,3 +128,25 @@ def test_serializer__database_error__passed_on(save_as):
     """Code that retries after a deadlock sees the deadlock."""
     with pytest.raises(OperationalError, match="deadlock"):
         save_as(QueryFailsSerializer)
+
+
+def test_settings_of_the_framework__overridden__followed(events, settings):
+    """The default serializer, which is kept from one event to the next, is made anew."""
+    Product.objects.create(name="pen", price=1)
+    settings.REST_FRAMEWORK = {"COERCE_DECIMAL_TO_STRING": False}
+    Product.objects.create(name="pen", price=1)
+    assert [event.data["price"] for event in events] == ["1.00", 1.0]
+
+
+def test_default_serializer__in_several_threads__each_its_own_body(settings):
+    """One instance of it serves all threads at once."""
+    from django_events_sourcing.registry import registry
+
+    settings.MODELS_CRUD_EVENT = [{"model": Product}]
+    (registration,) = registry.registrations
+    products = [Product(pk=number, name=f"no. {number}", price=number) for number in range(1, 200)]
+    with ThreadPoolExecutor(8) as pool:
+        drafts = list(pool.map(lambda product: registration.draft(product, "default", "deleted")(), products))
+    assert [(event.data["id"], event.data["name"]) for event in drafts] == [
+        (product.pk, product.name) for product in products
+    ]

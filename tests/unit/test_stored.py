@@ -195,7 +195,7 @@ def test_value_that_converts_to_nothing_known__read_back(anything, events, monke
     from django_events_sourcing import conversion
 
     def fail(field):
-        def convert(value, connection):
+        def convert(value, using):
             raise ValueError
 
         return conversion.Conversion(int, convert)
