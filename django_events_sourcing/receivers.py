@@ -62,9 +62,10 @@ def _move_to_front(signal: ModelSignal, count: int) -> None:
 
 def _on_write(instance: Model, created: bool, using: str) -> None:
     model = type(instance)
-    if not post_save.has_listeners(model):  # muted, by a test say
+    registrations = registry.saved.get(model)
+    if registrations is None or not post_save.has_listeners(model):  # defined after start-up; or muted, by a test say
         return
-    _deliver(_drafts(registry.saved[model], instance, using, "created" if created else "updated"), using)
+    _deliver(_drafts(registrations, instance, using, "created" if created else "updated"), using)
     state = vars(instance._state)
     state[_TOLD] = state.get(_TOLD, 0) + 1
     if _DRAFTS in state:  # saved by another receiver of pre_delete
