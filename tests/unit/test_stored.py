@@ -258,16 +258,16 @@ def test_filtered_base_manager__values_are_read_all_the_same(register, events):
     assert events[-1].data == {"id": events[0].data["id"], "name": "x", "hidden": True, "stock": 1}
 
 
-@pytest.mark.skipif(not hasattr(models, "RAISE"), reason="Django 6.1 has fetch modes")
+@pytest.mark.skipif(not hasattr(models, "FETCH_RAISE"), reason="Django 6.1 has fetch modes")
 def test_fetch_mode__that_forbids_fetching__not_for_the_event(events):
     """A project that forbids itself to fetch what it did not ask for can save and delete all the same."""
     order = Order.objects.create(number="A-1", customer="Ann", total=1)
     Shipment.objects.create(order=order, status="started")
     queryset: Any = Shipment.objects.only("status")
-    shipment = queryset.fetch_mode(vars(models)["RAISE"]).get()
+    shipment = queryset.fetch_mode(vars(models)["FETCH_RAISE"]).get()
     shipment.save()
     shipment.delete()
-    assert [event.data["order"] for event in events][1:] == [order.pk] * 3
+    assert [event.data["order"] for event in events[1:]] == [order.pk] * 3
 
 
 def test_row_that_vanished__clear_error(register, events):
