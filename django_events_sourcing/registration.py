@@ -13,7 +13,7 @@ from rest_framework.serializers import BaseSerializer
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import ConfigurationError, SerializationError
-from django_events_sourcing.serialization import default_serializer, project_locale, serialize
+from django_events_sourcing.serialization import default_serializer, kept_serializer, project_locale, serialize
 from django_events_sourcing.stored import StoredForm
 
 __all__ = ["Registration", "snake_case"]
@@ -84,8 +84,7 @@ class Registration:
 
     @cached_property
     def _kept_serializer(self) -> BaseSerializer[Any] | None:
-        """The default serializer, which reads nothing but the instance that it represents; a project's own might."""
-        return None if self.serializer else self.serializer_class()
+        return kept_serializer(self.serializer_class)
 
     @cached_property
     def _stored_form(self) -> StoredForm:

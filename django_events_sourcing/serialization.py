@@ -14,13 +14,43 @@ from rest_framework.utils.encoders import JSONEncoder
 
 from django_events_sourcing.exceptions import SerializationError
 
-__all__ = ["default_serializer", "hyperlinked_field", "project_locale", "serialize"]
+__all__ = ["default_serializer", "hyperlinked_field", "kept_serializer", "project_locale", "serialize"]
 
 
 def default_serializer(model: type[Model]) -> type[ModelSerializer[Any]]:
     """A ModelSerializer with all fields of ``model``."""
     meta = type("Meta", (), {"model": model, "fields": "__all__"})
     return type(f"{model.__name__}Serializer", (ModelSerializer,), {"Meta": meta})
+
+
+def kept_serializer(serializer_class: type[BaseSerializer[Any]]) -> BaseSerializer[Any] | None:
+    """An instance of the class that may serve every event, in every thread; None where each needs its own.
+
+    Making one costs more than all the rest of an event. It may be kept where neither the serializer nor its fields have
+    code of the project's, which could look at more than the instance that is represented, or remember something.
+    """
+    try:
+        serializer = serializer_class()
+        return serializer if _is_plain(serializer) else None
+    except Exception:  # noqa: BLE001 - the event tells, with all that is known of it
+        return None
+
+
+def _is_plain(field: Any) -> bool:
+    for cls in type(field).__mro__:
+        own = {} if cls.__module__.partition(".")[0] in {"rest_framework", "builtins", "typing"} else vars(cls)
+        if any(name not in _DECLARATIONS and (callable(value) or name[:2] != "__") for name, value in own.items()):
+            return False
+    parts = [
+        getattr(field, "child", None),
+        getattr(field, "child_relation", None),
+        *getattr(field, "fields", {}).values(),
+    ]
+    return all(_is_plain(part) for part in parts if part is not None)
+
+
+# What a serializer's class may hold that is no code.
+_DECLARATIONS = {"Meta", "_declared_fields"}
 
 
 def serialize(
@@ -31,7 +61,7 @@ def serialize(
     Args:
         instance: What is told.
         serializer_class: The serializer.
-        kept: An instance of it that may serve every event: making one costs more than all the rest.
+        kept: What ``kept_serializer`` gives for it.
 
     Raises:
         SerializationError: The serializer raised, or its output is no JSON; the message names model, serializer

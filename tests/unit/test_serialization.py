@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy
 from rest_framework import serializers
 
 from django_events_sourcing.exceptions import EventsSourcingError, SerializationError
+from django_events_sourcing.serialization import default_serializer, kept_serializer, serialize
 from tests.project.models import Product
 
 VALUES = {
@@ -128,6 +129,69 @@ def test_serializer__database_error__passed_on(save_as):
     """Code that retries after a deadlock sees the deadlock."""
     with pytest.raises(OperationalError, match="deadlock"):
         save_as(QueryFailsSerializer)
+
+
+class ProductSerializer(serializers.ModelSerializer):
+    """Without code of its own."""
+
+    title = serializers.CharField(source="name", read_only=True)
+    tags = serializers.ListField(child=serializers.CharField(), source="name", read_only=True)
+
+    class Meta:
+        model = Product
+        fields = ["title", "price", "tags"]
+
+
+class DerivedSerializer(ProductSerializer):
+    class Meta(ProductSerializer.Meta):
+        fields = ["title"]
+
+
+class LoudField(serializers.CharField):
+    def to_representation(self, value):
+        return str(value).upper()
+
+
+def variant(**attributes):
+    """A class that derives from ProductSerializer and has ``attributes``."""
+    meta = type(
+        "Meta", (ProductSerializer.Meta,), {"fields": [*ProductSerializer.Meta.fields, *attributes.pop("more", [])]}
+    )
+    return type("Variant", (ProductSerializer,), {"Meta": meta, "__module__": __name__, **attributes})
+
+
+def takes_its_own(self, *args, **kwargs):
+    super(ProductSerializer, self).__init__(*args, **kwargs)
+
+
+OWN_CODE = {
+    "a method": variant(to_representation=lambda self, instance: {"id": id(self.instance)}),
+    "a method field": RaisingFieldSerializer,
+    "data": variant(data=property(lambda self: {"id": id(self.instance)})),
+    "__init__": variant(__init__=takes_its_own),
+    "an attribute": variant(seen=0),
+    "a field class": variant(loud=LoudField(source="name"), more=["loud"]),
+    "a field class within": variant(loud=serializers.ListField(child=LoudField(), source="name"), more=["loud"]),
+    "a nested serializer": variant(inner=RaisingFieldSerializer(source="*"), more=["inner"]),
+    "no serializer fields": AnythingSerializer,
+    "one that can't be made": variant(more=["nosuch"]),
+}
+
+
+@pytest.mark.parametrize("serializer_class", [ProductSerializer, DerivedSerializer, default_serializer(Product)])
+def test_kept_serializer__without_code_of_the_project__kept(serializer_class):
+    """Declarations alone can look at nothing but the instance that is represented."""
+    kept = kept_serializer(serializer_class)
+    assert kept is not None
+    for name in ("pen", "ink"):
+        product = Product(name=name, price=1)
+        assert serialize(product, serializer_class, kept) == serialize(product, serializer_class)
+
+
+@pytest.mark.parametrize("case", OWN_CODE)
+def test_kept_serializer__with_code_of_the_project__each_event_its_own(case):
+    """What a method or a field class looks at or remembers nobody knows."""
+    assert kept_serializer(OWN_CODE[case]) is None
 
 
 def test_settings_of_the_framework__overridden__followed(events, settings):
