@@ -100,14 +100,12 @@ def _ip_address(field: Any) -> Conversion:
 
 def _datetime(field: Any) -> Conversion:
     def convert(value: Any, _using: str) -> datetime:
-        if isinstance(value, datetime) and value.tzinfo is UTC and settings.USE_TZ:
-            return value
         moment: datetime = value if isinstance(value, datetime) else field.to_python(value)
         if not settings.USE_TZ:
             return timezone.make_naive(moment, timezone.get_default_timezone()) if moment.tzinfo else moment
         if moment.tzinfo is None:
             moment = timezone.make_aware(moment, timezone.get_default_timezone())
-        return moment.astimezone(UTC)
+        return moment.astimezone(UTC)  # itself, where it is in UTC
 
     return Conversion(convert=convert)
 
@@ -174,8 +172,9 @@ def _whole(conversion: Conversion) -> _Convert:
     exact, convert = conversion
 
     def one(value: Any, using: str) -> Any:
-        right = convert is None or value is None or type(value) is exact
-        return value if right or convert is None else convert(value, using)
+        if convert is None or value is None or type(value) is exact:
+            return value
+        return convert(value, using)
 
     return one
 

@@ -11,6 +11,8 @@ from typing import Any
 from django.db import connections
 from django.db.models import Model, OneToOneField
 
+from django_events_sourcing.stored import concrete_model
+
 __all__ = ["cover_parents", "is_covered", "uncover"]
 
 _COVERED = "_django_events_sourcing_covered"
@@ -24,36 +26,31 @@ def cover_parents(instance: Model, origin: object, using: str) -> None:
         origin: What the delete began with: an instance, a queryset, or None for a collector made by hand.
         using: Alias of the database.
     """
-    for link in _concrete(instance)._meta.parents.values():
+    for link in concrete_model(type(instance))._meta.parents.values():
         # Django has just got each parent that goes along from its child; with keep_parents=True it has not
         parent = link.get_cached_value(instance, default=None) if isinstance(link, OneToOneField) else None
         if parent is not None:
-            ancestors = _concrete(parent)._meta.get_parent_list()
+            ancestors = concrete_model(type(parent))._meta.get_parent_list()
             rows = {(ancestor, getattr(parent, ancestor._meta.pk.attname)) for ancestor in ancestors}
-            _covered(origin, using).update(rows, {_row(parent)})
+            _notes(origin, using).setdefault(_COVERED, set()).update(rows, {_row(parent)})
 
 
 def is_covered(instance: Model, origin: object, using: str) -> bool:
     """Whether a child that goes in the same delete speaks for the row of ``instance``; arguments as above."""
-    return _row(instance) in _covered(origin, using)
+    return _row(instance) in _notes(origin, using).get(_COVERED, ())
 
 
 def uncover(instance: Model, origin: object, using: str) -> bool:
     """Whether it is covered, which ends with it; the same queryset may delete anew."""
     covered = is_covered(instance, origin, using)
-    _covered(origin, using).discard(_row(instance))
+    if covered:
+        _notes(origin, using)[_COVERED].remove(_row(instance))
     return covered
 
 
-def _row(instance: Model) -> tuple[Any, Any]:
-    return _concrete(instance), instance.pk
+def _row(instance: Model) -> tuple[type[Model], Any]:
+    return concrete_model(type(instance)), instance.pk
 
 
-def _concrete(instance: Model) -> type[Model]:
-    return instance._meta.concrete_model or type(instance)
-
-
-def _covered(origin: object, using: str) -> set[tuple[Any, Any]]:
-    holder: Any = connections[using] if origin is None else origin._state if isinstance(origin, Model) else origin
-    covered: set[tuple[Any, Any]] = vars(holder).setdefault(_COVERED, set())
-    return covered
+def _notes(origin: object, using: str) -> dict[str, Any]:
+    return vars(connections[using] if origin is None else origin._state if isinstance(origin, Model) else origin)

@@ -65,7 +65,7 @@ def _on_write(instance: Model, created: bool, using: str) -> None:
     registrations = registry.saved.get(model)
     if registrations is None or not post_save.has_listeners(model):  # defined after start-up; or muted, by a test say
         return
-    _deliver(_drafts(registrations, instance, using, "created" if created else "updated"), using)
+    _tell_save(registrations, instance, created, using)
     state = vars(instance._state)
     state[_TOLD] = state.get(_TOLD, 0) + 1
     if _DRAFTS in state:  # saved by another receiver of pre_delete
@@ -77,7 +77,7 @@ def _on_post_save(*, sender: type[Model], instance: Model, created: bool, raw: b
     if state.get(_TOLD):
         state[_TOLD] -= 1
     elif not raw:  # the signal was sent by hand, after a bulk_create say
-        _deliver(_drafts(registry.saved[sender], instance, using, "created" if created else "updated"), using)
+        _tell_save(registry.saved[sender], instance, created, using)
 
 
 def _on_pre_delete(*, sender: type[Model], instance: Model, using: str, origin: object = None, **_: Any) -> None:
@@ -92,6 +92,10 @@ def _on_post_delete(*, sender: type[Model], instance: Model, using: str, origin:
         drafts = _delete_drafts(sender, instance, using)
     if not uncover(instance, origin, using):
         _deliver(drafts, using)
+
+
+def _tell_save(registrations: tuple[Registration, ...], instance: Model, created: bool, using: str) -> None:
+    _deliver(_drafts(registrations, instance, using, "created" if created else "updated"), using)
 
 
 def _delete_drafts(model: type[Model], instance: Model, using: str) -> _Drafts:

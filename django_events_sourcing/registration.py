@@ -14,7 +14,7 @@ from django_events_sourcing.conf import get_settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import ConfigurationError, SerializationError
 from django_events_sourcing.serialization import default_serializer, kept_serializer, project_locale, serialize
-from django_events_sourcing.stored import StoredForm
+from django_events_sourcing.stored import StoredForm, concrete_model
 
 __all__ = ["Registration", "snake_case"]
 
@@ -62,7 +62,7 @@ class Registration:
             name = self.event_name(stored, action)
             body = serialize(stored, self.serializer_class, self._kept_serializer)
         pk = ",".join(map(str, stored.pk)) if isinstance(stored.pk, tuple) else stored.pk
-        label = self.model._meta.concrete_model._meta.label_lower  # type: ignore[union-attr]
+        label = concrete_model(self.model)._meta.label_lower
         return partial(Event, name=name, service=self.service, object=f"{label}:{pk}", body=body)
 
     def event_name(self, instance: Model, action: str) -> str:

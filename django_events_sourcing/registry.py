@@ -13,6 +13,7 @@ from django.utils.functional import cached_property
 
 from django_events_sourcing.conf import model_entries, unknown_key
 from django_events_sourcing.registration import Registration
+from django_events_sourcing.stored import concrete_model
 
 __all__ = ["ENTRY_KEYS", "Registry", "registry"]
 
@@ -75,7 +76,7 @@ class Registry:
             nearest = self._nearest(model)
             if nearest:
                 self.saved[model] = nearest
-            same_row = [one for one in nearest if _concrete(one.model) is _concrete(model)]
+            same_row = [one for one in nearest if concrete_model(one.model) is concrete_model(model)]
             if same_row:
                 self.deleted[model] = tuple(same_row)
 
@@ -84,7 +85,7 @@ class Registry:
         found: list[Registration] = []
         for base in model.__mro__:
             registration = self._by_model.get(base)
-            if registration and not any(issubclass(_concrete(one.model), _concrete(base)) for one in found):
+            if registration and not any(issubclass(concrete_model(one.model), concrete_model(base)) for one in found):
                 found.append(registration)
         return tuple(found)
 
@@ -127,11 +128,6 @@ class Registry:
             )
         )
         return None
-
-
-def _concrete(model: type[Model]) -> type[Model]:
-    """The model itself, or that behind a proxy."""
-    return model._meta.concrete_model or model
 
 
 def _entry_problems(registration: Registration) -> Iterator[CheckMessage]:

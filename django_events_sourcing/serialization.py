@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import Model
 from django.utils import timezone, translation
+from rest_framework.fields import Field
 from rest_framework.relations import HyperlinkedRelatedField
 from rest_framework.serializers import BaseSerializer, ModelSerializer
 from rest_framework.utils.encoders import JSONEncoder
@@ -31,22 +32,31 @@ def kept_serializer(serializer_class: type[BaseSerializer[Any]]) -> BaseSerializ
     """
     try:
         serializer = serializer_class()
-        return serializer if _is_plain(serializer) else None
+        plain = all(_has_no_code(type(field)) for _, field in _walk(serializer))
     except Exception:  # noqa: BLE001 - the event tells, with all that is known of it
         return None
+    return serializer if plain else None
 
 
-def _is_plain(field: Any) -> bool:
-    for cls in type(field).__mro__:
-        own = {} if cls.__module__.partition(".")[0] in {"rest_framework", "builtins", "typing"} else vars(cls)
-        if any(name not in _DECLARATIONS and (callable(value) or name[:2] != "__") for name, value in own.items()):
-            return False
-    parts = [
-        getattr(field, "child", None),
-        getattr(field, "child_relation", None),
-        *getattr(field, "fields", {}).values(),
-    ]
-    return all(_is_plain(part) for part in parts if part is not None)
+def _has_no_code(field_class: type) -> bool:
+    """Whether no class of the project's adds more to it than declarations."""
+    return not any(
+        name not in _DECLARATIONS and (callable(value) or not name.startswith("__"))
+        for cls in field_class.__mro__
+        if cls.__module__.partition(".")[0] not in {"rest_framework", "builtins", "typing"}
+        for name, value in vars(cls).items()
+    )
+
+
+def _walk(field: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """A serializer or field and all that is within it, with their paths, such as ``"lines.product"``."""
+    yield path, field
+    for inner in (getattr(field, "child", None), getattr(field, "child_relation", None)):
+        if isinstance(inner, Field):
+            yield from _walk(inner, path)
+    if isinstance(field, BaseSerializer):
+        for name, inner in getattr(field, "fields", {}).items():
+            yield from _walk(inner, f"{path}.{name}" if path else name)
 
 
 # What a serializer's class may hold that is no code.
@@ -98,19 +108,10 @@ def _switched_locale() -> Iterator[None]:
 def hyperlinked_field(serializer_class: type[BaseSerializer[Any]]) -> str | None:
     """Path of the first field that needs a request to be represented, such as ``"url"`` or ``"lines.product"``."""
     try:
-        return _hyperlinked(serializer_class())
+        paths = [path for path, field in _walk(serializer_class()) if isinstance(field, HyperlinkedRelatedField)]
     except Exception:  # noqa: BLE001 - one that can't be made now (fields from the database, say) tells nothing
         return None
-
-
-def _hyperlinked(serializer: Any) -> str | None:
-    for name, field in getattr(getattr(serializer, "child", serializer), "fields", {}).items():
-        inner = getattr(field, "child_relation", field)
-        if isinstance(inner, HyperlinkedRelatedField):
-            return str(name)
-        if isinstance(inner, BaseSerializer) and (path := _hyperlinked(inner)):
-            return f"{name}.{path}"
-    return None
+    return paths[0] if paths else None
 
 
 # Separators and escapes as kombu's, so that the bytes are those of nameko's dispatcher; types as in DRF's answers.

@@ -18,9 +18,14 @@ except ImportError:  # before Django 6.1
 else:
     _FETCH_ONE = fetch_modes.FETCH_ONE
 
-__all__ = ["RowGoneError", "StoredForm"]
+__all__ = ["RowGoneError", "StoredForm", "concrete_model"]
 
 _DEFERRED = object()
+
+
+def concrete_model(model: type[Model]) -> type[Model]:
+    """The model itself, or that behind a proxy: whose rows they are."""
+    return model._meta.concrete_model or model
 
 
 class RowGoneError(SerializationError):
@@ -96,7 +101,7 @@ class StoredForm:
     def _twin(self, instance: Model, changes: dict[str, Any]) -> Model:
         """A shallow copy that is of the model itself, with the changes."""
         attributes = dict(instance.__dict__)
-        if instance._meta.concrete_model is not self._model._meta.concrete_model:
+        if concrete_model(type(instance)) is not concrete_model(self._model):
             ours = {field.attname for field in self._model._meta.concrete_fields}
             for field in instance._meta.concrete_fields:
                 if field.attname not in ours:

@@ -19,6 +19,7 @@ from django.apps import apps
 from django.db.models import Model
 
 from django_events_sourcing import switches
+from django_events_sourcing.stored import concrete_model
 
 __all__ = ["disable_dispatcher", "disable_model_obj_dispatcher"]
 
@@ -147,7 +148,7 @@ class disable_model_obj_dispatcher(_Switch):  # noqa: N801 - as above
 def _is_same_object(one: Model, other: Model) -> bool:
     """Whether both stand for one row, be it by a proxy or as parent and child."""
     for derived, base in ((one, other), (other, one)):
-        model = base._meta.concrete_model or type(base)
+        model = concrete_model(type(base))
         if isinstance(derived, model):
             return one is other or (base.pk is not None and getattr(derived, model._meta.pk.attname) == base.pk)
     return False

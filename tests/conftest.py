@@ -1,6 +1,7 @@
 """Fixtures for all tests: the servers, and what the receivers hand to the delivery."""
 
 import pytest
+from celery import Celery, current_app
 
 from django_events_sourcing import Event, conf
 from tests.servers import postgresql_proc, rabbitmq_proc, redis_proc
@@ -31,3 +32,17 @@ def register(settings, handed_over):
         settings.MODELS_CRUD_EVENT = [{"model": model, **options} for model in models]
 
     return register
+
+
+@pytest.fixture
+def make_celery_app():
+    """Make a Celery app the current one, until the end of the test; takes what Celery takes, and returns the app."""
+    previous = current_app._get_current_object()
+
+    def make(**options):
+        app = Celery("tests", **options)
+        app.set_current()
+        return app
+
+    yield make
+    previous.set_current()

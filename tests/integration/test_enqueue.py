@@ -3,22 +3,19 @@
 import logging
 
 import pytest
-from celery import Celery, current_app
 from redis import Redis
 
 from django_events_sourcing import Event, direct
 
 
 @pytest.fixture
-def redis(redis_proc):
+def redis(redis_proc, make_celery_app):
     """A database of Redis that is Celery's broker, and empty."""
-    previous = current_app._get_current_object()
     url = f"redis://127.0.0.1:{redis_proc.port}/3"
-    Celery("tests", broker=url).set_current()
+    make_celery_app(broker=url)
     with Redis.from_url(url) as redis:
         redis.flushdb()
         yield redis
-    previous.set_current()
 
 
 def hand_over(number):

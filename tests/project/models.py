@@ -206,10 +206,6 @@ class Ticket(models.Model):
         return "new"
 
 
-class Account(models.Model):
-    owner = models.CharField(max_length=100)
-
-
 class Business(models.Model):
     business_id = models.BigAutoField(primary_key=True)
     tax_number = models.CharField(max_length=20)

@@ -5,7 +5,6 @@ import sys
 from typing import Any
 
 import pytest
-from celery import Celery, current_app
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from rest_framework import serializers
@@ -209,18 +208,13 @@ def test_databases__no_autocommit__error(monkeypatch):
     assert_only("E013", "DATABASES['other']['AUTOCOMMIT']", "atomic")
 
 
-def test_celery__does_not_accept_json__error():
+def test_celery__does_not_accept_json__error(make_celery_app):
     """Workers of such a project would throw the events away."""
-    previous = current_app._get_current_object()
-    app = Celery("tests", broker="memory://")
+    app = make_celery_app(broker="memory://")
     app.conf.accept_content = ["pickle"]
-    try:
-        app.set_current()
-        assert_only("E014", "['pickle']", "'json'")
-        app.conf.accept_content = ["application/json"]
-        assert messages() == []
-    finally:
-        previous.set_current()
+    assert_only("E014", "['pickle']", "'json'")
+    app.conf.accept_content = ["application/json"]
+    assert messages() == []
 
 
 def test_service_name__missing__error_for_each_entry_without(settings):

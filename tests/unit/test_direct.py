@@ -87,17 +87,15 @@ def test_delete__that_fails__nothing_and_later_all(enqueued, receive):
 
 
 @pytest.fixture(params=["down", "hung"])
-def celery_broker(request):
+def celery_broker(request, make_celery_app):
     """As Celery's broker and result backend a Redis that refuses connections, or takes them and never answers."""
-    previous = current_app._get_current_object()
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         if request.param == "hung":
             server.listen()
         url = f"redis://:s3cret@127.0.0.1:{server.getsockname()[1]}/0"
-        Celery("tests", broker=url, backend=url).set_current()
+        make_celery_app(broker=url, backend=url)
         yield
-    previous.set_current()
 
 
 def test_celery_broker__away__error_logged_and_nothing_raised(transactional_db, celery_broker, caplog):
@@ -113,20 +111,17 @@ def test_celery_broker__away__error_logged_and_nothing_raised(transactional_db, 
 
 
 @pytest.fixture
-def project():
+def project(make_celery_app):
     """Make a Celery app with a broker in memory the project's; returns it."""
-    previous = current_app._get_current_object()
 
     def make(**options):
-        app = Celery("tests", **{"broker": "memory://", **options})
+        app = make_celery_app(broker="memory://", **options)
         app.conf.broker_transport_options = {"polling_interval": 0.01}
         app.conf.task_default_queue = str(uuid4())
         app.tasks.unregister("django_events_sourcing.publish_event")  # a web process has not loaded it
-        app.set_current()
         return app
 
-    yield make
-    previous.set_current()
+    return make
 
 
 def queued(app):
