@@ -1,11 +1,11 @@
 """The system checks, ``manage.py check``: each names what is wrong, where, and the mend."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from django.core import checks
-from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's own name
-from django.db import connections
+from django.core.checks import CheckMessage, Error, Tags, Warning  # noqa: A004 - Django's own name
+from django.db import connections, router
 from kombu.serialization import registry as kombu_serializers
 
 from django_events_sourcing.conf import Settings, get_settings, option_problems
@@ -14,15 +14,25 @@ from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.registration import Registration
 from django_events_sourcing.registry import registry
 from django_events_sourcing.serialization import hyperlinked_field
+from django_events_sourcing.tables import has_tables, missing_tables
 from django_events_sourcing.uris import uri_problem
 
-__all__ = ["check_broker", "check_celery", "check_databases", "check_models", "check_options", "register"]
+__all__ = [
+    "check_broker",
+    "check_celery",
+    "check_databases",
+    "check_models",
+    "check_options",
+    "check_tables",
+    "register",
+]
 
 
 def register() -> None:
     """Have ``manage.py check`` run the checks of this module."""
     for check in (check_models, check_options, check_broker, check_databases, check_celery):
         checks.register(check)
+    checks.register(check_tables, Tags.database)
 
 
 def check_models(**_kwargs: Any) -> list[CheckMessage]:
@@ -110,18 +120,37 @@ def check_broker(**_kwargs: Any) -> list[CheckMessage]:
 
 
 def check_databases(**_kwargs: Any) -> list[CheckMessage]:
-    """E013: where Django does not commit, it can't tell when an event may go out."""
-    if not registry.registrations:
+    """E013: where Django does not commit, it can't tell when an event of the delivery "direct" may go out."""
+    settings = _settings()
+    if not registry.registrations or settings is None or settings.delivery != "direct":
         return []
     return [
         Error(
             f"DATABASES[{alias!r}]['AUTOCOMMIT'] is False: saves of registered models there raise "
             "TransactionManagementError.",
-            hint="Remove it, and use transaction.atomic() or ATOMIC_REQUESTS for transactions.",
+            hint="Remove it, and use transaction.atomic() or ATOMIC_REQUESTS for transactions; or use the delivery "
+            "'outbox'.",
             id="django_events_sourcing.E013",
         )
         for alias in connections
         if not connections[alias].settings_dict["AUTOCOMMIT"]
+    ]
+
+
+def check_tables(*, databases: Collection[str] | None = None, **_kwargs: Any) -> list[CheckMessage]:
+    """W003: a database that lacks the outbox's tables. No error: ``migrate``, which makes them, would refuse to run."""
+    settings = _settings()
+    if not registry.registrations or settings is None or settings.delivery != "outbox":
+        return []
+    return [
+        Warning(
+            f"Saves of registered models in database {alias!r} will raise ConfigurationError.",
+            hint=missing_tables(alias),
+            id="django_events_sourcing.W003",
+        )
+        for alias in databases or ()
+        if not has_tables(alias)
+        and any(router.allow_migrate_model(alias, entry.model) for entry in registry.registrations)
     ]
 
 

@@ -17,7 +17,10 @@ from django_events_sourcing.exceptions import ConfigurationError
 __all__ = ["DELIVERIES", "Settings", "get_settings", "model_entries", "option_problems", "unknown_key"]
 
 #: Known deliveries and where each is implemented: ``(event, using) -> None``.
-DELIVERIES = {"direct": "django_events_sourcing.direct.hand_over"}
+DELIVERIES = {
+    "outbox": "django_events_sourcing.outbox.hand_over",
+    "direct": "django_events_sourcing.direct.hand_over",
+}
 
 
 def _delivery(value: object) -> str:
@@ -67,7 +70,6 @@ class Settings:
     service_name: str | None
     nameko_config: Mapping[str, Any] = field(repr=False)  # holds passwords
     delivery: str = _option("direct", _delivery)
-    partitions: int = _option(8, _count)
     batch_size: int = _option(200, _count)
     sweep_interval: float = _option(10.0, _seconds)
     lease: float = _option(30.0, _seconds)

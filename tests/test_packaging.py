@@ -85,7 +85,8 @@ def test_wheel__holds_every_module_and_nothing_else(built):
     (wheel,) = built.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert top_level(names) == {"django_events_sourcing"}
-    modules = {f"django_events_sourcing/{path.name}" for path in (ROOT / "django_events_sourcing").glob("*.py")}
+    package = ROOT / "django_events_sourcing"
+    modules = {str(path.relative_to(ROOT)) for path in package.rglob("*.py") if package / "tasks" not in path.parents}
     modules |= {f"django_events_sourcing/tasks/{path.name}" for path in (ROOT / "tasks").glob("*.py")}
     assert {name for name in names if name.endswith(".py")} == modules
     assert "django_events_sourcing/py.typed" in names

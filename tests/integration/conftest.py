@@ -1,6 +1,8 @@
-"""A database that a test may use in its own process, beside those of the settings."""
+"""Databases that a test may use in its own process, beside those of the settings."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 import pytest
@@ -8,24 +10,48 @@ from django.core.management import call_command
 from django.db import connections, transaction
 
 
+@contextmanager
+def _database(alias: str, settings: dict[str, Any], blocker: Any) -> Iterator[str]:
+    """A database with the test project's tables, under ``alias``."""
+    connections.settings[alias] = connections.configure_settings({"default": {}, alias: settings})[alias]
+    with blocker.unblock():
+        call_command("migrate", run_syncdb=True, database=alias, verbosity=0)
+        yield alias
+        connections[alias].close()
+    del connections[alias], connections.settings[alias]
+
+
 @pytest.fixture(scope="session")
 def postgresql_alias(postgresql_proc, django_db_setup, django_db_blocker) -> Iterator[str]:
-    """Alias of a PostgreSQL database with the test project's tables."""
+    """Alias of a PostgreSQL database."""
     server = {"HOST": "127.0.0.1", "PORT": postgresql_proc.port, "USER": "postgres"}
     with psycopg.connect(**{key.lower(): value for key, value in server.items()}, autocommit=True) as connection:
         connection.execute("CREATE DATABASE integration")
-    given = {"default": {}, "postgresql": {"ENGINE": "django.db.backends.postgresql", "NAME": "integration", **server}}
-    connections.settings["postgresql"] = connections.configure_settings(given)["postgresql"]
-    with django_db_blocker.unblock():
-        call_command("migrate", run_syncdb=True, database="postgresql", verbosity=0)
-        yield "postgresql"
-        connections["postgresql"].close()
-    del connections["postgresql"], connections.settings["postgresql"]
+    settings = {"ENGINE": "django.db.backends.postgresql", "NAME": "integration", **server}
+    with _database("postgresql", settings, django_db_blocker) as alias:
+        yield alias
+
+
+@pytest.fixture(scope="session")
+def sqlite_alias(tmp_path_factory, django_db_setup, django_db_blocker) -> Iterator[str]:
+    """Alias of a database of SQLite in a file, which several connections may share."""
+    settings = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path_factory.mktemp("sqlite") / "database")}
+    with _database("sqlite", settings, django_db_blocker) as alias:
+        yield alias
 
 
 @pytest.fixture
 def postgresql(postgresql_alias, django_db_blocker) -> Iterator[str]:
-    """The same, for one test, whose changes are rolled back."""
+    """PostgreSQL for one test, whose changes are rolled back."""
     with django_db_blocker.unblock(), transaction.atomic(using=postgresql_alias):
         yield postgresql_alias
         transaction.set_rollback(True, using=postgresql_alias)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request, django_db_blocker) -> Iterator[str]:
+    """Alias of a database of each kind, for tests that commit; it is empty, and emptied afterwards."""
+    alias = request.getfixturevalue(f"{request.param}_alias")
+    with django_db_blocker.unblock():
+        yield alias
+        call_command("flush", interactive=False, database=alias, inhibit_post_migrate=True, verbosity=0)

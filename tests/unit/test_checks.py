@@ -200,10 +200,11 @@ def test_same_names__at_different_services__no_error(settings):
     assert messages() == []
 
 
-def test_databases__no_autocommit__error(monkeypatch):
+def test_databases__no_autocommit__error(monkeypatch, settings):
     """A project that manages its transactions by hand is told before its first save fails."""
     from django.db import connections
 
+    settings.EVENTS_SOURCING = {"DELIVERY": "direct"}
     monkeypatch.setitem(connections["other"].settings_dict, "AUTOCOMMIT", False)
     assert_only("E013", "DATABASES['other']['AUTOCOMMIT']", "atomic")
 

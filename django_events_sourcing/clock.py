@@ -1,0 +1,48 @@
+"""The database's time: the one clock that all processes share."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import BigIntegerField, Func
+from django.db.models.sql.compiler import SQLCompiler
+
+__all__ = ["MICROSECONDS", "DatabaseNow", "from_microseconds", "to_microseconds"]
+
+# Note [Times are whole microseconds]
+# The outbox's tables hold times as microseconds since 1970, UTC, not as Django's date columns: those are in the time
+# zone of the connection or, with USE_TZ = False, of the project, where an hour of each autumn comes twice.
+
+#: In a second.
+MICROSECONDS = 1_000_000
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class DatabaseNow(Func):
+    """The time by the database's clock, when its statement began, in microseconds since 1970."""
+
+    output_field = BigIntegerField()
+    template = "CAST(EXTRACT(EPOCH FROM STATEMENT_TIMESTAMP()) * 1000000 AS BIGINT)"  # PostgreSQL
+
+    def as_mysql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra: Any) -> Any:
+        """``NOW()`` is in the session's time zone."""
+        template = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
+        return self.as_sql(compiler, connection, template=template, **extra)
+
+    def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra: Any) -> Any:
+        """SQLite's clock ticks in milliseconds."""
+        template = "CAST(ROUND((JULIANDAY('now') - 2440587.5) * 86400000) AS INTEGER) * 1000"
+        return self.as_sql(compiler, connection, template=template, **extra)
+
+
+def to_microseconds(time: datetime) -> int:
+    """An aware datetime as the tables hold it."""
+    past = time - _EPOCH
+    return (past.days * 86_400 + past.seconds) * MICROSECONDS + past.microseconds
+
+
+def from_microseconds(microseconds: int) -> datetime:
+    """The datetime, in UTC, that ``to_microseconds`` was given."""
+    seconds, rest = divmod(microseconds, MICROSECONDS)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)

@@ -1,0 +1,104 @@
+"""The outbox's tables: a log of what happened, and what of it still has to go out.
+
+An event is *pending* while it has a row in the queue, *dead* while it has a failure with ``dead_at``, else *published*.
+All times are microseconds since 1970 by ``clock``.
+"""
+
+from django.db import models
+
+__all__ = ["Failure", "LogEntry", "Partition", "PublishedCount", "QueueEntry"]
+
+
+class LogEntry(models.Model):
+    """One event. The log is only appended to; what is older than ``RETENTION`` is purged from its beginning.
+
+    ``sequence`` is drawn while the transaction holds the lock on the object's row, so that for each object it follows
+    the order of the commits. Between objects it says nothing.
+    """
+
+    sequence = models.BigAutoField(primary_key=True)
+    event_id = models.UUIDField(unique=True)
+    service = models.CharField(max_length=255)
+    name = models.CharField(max_length=255)
+    object = models.TextField()
+    body = models.TextField()
+    headers = models.TextField()
+    time = models.BigIntegerField()
+
+    class Meta:
+        db_table = "django_events_sourcing_log"
+        verbose_name = "event"
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.event_id} of {self.object}"
+
+
+class QueueEntry(models.Model):
+    """An event of the log that is pending. The row is deleted when the event is published."""
+
+    pk = models.CompositePrimaryKey("partition", "sequence")
+    partition = models.SmallIntegerField()
+    sequence = models.BigIntegerField()
+    object_hash = models.BigIntegerField()
+
+    class Meta:
+        db_table = "django_events_sourcing_queue"
+
+    def __str__(self) -> str:
+        return f"event {self.sequence} in partition {self.partition}"
+
+
+class Failure(models.Model):
+    """An event that RabbitMQ refused by itself: pending still, and tried again at ``retry_at``, or dead."""
+
+    sequence = models.BigIntegerField(primary_key=True)
+    partition = models.SmallIntegerField()
+    object_hash = models.BigIntegerField()
+    attempts = models.IntegerField()
+    retry_at = models.BigIntegerField(null=True)
+    dead_at = models.BigIntegerField(null=True)
+    error = models.TextField()
+
+    class Meta:
+        db_table = "django_events_sourcing_failure"
+        # serves the reading of the queue, which leaves out the objects of these events
+        indexes = [models.Index(fields=["partition", "object_hash"], name="events_failure_object")]
+
+    def __str__(self) -> str:
+        return f"event {self.sequence}, refused {self.attempts} times"
+
+
+class Partition(models.Model):
+    """Which relay works on a part of the queue, and until when it is let alone after trouble.
+
+    ``failures`` are in a row; ``lost`` counts the leases that ran out under a relay that was at work.
+    """
+
+    number = models.SmallIntegerField(primary_key=True)
+    owner = models.UUIDField(null=True)
+    leased_until = models.BigIntegerField(null=True)
+    failures = models.IntegerField(default=0)
+    retry_at = models.BigIntegerField(null=True)
+    error = models.TextField(default="")
+    lost = models.IntegerField(default=0)
+
+    class Meta:
+        db_table = "django_events_sourcing_partition"
+
+    def __str__(self) -> str:
+        return f"partition {self.number}"
+
+
+class PublishedCount(models.Model):
+    """How many events were published within a minute, by the relay that held ``partition`` (and others with it)."""
+
+    pk = models.CompositePrimaryKey("minute", "partition")
+    minute = models.BigIntegerField()
+    partition = models.SmallIntegerField()
+    count = models.IntegerField()
+
+    class Meta:
+        db_table = "django_events_sourcing_published"
+
+    def __str__(self) -> str:
+        return f"{self.count} events"

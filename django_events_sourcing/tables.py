@@ -1,0 +1,57 @@
+"""Whether a database has the outbox's tables."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import connections, router
+from django.db.utils import OperationalError, ProgrammingError
+
+from django_events_sourcing.exceptions import ConfigurationError
+from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
+
+__all__ = ["has_tables", "missing_tables", "missing_tables_told"]
+
+_TABLES = {model._meta.db_table for model in (LogEntry, QueueEntry, Failure, Partition, PublishedCount)}
+_NO_SUCH_TABLE = {"42P01", 1146}  # of PostgreSQL and of MySQL
+
+
+def has_tables(using: str) -> bool:
+    """Whether events can be kept in database ``using``.
+
+    Raises:
+        django.db.Error: The database can't be asked.
+    """
+    connection = connections[using]
+    with connection.cursor() as cursor:
+        return set(connection.introspection.table_names(cursor)) >= _TABLES
+
+
+def missing_tables(using: str) -> str:
+    """What to tell and do about a database that lacks the tables."""
+    if not router.allow_migrate_model(using, LogEntry):
+        return (
+            f"Database {using!r} lacks the outbox's tables ({LogEntry._meta.db_table} …), and a database router's "
+            f"allow_migrate() says no to the app django_events_sourcing there: have it say yes, then run `manage.py "
+            f"migrate --database={using}`."
+        )
+    return (
+        f"Database {using!r} lacks the outbox's tables ({LogEntry._meta.db_table} …): run `manage.py migrate "
+        f"--database={using}`."
+    )
+
+
+@contextmanager
+def missing_tables_told(using: str) -> Iterator[None]:
+    """Within it, a table of the outbox's that database ``using`` lacks raises ``ConfigurationError``, which says so."""
+    try:
+        yield
+    except (ProgrammingError, OperationalError) as exc:
+        if _is_missing_table(exc):
+            raise ConfigurationError(missing_tables(using)) from exc
+        raise
+
+
+def _is_missing_table(exc: Exception) -> bool:
+    cause = exc.__cause__
+    code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or (exc.args or (None,))[0]
+    return code in _NO_SUCH_TABLE or "no such table" in str(exc)
