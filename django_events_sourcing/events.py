@@ -28,6 +28,7 @@ class Event:
         id: UUIDv7, the same however often the event is published.
         time: When it was made, with the time zone UTC.
         headers: What the caller adds to nameko's worker context, JSON types only.
+        sequence: Its place among the events of its object; only the outbox gives it one, when it is committed.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Event:
     id: UUID = field(default_factory=uuid7)
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
     headers: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    sequence: int | None = None
 
     @property
     def data(self) -> Any:

@@ -9,7 +9,7 @@ from django.db.utils import OperationalError, ProgrammingError
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
 
-__all__ = ["has_tables", "missing_tables", "missing_tables_told"]
+__all__ = ["has_tables", "missing_tables", "missing_tables_told", "outbox_databases"]
 
 _TABLES = {model._meta.db_table for model in (LogEntry, QueueEntry, Failure, Partition, PublishedCount)}
 _NO_SUCH_TABLE = {"42P01", 1146}  # of PostgreSQL and of MySQL
@@ -24,6 +24,11 @@ def has_tables(using: str) -> bool:
     connection = connections[using]
     with connection.cursor() as cursor:
         return set(connection.introspection.table_names(cursor)) >= _TABLES
+
+
+def outbox_databases() -> list[str]:
+    """Aliases of the databases that may have the outbox's tables: all that no router keeps them from."""
+    return [alias for alias in connections if router.allow_migrate_model(alias, LogEntry)]
 
 
 def missing_tables(using: str) -> str:

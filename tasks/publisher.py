@@ -5,6 +5,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from amqp.exceptions import AMQPError, ChannelError, MessageNacked, NotFound, PreconditionFailed
+from amqp.exceptions import ConnectionError as AMQPConnectionError
+from kombu.connection import Connection
+from kombu.entity import Exchange
 from kombu.exceptions import EncodeError, KombuError
 from kombu.messaging import Producer
 from nameko import serialization
@@ -18,7 +21,15 @@ from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import ConfigurationError, EventRefused, PublishError
 from django_events_sourcing.uris import uri_problem
 
-__all__ = ["PUBLISH_TIMEOUT", "event_dispatcher"]
+__all__ = [
+    "FRAME_FAULTS",
+    "PUBLISH_TIMEOUT",
+    "Messages",
+    "acquire_producer",
+    "event_dispatcher",
+    "publish_error",
+    "transport_errors",
+]
 
 #: How long RabbitMQ may take to answer, in seconds: suspended, or with a memory or disk alarm, it never does.
 PUBLISH_TIMEOUT = 10.0
@@ -26,9 +37,48 @@ PUBLISH_TIMEOUT = 10.0
 # kombu's own retries are off: waiting is ours (``retry``), and the retry connects anew.
 _ONE_ATTEMPT = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 
+#: Codes by which RabbitMQ closes a connection over what one frame held: FRAME_ERROR, SYNTAX_ERROR, COMMAND_INVALID,
+#: UNEXPECTED_FRAME.
+FRAME_FAULTS = frozenset({501, 502, 503, 505})
+
 _EXCHANGE_DECLARE = (40, 10)
 _BASIC_PUBLISH = (60, 40)
 _NO_ROUTE = 312
+
+
+class Messages:
+    """Events as nameko's event dispatcher would publish them.
+
+    Args:
+        settings: For ``NAMEKO_CONFIG``, honoured whole, and ``MANDATORY``.
+
+    Raises:
+        ConfigurationError: The AMQP URI is not set or malformed, or nameko's serializer can't be found.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._config = config = settings.nameko_config
+        self._mandatory = settings.mandatory
+        if problem := uri_problem(config.get("AMQP_URI")):
+            raise ConfigurationError(f"AMQP_URI or NAMEKO_CONFIG['AMQP_URI'] {problem}.")
+        try:
+            self._serializer, _ = serialization.setup(config)
+        except (NamekoConfigurationError, ImportError) as exc:
+            raise ConfigurationError(f"NAMEKO_CONFIG's 'serializer' or 'SERIALIZERS': {exc}") from exc
+        self._stored_as_is = self._serializer == "json" and "json" not in config.get("SERIALIZERS", {})
+
+    def exchange(self, event: Event) -> Exchange:
+        """The exchange that the event is published to."""
+        exchange: Exchange = get_event_exchange(event.service, self._config)
+        return exchange
+
+    def arguments(self, event: Event) -> dict[str, Any]:
+        """What kombu's ``Producer.publish`` takes beside the exchange."""
+        if self._stored_as_is:
+            body = {"body": event.body, "content_type": "application/json", "content_encoding": "utf-8"}
+        else:
+            body = {"body": event.data, "serializer": self._serializer}
+        return {"routing_key": event.name, "mandatory": self._mandatory, **body, **_properties(event)}
 
 
 def event_dispatcher(settings: Settings) -> Callable[[Event], None]:
@@ -39,54 +89,44 @@ def event_dispatcher(settings: Settings) -> Callable[[Event], None]:
     of all is lost, and waits for a hung RabbitMQ for ever.
 
     Args:
-        settings: For ``NAMEKO_CONFIG``, honoured whole, and ``MANDATORY``.
+        settings: As for ``Messages``, whose errors it raises.
 
     Returns:
         A function that publishes an event and returns when the broker has confirmed it. It raises ``EventRefused`` if
         the broker refused this event by itself, else ``PublishError``; within a minute, if the broker hangs.
-
-    Raises:
-        ConfigurationError: The AMQP URI is not set or malformed, or nameko's serializer can't be found.
     """
-    config = settings.nameko_config
-    if problem := uri_problem(config.get("AMQP_URI")):
-        raise ConfigurationError(f"AMQP_URI or NAMEKO_CONFIG['AMQP_URI'] {problem}.")
-    try:
-        serializer, _ = serialization.setup(config)
-    except (NamekoConfigurationError, ImportError) as exc:
-        raise ConfigurationError(f"NAMEKO_CONFIG's 'serializer' or 'SERIALIZERS': {exc}") from exc
-    stored_as_is = serializer == "json" and "json" not in config.get("SERIALIZERS", {})
+    messages = Messages(settings)
+    errors = transport_errors(settings)
 
     def dispatch(event: Event) -> None:
-        exchange = get_event_exchange(event.service, config)
-        if stored_as_is:
-            body = {"body": event.body, "content_type": "application/json", "content_encoding": "utf-8"}
-        else:
-            body = {"body": event.data, "serializer": serializer}
+        exchange = messages.exchange(event)
         try:
-            with _producer(settings) as producer:
+            with acquire_producer(settings, confirms=True) as producer:
                 producer.publish(  # type: ignore[no-untyped-call]
                     exchange=exchange,
-                    routing_key=event.name,
                     declare=[exchange],
-                    mandatory=settings.mandatory,
                     timeout=PUBLISH_TIMEOUT,
                     confirm_timeout=PUBLISH_TIMEOUT,
-                    **body,
-                    **_properties(event),
+                    **messages.arguments(event),
                 )
-        except (AMQPError, KombuError, MessageNacked, OSError) as exc:
-            raise _publish_error(exc, exchange.name) from exc
+        except errors as exc:
+            raise publish_error(exc, exchange.name) from exc
 
     return dispatch
 
 
 @contextmanager
-def _producer(settings: Settings) -> Iterator[Producer]:
+def acquire_producer(settings: Settings, *, confirms: bool) -> Iterator[Producer]:
+    """A connected producer of nameko's pool, none of whose waits is unbounded.
+
+    Args:
+        settings: For ``NAMEKO_CONFIG``.
+        confirms: Whether each ``publish`` waits for its confirm.
+    """
     config = settings.nameko_config
     options = {**_ONE_ATTEMPT, **config.get("TRANSPORT_OPTIONS", {})}
     login_method = config.get("LOGIN_METHOD")
-    with get_producer(config["AMQP_URI"], True, config.get("AMQP_SSL"), login_method, options) as producer:
+    with get_producer(config["AMQP_URI"], confirms, config.get("AMQP_SSL"), login_method, options) as producer:
         connection = producer.connection
         try:
             connection.ensure_connection(**_ONE_ATTEMPT)
@@ -100,6 +140,12 @@ def _producer(settings: Settings) -> Iterator[Producer]:
             raise
 
 
+def transport_errors(settings: Settings) -> tuple[type[Exception], ...]:
+    """What publishing raises when the broker or the way to it is in trouble; with a virtual transport, its own too."""
+    connection = Connection(settings.nameko_config["AMQP_URI"])  # type: ignore[no-untyped-call]
+    return (AMQPError, KombuError, MessageNacked, OSError, *connection.connection_errors, *connection.channel_errors)
+
+
 def _properties(event: Event) -> dict[str, Any]:
     context = {
         **event.headers,
@@ -108,6 +154,8 @@ def _properties(event: Event) -> dict[str, Any]:
         "event_time": event.time.isoformat(),
         "event_object": event.object,
     }
+    if event.sequence is not None:
+        context["event_sequence"] = event.sequence
     return {
         "message_id": str(event.id),
         "type": event.name,
@@ -118,23 +166,34 @@ def _properties(event: Event) -> dict[str, Any]:
     }
 
 
-def _publish_error(exc: Exception, exchange: str) -> PublishError:
-    if isinstance(exc, EncodeError):
-        return EventRefused(f"NAMEKO_CONFIG['serializer'] can't encode it: {exc}")
+def publish_error(exc: Exception, exchange: str) -> PublishError:
+    """What ``exc`` means: ``EventRefused`` if it is the event's own fault.
+
+    Args:
+        exc: What amqp or kombu raised while one event was on its way to the exchange named ``exchange``.
+        exchange: Its name.
+    """
+    if own_fault := _own_fault(exc, exchange):
+        return EventRefused(own_fault)
     if isinstance(exc, NotFound):
         return PublishError(
             f"{exc}: RabbitMQ has no exchange {exchange}. Without DECLARE_EVENT_EXCHANGES = False in NAMEKO_CONFIG it "
             "is declared before the first event."
         )
-    if isinstance(exc, ChannelError):
-        if exc.reply_code == _NO_ROUTE:
-            return EventRefused(f"no queue is bound to {exchange} for it, and MANDATORY is set")
-        if exc.method_sig == _BASIC_PUBLISH and isinstance(exc, PreconditionFailed):
-            return EventRefused(str(exc))  # too large
-        if exc.method_sig == _EXCHANGE_DECLARE:
-            return PublishError(
-                f"{exc}: the exchange {exchange} could not be declared. If it exists with other arguments, set "
-                "AUTO_DELETE_EVENT_EXCHANGES (version 0.8.0 of this library declared it True) or "
-                "DECLARE_EVENT_EXCHANGES in NAMEKO_CONFIG, or delete the exchange."
-            )
+    if isinstance(exc, ChannelError) and exc.method_sig == _EXCHANGE_DECLARE:
+        return PublishError(
+            f"{exc}: the exchange {exchange} could not be declared. If it exists with other arguments, set "
+            "AUTO_DELETE_EVENT_EXCHANGES (version 0.8.0 of this library declared it True) or "
+            "DECLARE_EVENT_EXCHANGES in NAMEKO_CONFIG, or delete the exchange."
+        )
     return PublishError(f"{type(exc).__name__}: {exc}")
+
+
+def _own_fault(exc: Exception, exchange: str) -> str | None:
+    if isinstance(exc, EncodeError):
+        return f"NAMEKO_CONFIG['serializer'] can't encode it: {exc}"
+    if isinstance(exc, ChannelError) and exc.reply_code == _NO_ROUTE:
+        return f"no queue is bound to {exchange} for it, and MANDATORY is set"
+    is_too_large = isinstance(exc, PreconditionFailed) and exc.method_sig == _BASIC_PUBLISH
+    is_odd_frame = isinstance(exc, AMQPConnectionError) and exc.reply_code in FRAME_FAULTS  # its headers are too long
+    return str(exc) if is_too_large or is_odd_frame else None

@@ -1,5 +1,7 @@
 """Fixtures for all tests: the servers, and what the receivers hand to the delivery."""
 
+import socket
+
 import pytest
 from celery import Celery, current_app
 
@@ -46,3 +48,11 @@ def make_celery_app():
 
     yield make
     previous.set_current()
+
+
+@pytest.fixture
+def free_port():
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]

@@ -28,6 +28,11 @@ class System:
     env: dict[str, str]
     folder: Path
 
+    def configure(self, **options: Any) -> None:
+        """Set keys of EVENTS_SOURCING, for the processes that are started afterwards."""
+        given = json.loads(self.env.get("EVENTS_SOURCING", "{}"))
+        self.env["EVENTS_SOURCING"] = json.dumps({**given, **options})
+
     def django(self, code: str) -> str:
         """Run ``code`` in a Django process of its own, and return what it prints."""
         prelude = (
@@ -95,6 +100,14 @@ def system(tmp_path, database, redis_proc, rabbitmq_proc) -> System:
         },
         folder=tmp_path,
     )
+
+
+@pytest.fixture
+def outbox_system(system, database) -> Iterator[System]:
+    """A system with the delivery "outbox", whose tables are empty, and are emptied afterwards."""
+    system.configure(DELIVERY="outbox")
+    yield system
+    system.django("from django.core.management import call_command; call_command('flush', interactive=False)")
 
 
 @pytest.fixture

@@ -1,13 +1,17 @@
-"""Databases that a test may use in its own process, beside those of the settings."""
+"""Databases and a RabbitMQ that a test may use in its own process, beside those of the settings."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
 from django.core.management import call_command
 from django.db import connections, transaction
+from kombu.connection import Connection
+from kombu.entity import Queue
+from nameko.standalone.events import get_event_exchange
 
 
 @contextmanager
@@ -55,3 +59,20 @@ def database(request, django_db_blocker) -> Iterator[str]:
     with django_db_blocker.unblock():
         yield alias
         call_command("flush", interactive=False, database=alias, inhibit_post_migrate=True, verbosity=0)
+
+
+@pytest.fixture
+def channel(rabbitmq_proc, settings):
+    """A channel to RabbitMQ, which the settings point to; the source service is nobody else's."""
+    settings.SERVICE_NAME = f"shop-{uuid4()}"
+    settings.AMQP_URI = f"amqp://guest:guest@127.0.0.1:{rabbitmq_proc.port}/"
+    with Connection(settings.AMQP_URI) as connection:
+        yield connection.default_channel
+
+
+@pytest.fixture
+def queue(channel, settings):
+    """A queue of every event of the service."""
+    queue = Queue(str(uuid4()), get_event_exchange(settings.SERVICE_NAME, {}), "#", exclusive=True)(channel)
+    queue.declare()
+    return queue

@@ -4,7 +4,6 @@ from uuid import uuid4
 
 import pytest
 from amqp.exceptions import NotFound
-from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
 from nameko.standalone.events import event_dispatcher, get_event_exchange
 
@@ -16,23 +15,6 @@ from django_events_sourcing.tasks import publisher
 from tests.project.models import Order
 from tests.project.serializers import OrderSerializer
 from tests.servers import suspended
-
-
-@pytest.fixture
-def channel(rabbitmq_proc, settings):
-    """A channel to RabbitMQ, which the settings point to; the source service is nobody else's."""
-    settings.SERVICE_NAME = f"shop-{uuid4()}"
-    settings.AMQP_URI = f"amqp://guest:guest@127.0.0.1:{rabbitmq_proc.port}/"
-    with Connection(settings.AMQP_URI) as connection:
-        yield connection.default_channel
-
-
-@pytest.fixture
-def queue(channel, settings):
-    """A queue of every event of the service."""
-    queue = Queue(str(uuid4()), get_event_exchange(settings.SERVICE_NAME, {}), "#", exclusive=True)(channel)
-    queue.declare()
-    return queue
 
 
 def an_event(settings, **fields):

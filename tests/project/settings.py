@@ -1,5 +1,6 @@
 """Settings of the test project; where its servers are comes from the environment."""
 
+import json
 import os
 
 SECRET_KEY = "tests only"
@@ -42,3 +43,5 @@ MODELS_CRUD_EVENT = [
     {"model": "project.Place"},
     {"model": "project.Restaurant"},
 ]
+
+EVENTS_SOURCING = json.loads(os.environ.get("EVENTS_SOURCING", "{}"))

@@ -1,7 +1,5 @@
 """Unit tests see what the receivers hand to the delivery: the seam, and no broker behind it."""
 
-import socket
-
 import pytest
 
 from django_events_sourcing import receivers
@@ -11,14 +9,6 @@ from django_events_sourcing import receivers
 def events(handed_over, db):
     """The events handed to the delivery so far, a list that grows."""
     return handed_over
-
-
-@pytest.fixture
-def free_port():
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @pytest.fixture

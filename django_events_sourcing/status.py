@@ -1,0 +1,110 @@
+"""How the outbox of a database stands."""
+
+from dataclasses import dataclass
+
+from django.db.models import Count, Sum
+
+from django_events_sourcing import queries
+from django_events_sourcing.clock import MICROSECONDS
+from django_events_sourcing.conf import get_settings
+from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
+from django_events_sourcing.tables import missing_tables_told
+
+__all__ = ["PartitionStatus", "Status", "status"]
+
+
+@dataclass(frozen=True)
+class PartitionStatus:
+    """How one partition stands.
+
+    Attributes:
+        number: Which one it is, from 0.
+        pending: How many events have to go out.
+        owner: The token of the relay that holds the lease, None when nobody does.
+        leased_seconds: How much longer, None when nobody does.
+        failures: How often in a row it met with trouble.
+        retry_seconds: How much longer it is let alone after trouble, None when it is not.
+        error: The last trouble, empty when there is none.
+        lost: How many leases ran out under a relay that was at work.
+    """
+
+    number: int
+    pending: int
+    owner: str | None
+    leased_seconds: float | None
+    failures: int
+    retry_seconds: float | None
+    error: str
+    lost: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """How the outbox of one database stands.
+
+    Attributes:
+        pending: How many events have to go out.
+        refused: How many of them were refused by themselves, and are to be tried again.
+        oldest_pending_seconds: Age of the oldest event that is due; 0 when none is. Events of an object that waits for
+            the next attempt at a refused one are not due; those whose partition waits after trouble are.
+        dead: How many events are dead.
+        published_last_hour: How many events were published in the last 60 minutes.
+        partitions: Each of them.
+    """
+
+    pending: int
+    refused: int
+    oldest_pending_seconds: float
+    dead: int
+    published_last_hour: int
+    partitions: list[PartitionStatus]
+
+
+def status(using: str) -> Status:
+    """How the outbox of database ``using`` stands.
+
+    Raises:
+        ConfigurationError: It has none, or a setting is wrong.
+        django.db.Error: It can't be asked.
+    """
+    with missing_tables_told(using):
+        queries.ensure_partitions(using)
+        return _status(using)
+
+
+def _status(using: str) -> Status:
+    rows = Partition.objects.using(using).order_by("number")
+    current = queries.start_pass(using, [row.number for row in rows], dead_blocks=get_settings().dead_blocks_object)
+    queue = QueueEntry.objects.using(using).values("partition").annotate(count=Count("sequence"))
+    pending = dict(queue.values_list("partition", "count"))
+    firsts = queries.read(using, current, dict.fromkeys(pending, 0), 1) if pending else []
+    times = LogEntry.objects.using(using).filter(sequence__in=[row.sequence for row in firsts]).values_list("time")
+    ages = [(current.now - time) / MICROSECONDS for (time,) in times]
+    failures = Failure.objects.using(using)
+    counts = PublishedCount.objects.using(using).filter(minute__gt=current.now - 60 * queries.MINUTE)
+    return Status(
+        pending=sum(pending.values()),
+        refused=failures.filter(dead_at__isnull=True).count(),
+        oldest_pending_seconds=max([0.0, *ages]),
+        dead=failures.filter(dead_at__isnull=False).count(),
+        published_last_hour=counts.aggregate(total=Sum("count"))["total"] or 0,
+        partitions=[_partition(row, pending.get(row.number, 0), current.now) for row in rows],
+    )
+
+
+def _partition(row: Partition, pending: int, now: int) -> PartitionStatus:
+    leased = _ahead(row.leased_until, now)
+    return PartitionStatus(
+        number=row.number,
+        pending=pending,
+        owner=str(row.owner) if leased else None,
+        leased_seconds=leased,
+        failures=row.failures,
+        retry_seconds=_ahead(row.retry_at, now),
+        error=row.error,
+        lost=row.lost,
+    )
+
+
+def _ahead(moment: int | None, now: int) -> float | None:
+    return (moment - now) / MICROSECONDS if moment is not None and moment > now else None

@@ -1,0 +1,79 @@
+"""The leases that one relay holds."""
+
+import logging
+from collections.abc import Collection
+from time import monotonic
+from uuid import uuid4
+
+from django_events_sourcing import queries
+
+__all__ = ["Leases"]
+
+logger = logging.getLogger(__name__)
+
+# A lease is renewed when this part of it is over.
+_RENEW_AFTER = 1 / 3
+
+
+class Leases:
+    """Which partitions one relay may publish from, and until when.
+
+    The database's clock says when a lease ends. Here only the time that has passed since it was asked for is measured,
+    which began before the lease did: it is never trusted for too long.
+
+    Args:
+        using: Alias of the database.
+        duration: Of a lease, in seconds.
+    """
+
+    def __init__(self, using: str, duration: float) -> None:
+        self.owner = uuid4()
+        self._using = using
+        self._duration = duration
+        self._numbers: set[int] = set()
+        self._asked = 0.0
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        """The partitions that are held."""
+        return frozenset(self._numbers)
+
+    def holds(self, number: int) -> bool:
+        """Whether an event of the partition may be published at this moment."""
+        return number in self._numbers and monotonic() < self._asked + self._duration
+
+    def take(self, numbers: Collection[int]) -> None:
+        """Lease what is free of the partitions, in place of those held before."""
+        asked = monotonic()
+        self._numbers = queries.take(self._using, self.owner, numbers, self._duration) if numbers else set()
+        self._asked = asked
+
+    def keep(self) -> None:
+        """Renew the leases when it is time; those that were lost are no longer held."""
+        asked = monotonic()
+        if not self._numbers or asked < self._asked + self._duration * _RENEW_AFTER:
+            return
+        still = queries.renew(self._using, self.owner, self._numbers, self._duration)
+        self._asked = asked
+        self.lose(self._numbers - still)
+
+    def lose(self, numbers: Collection[int]) -> None:
+        """Stop at partitions that another relay has taken over."""
+        lost = self._numbers & set(numbers)
+        if not lost:
+            return
+        self._numbers -= lost
+        queries.count_lost(self._using, lost)
+        logger.warning(
+            "Leases on partitions %s of database %r ran out after %s s while events were published; another relay has "
+            "taken over. If this comes often, set a longer EVENTS_SOURCING['LEASE'].",
+            ", ".join(map(str, sorted(lost))),
+            self._using,
+            self._duration,
+        )
+
+    def release(self) -> None:
+        """Give back what is held."""
+        if self._numbers:
+            queries.release(self._using, self.owner, self._numbers)
+            self._numbers = set()

@@ -1,0 +1,207 @@
+"""The relay: claims partitions of the outbox, publishes what is pending in them, and settles what was confirmed."""
+
+import logging
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from time import monotonic
+
+from django_events_sourcing import queries
+from django_events_sourcing.conf import Settings
+from django_events_sourcing.exceptions import PublishError
+from django_events_sourcing.outbox import PARTITIONS
+from django_events_sourcing.queries import Look, Pass, Queued, RefusalPolicy
+from django_events_sourcing.tasks.leases import Leases
+from django_events_sourcing.tasks.pipeline import Batch, Outcome, Pipeline
+from django_events_sourcing.tasks.retry import delay
+
+__all__ = ["Relay", "Report"]
+
+logger = logging.getLogger(__name__)
+
+# Note [Sharing the work]
+# A relay takes what is due and free, but not the share of the others who are at work. When there is more than it could
+# publish within a turn, it leaves one share more, for a relay that comes to help: with every turn all partitions may
+# change hands.
+
+#: How long a relay holds on to partitions at a time, in seconds.
+TURN = 1.0
+
+
+@dataclass
+class Report:
+    """What a relay did.
+
+    Attributes:
+        published: How many events were confirmed.
+        refused: How many attempts at single events were counted.
+        dead: How many events are dead by them.
+        trouble: The last trouble with RabbitMQ, None if there was none.
+    """
+
+    published: int = 0
+    refused: int = 0
+    dead: int = 0
+    trouble: PublishError | None = None
+
+
+class Relay:
+    """Publishes what is due in one database.
+
+    Args:
+        using: Alias of the database.
+        settings: All of them.
+        stopping: Asked often; once it says yes, what is in flight is awaited, and the rest is left free.
+        on_published: Told how many events were just published.
+
+    Raises:
+        ConfigurationError: As ``publisher.Messages``.
+    """
+
+    def __init__(
+        self,
+        using: str,
+        settings: Settings,
+        *,
+        stopping: Callable[[], bool] = lambda: False,
+        on_published: Callable[[int], None] = lambda _count: None,
+    ) -> None:
+        self.report = Report()
+        self._using = using
+        self._settings = settings
+        self._stopping = stopping
+        self._on_published = on_published
+        self._pipeline = Pipeline(settings)
+        self._policy = RefusalPolicy(settings.max_attempts, lambda attempts: delay(attempts, settings))
+        self._leases = Leases(using, settings.lease)
+        self._failures: dict[int, int] = {}
+
+    def run(self) -> Report:
+        """Publish until nothing is due that is free to be published.
+
+        Raises:
+            django.db.Error: The database is in trouble; leases that could not be given back run out.
+        """
+        is_behind = False
+        while not self._stopping():
+            # Also the look that must follow the release: what was committed meanwhile, its wake-up found taken.
+            seen = queries.look(self._using, dead_blocks=self._settings.dead_blocks_object)
+            self._leases.take(self._share(seen, is_behind=is_behind))
+            if not self._leases.numbers:
+                break
+            self._failures = {state.number: state.failures for state in seen.partitions}
+            before = replace(self.report)
+            try:
+                is_behind = self._turn()
+            finally:
+                self._leases.release()
+            if self.report == before:  # no turn may be in vain for ever, whatever the reason: the sweep looks again
+                break
+        return self.report
+
+    def _share(self, seen: Look, *, is_behind: bool) -> list[int]:
+        free = [state.number for state in seen.partitions if state.is_due and state.owner is None]
+        others = {state.owner for state in seen.partitions} - {None, self._leases.owner}
+        share = math.ceil(PARTITIONS / (len(others) + (2 if is_behind else 1)))
+        return random.sample(free, min(share, len(free)))
+
+    def _turn(self) -> bool:
+        """Pass over the leased partitions until they are empty; True if the turn was over before that."""
+        ends = monotonic() + TURN
+        while self._leases.numbers and not self._stopping():
+            if monotonic() >= ends:
+                return True
+            if self._pass(ends):
+                break
+        return False
+
+    def _pass(self, ends: float) -> bool:
+        """Read and publish once from the start; True if that was so little that nothing new can have come."""
+        numbers = self._leases.numbers
+        current = queries.start_pass(self._using, numbers, dead_blocks=self._settings.dead_blocks_object)
+        sitting_out = set(current.waiting)
+        after = dict.fromkeys(numbers, 0)
+        published = batches = 0
+        try:
+            while after and not self._stopping() and monotonic() < ends:
+                self._leases.keep()
+                limit = math.ceil(self._settings.batch_size / len(after))
+                rows = queries.read(self._using, current, after, limit)
+                outcome = self._publish(rows, current, sitting_out)
+                published += len(outcome.confirmed)
+                batches += 1
+                after = {
+                    number: its[-1]
+                    for number in after
+                    if len(its := [row.sequence for row in rows if row.partition == number]) == limit
+                    and number in self._leases.numbers
+                    and number not in outcome.troubled
+                }
+        finally:
+            if published:
+                queries.count_published(self._using, current.now, min(numbers), published)
+        return batches <= 1 and not after
+
+    def _publish(self, rows: list[Queued], current: Pass, sitting_out: set[int]) -> Outcome:
+        rows = [row for row in rows if row.object_hash not in sitting_out]
+        events = queries.load(self._using, [row.sequence for row in rows]) if rows else {}
+        if gone := [row for row in rows if row.sequence not in events]:
+            logger.error(
+                "The log of database %r lacks events %s, which were pending: somebody deleted them.",
+                self._using,
+                ", ".join(str(row.sequence) for row in gone),
+            )
+            queries.settle(self._using, gone, any_refused=True)
+        batch = Batch(
+            [(row, events[row.sequence]) for row in rows if row.sequence in events],
+            may_publish=lambda row: self._leases.holds(row.partition) and not self._stopping(),
+            sitting_out=sitting_out,
+            while_waiting=self._leases.keep,
+        )
+        try:
+            self._pipeline.publish(batch)
+        finally:
+            self._settle(batch.outcome, current)
+        return batch.outcome
+
+    def _settle(self, outcome: Outcome, current: Pass) -> None:
+        if outcome.confirmed:
+            queries.settle(self._using, outcome.confirmed, any_refused=current.any_refused)
+            self.report.published += len(outcome.confirmed)
+            self._on_published(len(outcome.confirmed))
+        for row, refusal in outcome.refused:
+            self._count_refusal(row, refusal)
+        if outcome.troubled:
+            self._back_off(outcome.troubled)
+        well = {row.partition for row in outcome.confirmed} - outcome.troubled.keys()
+        if recovered := {number for number in well if self._failures.get(number)}:
+            queries.recovered(self._using, self._leases.owner, recovered)
+            self._failures.update(dict.fromkeys(recovered, 0))
+
+    def _count_refusal(self, row: Queued, refusal: PublishError) -> None:
+        counted = queries.refuse(self._using, self._leases.owner, row, str(refusal), self._policy)
+        if counted is None:
+            self._leases.lose({row.partition})
+            return
+        self.report.refused += 1
+        self.report.dead += counted.is_dead
+        if counted.is_dead:
+            logger.error("Event %s is dead: refused %d times. %s", row.sequence, counted.attempts, refusal)
+        else:
+            logger.warning("Event %s was refused (attempt %d). %s", row.sequence, counted.attempts, refusal)
+
+    def _back_off(self, troubled: dict[int, PublishError]) -> None:
+        for number, trouble in troubled.items():
+            failures = self._failures[number] = self._failures.get(number, 0) + 1
+            seconds = delay(failures, self._settings)
+            if not queries.back_off(self._using, self._leases.owner, number, seconds, str(trouble)):
+                self._leases.lose({number})
+        self.report.trouble = trouble
+        logger.warning(
+            "Partitions %s of database %r wait, %d times in a row by now. %s",
+            ", ".join(map(str, sorted(troubled))),
+            self._using,
+            max(self._failures[number] for number in troubled),
+            trouble,
+        )

@@ -1,0 +1,454 @@
+"""The relay, in this process: from the queue's rows to RabbitMQ, on each database."""
+
+import json
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from uuid import uuid4
+
+import pytest
+from django.db import connections
+from kombu import pools
+from kombu.entity import Queue
+from nameko.standalone.events import get_event_exchange
+
+from django_events_sourcing import Event, queries
+from django_events_sourcing.conf import get_settings
+from django_events_sourcing.delivery import deliver
+from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
+from django_events_sourcing.outbox import PARTITIONS, object_hash
+from django_events_sourcing.tasks import pipeline
+from django_events_sourcing.tasks.relay import Relay
+from tests.processes import wait_until
+from tests.project.models import Product
+
+
+@pytest.fixture
+def options(settings):
+    """Set keys of EVENTS_SOURCING beside the delivery."""
+
+    def options(**keys):
+        settings.EVENTS_SOURCING = {"DELIVERY": "outbox", "RETRY_BACKOFF": 60, **keys}
+
+    options()
+    return options
+
+
+@pytest.fixture
+def received(queue):
+    """Take what has arrived on the queue, as amqp's messages."""
+
+    def received():
+        messages = []
+        while message := queue.channel.basic_get(queue.name, no_ack=True):
+            messages.append(message)
+        return messages
+
+    return received
+
+
+@pytest.fixture
+def emit(database, settings, options):
+    """Hand an event of an object to the outbox; its data is what else is given."""
+
+    def emit(key, name="thing__changed", **data):
+        event = Event(name=name, service=settings.SERVICE_NAME, object=key, body=json.dumps(data))
+        deliver(event, database)
+        return event
+
+    return emit
+
+
+@pytest.fixture
+def relay(database):
+    """Relay the database, to the end."""
+    return lambda **options: Relay(database, get_settings(), **options).run()
+
+
+@pytest.fixture
+def later(database):
+    """Let the time go by until all that waits is due."""
+
+    def later():
+        Failure.objects.using(database).filter(retry_at__isnull=False).update(retry_at=0)
+        Partition.objects.using(database).filter(retry_at__isnull=False).update(retry_at=0)
+
+    return later
+
+
+def objects(messages):
+    return [message.headers["nameko.event_object"] for message in messages]
+
+
+def numbers_by_object(messages):
+    found: dict[str, list[int]] = {}
+    for message in messages:
+        found.setdefault(message.headers["nameko.event_object"], []).append(json.loads(message.body)["number"])
+    return found
+
+
+def numbers(messages):
+    return [json.loads(message.body)["number"] for message in messages]
+
+
+def pending(using):
+    return QueueEntry.objects.using(using).count()
+
+
+def test_pending_events__relayed__published_as_logged_and_gone_from_the_queue(database, received, relay, options):
+    """What arrives is what was logged; the log keeps it, the queue does not."""
+    product = Product.objects.using(database).create(name="é€😀", price="1.20")
+    product.save()
+    report = relay()
+    first, second = received()
+    entries = list(LogEntry.objects.using(database).order_by("sequence"))
+    assert [json.loads(first.body), json.loads(second.body)] == [json.loads(entry.body) for entry in entries]
+    assert first.headers["nameko.event_sequence"] < second.headers["nameko.event_sequence"]
+    assert second.headers["nameko.event_sequence"] == entries[1].sequence
+    assert first.properties["message_id"] == first.headers["nameko.event_id"] == str(entries[0].event_id)
+    assert first.properties["delivery_mode"] == 2
+    assert (report.published, report.trouble) == (2, None)
+    assert pending(database) == 0
+    assert PublishedCount.objects.using(database).get().count == 2
+    assert not Partition.objects.using(database).filter(owner__isnull=False).exists()
+
+
+def test_nothing_pending__relayed__nothing_happens(database, relay, received, options):
+    """Not even a connection to RabbitMQ is made."""
+    assert relay().published == 0
+    assert received() == []
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 1000])
+def test_events_of_many_objects__in_batches_of_any_size__in_order_for_each(
+    emit, relay, received, options, batch_size, database
+):
+    """Whatever is read at once, the events of an object arrive in the order in which they were written."""
+    options(BATCH_SIZE=batch_size)
+    for number in range(90):
+        emit(f"thing:{number % 9}", number=number)
+    relay()
+    assert numbers_by_object(received()) == {f"thing:{n}": list(range(n, 90, 9)) for n in range(9)}
+    assert pending(database) == 0
+
+
+def test_event_committed_late__below_ids_already_published__is_published_too(emit, relay, received, database):
+    """An id that was drawn first and committed last is not skipped."""
+    emit("thing:1", number=1)
+    (entry,) = QueueEntry.objects.using(database)
+    QueueEntry.objects.using(database).delete()  # as if its transaction were still open
+    emit("thing:2", number=2)
+    relay()
+    QueueEntry.objects.using(database).bulk_create([entry])
+    relay()
+    assert numbers(received()) == [2, 1]
+
+
+def test_event_committed_during_a_pass__with_a_later_one_of_its_object__goes_first(
+    emit, relay, received, database, monkeypatch, options
+):
+    """A pass reads no further than to where it began: what is committed behind it is not overtaken."""
+    options(BATCH_SIZE=1)
+    emit("thing:1", number=1)
+    uncommitted = [QueueEntry.objects.using(database).get()]
+    QueueEntry.objects.using(database).delete()
+    for number in (2, 3):
+        emit(same_partition("thing:1"), number=number)
+    read = queries.read
+
+    def read_and_commit(*args):
+        rows = read(*args)
+        if rows and uncommitted:
+            QueueEntry.objects.using(database).bulk_create([uncommitted.pop()])
+            emit("thing:1", number=4)
+        return rows
+
+    monkeypatch.setattr(queries, "read", read_and_commit)
+    relay()
+    assert numbers(received()) == [2, 3, 1, 4]
+
+
+def same_partition(key):
+    """Another object of the same partition."""
+    partition = object_hash(key) % PARTITIONS
+    return next(other for n in range(1000) if object_hash(other := f"other:{n}") % PARTITIONS == partition)
+
+
+def test_events_gone_from_the_log__others_go_on(emit, relay, received, database, caplog):
+    """What somebody deleted by hand is told, and holds nothing up."""
+    emit("thing:1", number=1)
+    emit("thing:1", number=2)
+    LogEntry.objects.using(database).order_by("sequence")[0].delete()
+    relay()
+    assert numbers(received()) == [2]
+    assert pending(database) == 0
+    assert "somebody deleted them" in caplog.text
+
+
+@pytest.fixture
+def small_messages(rabbitmq_proc):
+    """RabbitMQ while it takes no message larger than 1,000 bytes: on new channels, so those of the pool are closed."""
+    rabbitmq_proc.rabbitctl_output("eval", "application:set_env(rabbit, max_message_size, 1000).")
+    pools.reset()
+    yield
+    rabbitmq_proc.rabbitctl_output("eval", "application:set_env(rabbit, max_message_size, 134217728).")
+    pools.reset()
+
+
+def test_event_refused_by_itself__among_others__holds_back_its_own_object_only(
+    emit, relay, received, later, database, small_messages, options, caplog
+):
+    """The others flow at once; its object's later events wait until it is dead, then go on in order."""
+    options(MAX_ATTEMPTS=3)
+    for number in range(20):
+        emit(f"thing:{number}", number=number)
+    poison = emit("thing:5", number=100, text="x" * 2000)
+    for number in range(20):
+        emit(f"thing:{number}", number=200 + number)
+    report = relay()
+    others = sorted([*range(20), *(200 + number for number in range(20) if number != 5)])
+    assert sorted(set(numbers(received()))) == others
+    assert (report.refused, report.dead, pending(database)) == (1, 0, 2)
+    for attempt in (2, 3):
+        assert relay().refused == 0  # it waits
+        later()
+        assert relay().refused == 1
+        assert Failure.objects.using(database).get().attempts == attempt
+    assert numbers(received()) == [205]
+    dead = Failure.objects.using(database).get()
+    assert dead.dead_at is not None
+    assert dead.retry_at is None
+    assert LogEntry.objects.using(database).get(sequence=dead.sequence).event_id == poison.id
+    assert "message size" in dead.error
+    assert pending(database) == 0
+    assert any(record.levelno == logging.ERROR and "is dead" in record.message for record in caplog.records)
+
+
+def test_dead_event__with_dead_blocks_object__holds_back_its_objects_later_ones(
+    emit, relay, received, database, small_messages, options
+):
+    """As its user has asked for; others are not concerned."""
+    options(MAX_ATTEMPTS=1, DEAD_BLOCKS_OBJECT=True)
+    emit("thing:1", number=1, text="x" * 2000)
+    for number in (2, 3):
+        emit(f"thing:{number - 1}", number=number)
+    relay()
+    emit("thing:1", number=4)
+    relay()
+    assert set(numbers(received())) == {3}
+    options(MAX_ATTEMPTS=1)
+    relay()
+    assert numbers(received()) == [2, 4]
+
+
+@pytest.mark.parametrize("few", [200, 3], ids=["named", "joined"])
+def test_many_refused_objects__with_many_events_each__starve_nobody(
+    emit, relay, received, later, database, options, monkeypatch, few, queue, settings
+):
+    """However many events wait for their turn, fresh ones of other objects are read at once."""
+    monkeypatch.setattr(queries, "_FEW", few)
+    options(MANDATORY=True, BATCH_SIZE=16)
+    exchange = get_event_exchange(settings.SERVICE_NAME, {})
+    queue.unbind_from(exchange, "#")
+    queue.bind_to(exchange, "thing__fresh")
+    for number in range(60):
+        emit(f"thing:{number % 20}", number=number)
+    assert relay().refused == 20
+    emit(same_partition("thing:1"), name="thing__fresh", number=1000)
+    assert relay().refused == 0
+    assert numbers(received()) == [1000]
+    assert "no queue is bound" in Failure.objects.using(database)[0].error
+    queue.bind_to(exchange, "#")
+    later()
+    relay()
+    assert numbers_by_object(received()) == {f"thing:{n}": [n, n + 20, n + 40] for n in range(20)}
+    assert not Failure.objects.using(database).exists()
+
+
+def test_full_queue_that_rejects__costs_no_attempt_and_backs_off(
+    emit, relay, received, later, database, channel, settings, options, caplog
+):
+    """A nack is no event's own fault: its partition waits, longer each time, and nothing dies of it."""
+    options(MAX_ATTEMPTS=1, RETRY_BACKOFF=60, RETRY_BACKOFF_MAX=10_000)
+    arguments = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    exchange = get_event_exchange(settings.SERVICE_NAME, {})
+    full = Queue(str(uuid4()), exchange, "#", exclusive=True, queue_arguments=arguments)(channel)
+    full.declare()
+    for number in (1, 2, 3):
+        emit("thing:1", number=number)
+    relay()
+    waits = []
+    for failures in (1, 2, 3):
+        partition = Partition.objects.using(database).get(retry_at__isnull=False)
+        assert (partition.failures, pending(database)) == (failures, 2)
+        assert "nack" in partition.error
+        waits.append(partition.retry_at or 0)
+        assert relay().trouble is None  # it waits
+        later()
+        assert relay().trouble is not None
+    assert waits == sorted(waits)
+    assert not Failure.objects.using(database).exists()
+    full.unbind_from(exchange, "#")
+    later()
+    relay()
+    assert pending(database) == 0
+    assert sorted(set(numbers(received()))) == [1, 2, 3]
+    partition = Partition.objects.using(database).get(number=partition.number)
+    assert (partition.failures, partition.retry_at, partition.error) == (0, None, "")
+
+
+def test_rabbitmq_away__relayed__costs_no_attempt_and_tells_no_password(
+    emit, relay, database, free_port, settings, options, caplog
+):
+    """Nothing listens there: every partition waits, and all events stay."""
+    options(MAX_ATTEMPTS=1)
+    settings.AMQP_URI = f"amqp://guest:secret@127.0.0.1:{free_port}/"
+    for number in range(20):
+        emit(f"thing:{number}", number=number)
+    report = relay()
+    assert "refused" in str(report.trouble)
+    assert (report.published, report.refused, pending(database)) == (0, 0, 20)
+    assert not Failure.objects.using(database).exists()
+    assert Partition.objects.using(database).filter(retry_at__isnull=False).count() > 5
+    assert "secret" not in caplog.text
+
+
+def test_idle_connection__closed_by_a_restart__is_no_trouble(emit, relay, received, database, rabbitmq_proc):
+    """The first event after RabbitMQ was restarted finds a dead connection in the pool, and waits for nothing."""
+    emit("thing:1", number=1)
+    relay()
+    rabbitmq_proc.rabbitctl_output("close_all_connections", "tests")
+    emit("thing:1", number=2)
+    assert relay().trouble is None
+    assert pending(database) == 0
+
+
+def test_exchange_with_other_arguments__backs_off_and_says_what_to_do(
+    emit, relay, received, later, database, settings, channel, options
+):
+    """The exchange is nobody's event: none is counted, and the error names the ways out; other services go on."""
+    options(MAX_ATTEMPTS=1)
+    broken = f"broken-{uuid4()}"
+    channel.exchange_declare(f"{broken}.events", "topic", durable=True, auto_delete=True)
+    emit("thing:1", number=1)
+    deliver(Event(name="n", service=broken, object=same_partition("thing:1"), body="{}"), database)
+    emit("thing:1", number=2)
+    report = relay()
+    assert "AUTO_DELETE_EVENT_EXCHANGES" in str(report.trouble)
+    assert numbers(received())[:1] == [1]
+    assert not Failure.objects.using(database).exists()
+    channel.exchange_delete(f"{broken}.events")
+    later()
+    relay()
+    assert pending(database) == 0
+
+
+@pytest.fixture
+def taken(database):
+    """Take a partition's lease for another relay, for so many seconds."""
+    queries.look(database, dead_blocks=False)
+
+    def taken(key, seconds=60.0):
+        owner = uuid4()
+        assert queries.take(database, owner, {object_hash(key) % PARTITIONS}, seconds)
+        return owner
+
+    return taken
+
+
+def test_partition_leased_by_another__is_let_alone(emit, relay, received, database, taken):
+    """One relay at a time for a partition; when it gives the lease back, the next goes on."""
+    emit("thing:1", number=1)
+    owner = taken("thing:1")
+    assert relay().published == 0
+    queries.release(database, owner, range(PARTITIONS))
+    assert relay().published == 1
+
+
+def test_lease_that_ran_out__is_taken_over(emit, relay, taken):
+    """The relay of a killed worker holds nothing back for longer than its lease."""
+    emit("thing:1", number=1)
+    taken("thing:1", seconds=-1)
+    assert relay().published == 1
+
+
+def test_lease_lost_while_publishing__stops_settles_its_own_and_counts_no_attempt(
+    emit, relay, received, database, options, small_messages, monkeypatch, caplog
+):
+    """What was confirmed is settled; a refusal is for the new holder to count; the miss is counted and told."""
+    options(MAX_ATTEMPTS=1)
+    emit("thing:1", number=1)
+    emit("thing:1", number=2, text="x" * 2000)
+    emit("thing:1", number=3)
+    publish = pipeline.Pipeline.publish
+
+    def publish_and_lose(self, batch):
+        publish(self, batch)
+        Partition.objects.using(database).update(owner=uuid4())
+
+    monkeypatch.setattr(pipeline.Pipeline, "publish", publish_and_lose)
+    report = relay()
+    assert (report.published, report.refused, pending(database)) == (1, 0, 2)
+    assert not Failure.objects.using(database).exists()
+    assert numbers(received()) == [1]
+    assert sum(Partition.objects.using(database).values_list("lost", flat=True)) == 1
+    assert "another relay has taken over" in caplog.text
+
+
+def test_lease__that_gets_old_while_confirms_are_awaited__is_renewed(emit, relay, database, options, monkeypatch):
+    """A relay at work keeps its leases, however long the broker takes."""
+    options(LEASE=0.6)
+    for number in range(4):
+        emit("thing:1", number=number)
+    answered = pipeline._Flight._answered
+
+    def slowly(self, tag, multiple):
+        began = monotonic()
+        wait_until(lambda: monotonic() - began > 0.3, "0.3 seconds")
+        return answered(self, tag, multiple)
+
+    monkeypatch.setattr(pipeline._Flight, "_answered", slowly)
+    assert relay().published == 4
+    assert sum(Partition.objects.using(database).values_list("lost", flat=True)) == 0
+
+
+def test_stop__in_the_middle_of_a_batch__settles_what_is_in_flight_and_frees_the_rest(emit, relay, received, database):
+    """What was sent is settled, the rest is pending and nobody's."""
+    for number in range(50):
+        emit("thing:1", number=number)
+    published: list[int] = []
+    asked = iter(range(10_000))
+    relay(stopping=lambda: next(asked) > 20, on_published=published.append)
+    assert 0 < sum(published) < 50
+    assert pending(database) == 50 - sum(published)
+    assert not Partition.objects.using(database).filter(owner__isnull=False).exists()
+    relay()
+    assert numbers(received()) == list(range(50))
+
+
+def test_relays__several_at_once__no_event_twice_and_in_order(emit, database, received, settings, options):
+    """They share the partitions, and each event is published by one of them."""
+    if connections[database].vendor == "sqlite":
+        pytest.skip("one writer at a time")
+    options(BATCH_SIZE=10)
+    for number in range(600):
+        emit(f"thing:{number % 60}", number=number)
+
+    def work(_number):
+        try:
+            Relay(database, get_settings()).run()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert numbers_by_object(received()) == {f"thing:{n}": list(range(n, 600, 60)) for n in range(60)}
+    assert pending(database) == 0
+
+
+def test_partitions__table_emptied_by_hand__fills_again(emit, relay, database):
+    """The rows hold nothing that could not be made anew."""
+    Partition.objects.using(database).all().delete()
+    emit("thing:1", number=1)
+    assert relay().published == 1
+    assert Partition.objects.using(database).count() == PARTITIONS
