@@ -1,13 +1,16 @@
 """Sending a task of ours to Celery's broker, from a process that must neither wait nor touch anything else."""
 
+import os
+from collections.abc import Hashable
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
 from celery import Celery, _state
 from django.apps import apps
-from kombu import pools
 from kombu.connection import Connection
+from kombu.pools import ProducerPool
+from kombu.utils.collections import eqhash
 
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.exceptions import ConfigurationError
@@ -20,24 +23,27 @@ ENQUEUE_TIMEOUT = 2.0
 _TASKS = "django_events_sourcing.tasks"
 
 
-def enqueue(name: str, *args: Any) -> None:
+def enqueue(name: str, *args: Any, app: Celery | None = None, expires: float | None = None) -> None:
     """Have a worker run the task ``name``; with ``CELERY_TASK_ALWAYS_EAGER`` run it here and now.
 
     Args:
         name: A task of the library's own.
         args: Its arguments, JSON types.
+        app: The Celery app; None for the project's as this thread knows it.
+        expires: After how many seconds it need not be run any more; None for never.
 
     Raises:
         ConfigurationError: The process has no Celery app.
         Exception: Whatever Celery's broker or its client raises, after a few times ``ENQUEUE_TIMEOUT`` at most.
     """
-    app = project_app()
+    app = app or project_app()
     options: dict[str, Any] = {"queue": get_settings().queue, "serializer": "json", "retry": False}
     if app.conf.task_always_eager:
         import_module(_TASKS)  # Celery runs only what is registered, and a web process need not have loaded the tasks
         app.signature(name, args=args).apply_async(**options)
         return
-    with pools.producers[_bounded_connection(app)].acquire(block=True, timeout=ENQUEUE_TIMEOUT) as producer:
+    producers = _producers(app)
+    with producers.acquire(block=True, timeout=ENQUEUE_TIMEOUT) as producer:  # type: ignore[no-untyped-call]
         # Task.apply_async would make the result backend, and subscribe to the result there
         app.send_task(
             name,
@@ -46,7 +52,7 @@ def enqueue(name: str, *args: Any) -> None:
             ignore_result=True,
             result_cls=lambda _task_id: SimpleNamespace(),
             add_to_parent=False,
-            expires=None,
+            expires=expires,
             **options,
         )
 
@@ -80,6 +86,20 @@ def current_project_app() -> Celery | None:
     if app is None or (app.main == "default" and not app.conf.broker_url):
         return None
     return app
+
+
+# By process: a forked one must neither use nor close the connections of its parent, so they stay in here.
+_pools: dict[tuple[int, Hashable], ProducerPool] = {}
+
+
+def _producers(app: Celery) -> ProducerPool:
+    connection = _bounded_connection(app)
+    key = (os.getpid(), eqhash(connection))  # type: ignore[no-untyped-call]
+    if key not in _pools:
+        limit = app.conf.broker_pool_limit
+        connections = connection.Pool(limit)  # type: ignore[no-untyped-call]
+        _pools.setdefault(key, ProducerPool(connections, limit=limit))  # type: ignore[no-untyped-call]
+    return _pools[key]
 
 
 def _bounded_connection(app: Celery) -> Connection:

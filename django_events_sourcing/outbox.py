@@ -12,6 +12,7 @@ from django_events_sourcing.clock import to_microseconds
 from django_events_sourcing.events import Event
 from django_events_sourcing.models import LogEntry, QueueEntry
 from django_events_sourcing.tables import missing_tables_told
+from django_events_sourcing.waker import wake_on_commit
 
 __all__ = ["PARTITIONS", "hand_over", "object_hash"]
 
@@ -24,7 +25,7 @@ _QUEUE_COLUMNS = ("partition", "sequence", "object_hash")
 
 
 def hand_over(event: Event, using: str) -> None:
-    """Write ``event`` into database ``using``: within a transaction as a part of it.
+    """Write ``event`` into database ``using``, within a transaction as a part of it, and wake the relay at its commit.
 
     Raises:
         ConfigurationError: The database lacks the outbox's tables.
@@ -50,6 +51,7 @@ def hand_over(event: Event, using: str) -> None:
         else:
             with transaction.atomic(using=using):
                 _insert(connection, log_values, key)
+    wake_on_commit(using)
 
 
 def object_hash(key: str) -> int:

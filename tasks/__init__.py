@@ -2,23 +2,30 @@
 
 import logging
 import math
+from time import monotonic
 from typing import Any
 
 from celery import Task, shared_task
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 
 from django_events_sourcing.conf import get_settings
+from django_events_sourcing.enqueue import enqueue
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import ConfigurationError, EventRefused, PublishError
 from django_events_sourcing.tasks.publisher import event_dispatcher
 from django_events_sourcing.tasks.retry import delay
+from django_events_sourcing.tasks.stopping import stoppable
+from django_events_sourcing.tasks.work import relay_database
 
-__all__ = ["publish_event"]
+__all__ = ["publish_event", "relay"]
 
 logger = logging.getLogger(__name__)
 
 # Between attempts while the settings, which would name another, can't be read; in seconds.
 _CONFIGURATION_DELAY = 60.0
+
+# How long a relay task runs before it enqueues itself anew, in seconds.
+_LONGEST_RUN = 30.0
 
 # What is not the event's own fault; a soft time limit of the project's is reached when RabbitMQ hangs.
 _TROUBLE = (PublishError, ConfigurationError, SoftTimeLimitExceeded)
@@ -44,10 +51,11 @@ class SteadyTask(Task):  # type: ignore[misc]
     @classmethod
     def annotate(cls) -> None:
         """Celery's own, after which the attributes above are as they were."""
+        ours = [name for name in vars(SteadyTask) if not (name.startswith("_") or callable(getattr(SteadyTask, name)))]
+        before = {name: getattr(cls, name) for name in ours}
         super().annotate()
-        for name, value in vars(SteadyTask).items():
-            if not (name.startswith("_") or callable(getattr(SteadyTask, name))):
-                setattr(cls, name, value)
+        for name, value in before.items():
+            setattr(cls, name, value)
 
 
 @shared_task(name="django_events_sourcing.publish_event", bind=True, base=SteadyTask)  # type: ignore[untyped-decorator]
@@ -90,3 +98,36 @@ def publish_event(self: Task, message: dict[str, Any], failures: int = 0) -> Non
         except Reject as rejected:
             # Celery's broker did not take the retry; what it still holds of this attempt is all there is.
             raise Reject(rejected.reason, requeue=True) from exc
+
+
+@shared_task(  # type: ignore[untyped-decorator]
+    name="django_events_sourcing.relay",
+    bind=True,
+    base=SteadyTask,
+    # A wake-up that is lost with its worker is no loss, and one that comes back again and again could be harm.
+    acks_late=False,
+    reject_on_worker_lost=False,
+)
+def relay(self: Task, using: str) -> None:
+    """Publish what is due in a database: the wake-up of the delivery "outbox".
+
+    What it leaves undone, as the worker shuts down or its time is up, the next wake-up does, which it sends itself.
+
+    Args:
+        self: The running task.
+        using: Alias of the database.
+    """
+    ends = monotonic() + _longest_run(self)
+    with stoppable() as stopping:
+        report = relay_database(using, lambda: stopping() or monotonic() >= ends)
+        if report and report.is_stopped and not self.request.is_eager:
+            try:
+                enqueue(self.name, using)
+            except Exception as exc:  # noqa: BLE001 - whatever it is, the sweep goes on
+                logger.info("The wake-up for the rest of the events in database %r was not sent. %s", using, exc)
+
+
+def _longest_run(task: Task) -> float:
+    """So that a long drain lets the project's own tasks have the process, and no time limit ends it in the middle."""
+    limits = [task.time_limit, task.soft_time_limit, task.app.conf.task_time_limit, task.app.conf.task_soft_time_limit]
+    return min([_LONGEST_RUN, *(float(limit) / 2 for limit in limits if limit)])

@@ -38,12 +38,14 @@ class Report:
         refused: How many attempts at single events were counted.
         dead: How many events are dead by them.
         trouble: The last trouble with RabbitMQ, None if there was none.
+        is_stopped: Whether it was asked to stop before nothing was due any more.
     """
 
     published: int = 0
     refused: int = 0
     dead: int = 0
     trouble: PublishError | None = None
+    is_stopped: bool = False
 
 
 class Relay:
@@ -54,6 +56,7 @@ class Relay:
         settings: All of them.
         stopping: Asked often; once it says yes, what is in flight is awaited, and the rest is left free.
         on_published: Told how many events were just published.
+        on_behind: Called once, when there is more than can be published within a turn.
 
     Raises:
         ConfigurationError: As ``publisher.Messages``.
@@ -66,16 +69,19 @@ class Relay:
         *,
         stopping: Callable[[], bool] = lambda: False,
         on_published: Callable[[int], None] = lambda _count: None,
+        on_behind: Callable[[], None] = lambda: None,
     ) -> None:
         self.report = Report()
         self._using = using
         self._settings = settings
         self._stopping = stopping
         self._on_published = on_published
+        self._on_behind = on_behind
         self._pipeline = Pipeline(settings)
         self._policy = RefusalPolicy(settings.max_attempts, lambda attempts: delay(attempts, settings))
         self._leases = Leases(using, settings.lease)
         self._failures: dict[int, int] = {}
+        self._asked_for_help = False
 
     def run(self) -> Report:
         """Publish until nothing is due that is free to be published.
@@ -84,7 +90,7 @@ class Relay:
             django.db.Error: The database is in trouble; leases that could not be given back run out.
         """
         is_behind = False
-        while not self._stopping():
+        while not self._is_stopped():
             # Also the look that must follow the release: what was committed meanwhile, its wake-up found taken.
             seen = queries.look(self._using, dead_blocks=self._settings.dead_blocks_object)
             self._leases.take(self._share(seen, is_behind=is_behind))
@@ -98,7 +104,14 @@ class Relay:
                 self._leases.release()
             if self.report == before:  # no turn may be in vain for ever, whatever the reason: the sweep looks again
                 break
+            if is_behind and not self._asked_for_help:
+                self._asked_for_help = True
+                self._on_behind()
         return self.report
+
+    def _is_stopped(self) -> bool:
+        self.report.is_stopped = self.report.is_stopped or self._stopping()
+        return self.report.is_stopped
 
     def _share(self, seen: Look, *, is_behind: bool) -> list[int]:
         free = [state.number for state in seen.partitions if state.is_due and state.owner is None]
@@ -109,7 +122,7 @@ class Relay:
     def _turn(self) -> bool:
         """Pass over the leased partitions until they are empty; True if the turn was over before that."""
         ends = monotonic() + TURN
-        while self._leases.numbers and not self._stopping():
+        while self._leases.numbers and not self._is_stopped():
             if monotonic() >= ends:
                 return True
             if self._pass(ends):
@@ -124,7 +137,7 @@ class Relay:
         after = dict.fromkeys(numbers, 0)
         published = batches = 0
         try:
-            while after and not self._stopping() and monotonic() < ends:
+            while after and not self._is_stopped() and monotonic() < ends:
                 self._leases.keep()
                 limit = math.ceil(self._settings.batch_size / len(after))
                 rows = queries.read(self._using, current, after, limit)
@@ -155,7 +168,7 @@ class Relay:
             queries.settle(self._using, gone, any_refused=True)
         batch = Batch(
             [(row, events[row.sequence]) for row in rows if row.sequence in events],
-            may_publish=lambda row: self._leases.holds(row.partition) and not self._stopping(),
+            may_publish=lambda row: self._leases.holds(row.partition) and not self._is_stopped(),
             sitting_out=sitting_out,
             while_waiting=self._leases.keep,
         )

@@ -12,6 +12,7 @@ from django.db import connections, transaction
 from kombu.connection import Connection
 from kombu.entity import Queue
 from nameko.standalone.events import get_event_exchange
+from redis import Redis
 
 
 @contextmanager
@@ -76,3 +77,13 @@ def queue(channel, settings):
     queue = Queue(str(uuid4()), get_event_exchange(settings.SERVICE_NAME, {}), "#", exclusive=True)(channel)
     queue.declare()
     return queue
+
+
+@pytest.fixture
+def redis(redis_proc, make_celery_app):
+    """A database of Redis that is Celery's broker, and empty."""
+    url = f"redis://127.0.0.1:{redis_proc.port}/3"
+    make_celery_app(broker=url)
+    with Redis.from_url(url) as redis:
+        redis.flushdb()
+        yield redis

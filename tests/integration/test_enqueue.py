@@ -2,20 +2,7 @@
 
 import logging
 
-import pytest
-from redis import Redis
-
 from django_events_sourcing import Event, direct
-
-
-@pytest.fixture
-def redis(redis_proc, make_celery_app):
-    """A database of Redis that is Celery's broker, and empty."""
-    url = f"redis://127.0.0.1:{redis_proc.port}/3"
-    make_celery_app(broker=url)
-    with Redis.from_url(url) as redis:
-        redis.flushdb()
-        yield redis
 
 
 def hand_over(number):

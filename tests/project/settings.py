@@ -19,6 +19,8 @@ DATABASES = {
     "other": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
 }
 
+if "SQLITE_DATABASE" in os.environ:
+    DATABASES["default"]["NAME"] = os.environ["SQLITE_DATABASE"]
 if "POSTGRES_PORT" in os.environ:
     DATABASES["default"] = {
         "ENGINE": "django.db.backends.postgresql",

@@ -1,0 +1,147 @@
+"""Waking the relay after a commit, by a thread: a request waits for Celery's broker as little as it fails with it.
+
+A wake-up may get lost. The worker's sweep finds what it was for.
+"""
+
+import atexit
+import logging
+import os
+import threading
+import time
+
+from celery import Celery
+from django.db import connections
+from django.db.transaction import TransactionManagementError
+
+from django_events_sourcing.enqueue import enqueue, project_app
+from django_events_sourcing.exceptions import ConfigurationError
+
+__all__ = ["FLUSH_TIMEOUT", "wake", "wake_on_commit"]
+
+#: Between two wake-ups that a process sends for a database, in seconds; what is committed meanwhile shares one.
+PAUSE = 0.02
+
+#: How long the end of a process waits for the wake-ups on their way, in seconds.
+FLUSH_TIMEOUT = 2.0
+
+#: A wake-up that waited longer than this for a worker is dropped, in seconds: the sweep has been there by then. It is
+#: far more than the clocks of two machines may differ by.
+EXPIRES = 600.0
+
+_LOG_PAUSE = 60.0
+_TASK = "django_events_sourcing.relay"
+
+logger = logging.getLogger(__name__)
+
+
+def wake_on_commit(using: str) -> None:
+    """Wake the relay once when the transaction in database ``using`` commits, however often it was asked for.
+
+    In manual transaction management Django can't tell when that is; the sweep finds what was committed.
+    """
+    connection = connections[using]
+    hook = connection.__dict__.setdefault("_django_events_sourcing_hook", _Hook(using))
+    # Django forgets the hook along with the savepoint in which it was registered.
+    if not any(entry[1] is hook for entry in reversed(connection.run_on_commit)):
+        try:
+            connection.on_commit(hook, robust=True)
+        except TransactionManagementError:
+            logger.debug("No wake-up from manual transaction management in database %r.", using)
+
+
+def wake(using: str) -> None:
+    """Have a worker relay the events of database ``using`` soon; in eager mode, do it here and now.
+
+    It waits for nothing, and raises nothing.
+    """
+    try:
+        app = project_app()  # of this thread: the waker's may know another
+        if app.conf.task_always_eager:
+            enqueue(_TASK, using, app=app)
+            return
+    except ConfigurationError as exc:
+        _of_this_process().tell_failure(exc)
+        return
+    except Exception:
+        logger.exception("The events in database %r stay there for now: the relay failed.", using)
+        return
+    _of_this_process().wake(using, app)
+
+
+class _Hook:
+    def __init__(self, using: str) -> None:
+        self._using = using
+
+    def __call__(self) -> None:
+        wake(self._using)
+
+
+class _Waker:
+    """One process's. Its thread starts with the first wake-up."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: set[tuple[str, Celery]] = set()
+        self._is_sending = False
+        self._thread: threading.Thread | None = None
+        self._told = -_LOG_PAUSE
+
+    def wake(self, using: str, app: Celery) -> None:
+        with self._changed:
+            self._waiting.add((using, app))
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="django-events-sourcing-waker", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as exc:  # the interpreter is ending, or the system has no threads left
+                    self.tell_failure(exc)
+                    return
+                self._thread = thread
+            self._changed.notify_all()
+
+    def flush(self, timeout: float) -> None:
+        """Wait until all is sent, but not longer than ``timeout`` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting and not self._is_sending, timeout)
+
+    def tell_failure(self, exc: Exception) -> None:
+        """Log it, unless that was done within the last minute."""
+        if time.monotonic() - self._told >= _LOG_PAUSE:
+            self._told = time.monotonic()
+            logger.warning(
+                "The wake-up for new events was not sent; the workers' sweep will find them. %s: %s (This is told once "
+                "a minute at most.)",
+                type(exc).__name__,
+                exc,
+            )
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting)
+                taken, self._waiting, self._is_sending = self._waiting, set(), True
+            try:
+                for using, app in taken:
+                    enqueue(_TASK, using, app=app, expires=EXPIRES)
+            except Exception as exc:  # noqa: BLE001 - whatever it is, the thread goes on
+                self.tell_failure(exc)
+            with self._changed:
+                self._is_sending = False
+                self._changed.notify_all()
+            time.sleep(PAUSE)
+
+
+# By process: a forked one has not the thread of its parent, and its lock may be held by nobody who is there.
+_wakers: dict[int, _Waker] = {}
+
+
+def _of_this_process() -> _Waker:
+    return _wakers.get(os.getpid()) or _wakers.setdefault(os.getpid(), _Waker())
+
+
+def _flush() -> None:
+    if waker := _wakers.get(os.getpid()):
+        waker.flush(FLUSH_TIMEOUT)
+
+
+atexit.register(_flush)

@@ -1,0 +1,54 @@
+"""What both the task and the sweep do: relay a database, and tell what keeps them from it."""
+
+import logging
+from collections.abc import Callable
+from time import monotonic
+
+from django.db import Error, connections
+from django.utils.connection import ConnectionDoesNotExist
+
+from django_events_sourcing.conf import get_settings
+from django_events_sourcing.exceptions import EventsSourcingError
+from django_events_sourcing.tables import missing_tables_told
+from django_events_sourcing.tasks.relay import Relay, Report
+from django_events_sourcing.waker import wake
+
+__all__ = ["relay_database"]
+
+logger = logging.getLogger(__name__)
+
+_LOG_PAUSE = 60.0
+
+# When each problem was last told, by its text: a worker is woken many times a second.
+_told: dict[str, float] = {}
+
+
+def relay_database(using: str, stopping: Callable[[], bool]) -> Report | None:
+    """Publish what is due in database ``using``.
+
+    Trouble is logged, each kind once a minute at most; the events stay, and the next wake-up or sweep tries again.
+
+    Args:
+        using: Alias of the database.
+        stopping: Asked often; once it says yes, the relay ends.
+
+    Returns:
+        What was done, None if something kept it from being done.
+    """
+    try:
+        with missing_tables_told(using):
+            return Relay(using, get_settings(), stopping=stopping, on_behind=lambda: wake(using)).run()
+    except ConnectionDoesNotExist:
+        _tell(f"The events of database {using!r} are not published here: this worker's DATABASES lacks it.")
+    except EventsSourcingError as exc:
+        _tell(f"The events of database {using!r} stay there for now. {exc}")
+    except Error as exc:
+        _tell(f"The events of database {using!r} stay there for now: it can't be asked. {type(exc).__name__}: {exc}")
+        connections[using].close_if_unusable_or_obsolete()
+    return None
+
+
+def _tell(problem: str) -> None:
+    if monotonic() - _told.get(problem, -_LOG_PAUSE) >= _LOG_PAUSE:
+        _told[problem] = monotonic()
+        logger.error("%s", problem)

@@ -1,0 +1,204 @@
+"""The wake-up after a commit, from this process to a real Redis, and the relay that it starts in eager mode."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from time import monotonic
+
+import pytest
+from django.db import transaction
+
+from django_events_sourcing import waker
+from django_events_sourcing.models import QueueEntry
+from tests.processes import run, wait_until
+from tests.project.models import Order, Product
+from tests.servers import suspended
+
+SAVE = (
+    "import django; django.setup()\nfrom tests.project.models import Product\nProduct.objects.create(name=1, price=1)"
+)
+FORK = f"""{SAVE}
+import os, time
+from django_events_sourcing import waker
+waker._of_this_process().flush(5)
+for number in range(3):
+    if os.fork() == 0:
+        from django.db import connections
+        connections.close_all()
+        Product.objects.create(name=number, price=1)
+        waker._of_this_process().flush(5)
+        os._exit(0)
+for number in range(3):
+    assert os.wait()[1] == 0
+Product.objects.create(name="parent", price=1)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _outbox(settings):
+    settings.EVENTS_SOURCING = {"DELIVERY": "outbox"}
+
+
+@pytest.fixture
+def woken(monkeypatch):
+    """The databases that relays were woken for so far, a list that grows."""
+    woken: list[str] = []
+    monkeypatch.setattr(waker, "wake", woken.append)
+    return woken
+
+
+def save(using, number=1):
+    return Product.objects.using(using).create(name=number, price=1)
+
+
+def test_transaction__of_many_events__wakes_once(database, woken):
+    """However many events it held, at its commit and not before."""
+    with transaction.atomic(using=database):
+        for number in range(100):
+            save(database, number)
+        with transaction.atomic(using=database):
+            Order.objects.using(database).create(number="1", customer="Ann", total=1)
+        assert woken == []
+    assert woken == [database]
+    save(database)
+    assert woken == [database] * 2
+
+
+def test_transaction__rolled_back__wakes_nobody(database, woken):
+    """Nor does a savepoint that is; what was saved after it does."""
+    with transaction.atomic(using=database):
+        save(database)
+        transaction.set_rollback(True, using=database)
+    with transaction.atomic(using=database), transaction.atomic(using=database):
+        save(database)
+        transaction.set_rollback(True, using=database)
+    assert woken == []
+    with transaction.atomic(using=database):
+        with transaction.atomic(using=database):
+            save(database)
+            transaction.set_rollback(True, using=database)
+        save(database)
+    assert woken == [database]
+
+
+def test_manual_transactions__saved_in__wake_nobody_and_raise_nothing(database, woken):
+    """Django can't tell when those commit; the sweep finds what they did."""
+    transaction.set_autocommit(False, using=database)
+    try:
+        save(database)
+        transaction.commit(using=database)
+    finally:
+        transaction.set_autocommit(True, using=database)
+    assert QueueEntry.objects.using(database).count() == 1
+
+
+def test_two_databases__saved_in__both_woken(sqlite_alias, postgresql_alias, woken, django_db_blocker):
+    """Each transaction wakes the relay of its own database."""
+    with django_db_blocker.unblock():
+        product, other = save(sqlite_alias), save(postgresql_alias)
+        assert woken == [sqlite_alias, postgresql_alias]
+        product.delete(using=sqlite_alias)
+        other.delete(using=postgresql_alias)
+
+
+def wake_ups(redis):
+    return [json.loads(message)["headers"] for message in redis.lrange("celery", 0, -1)]
+
+
+def test_commit__on_redis__one_message_by_name(database, redis):
+    """The wake-up names the task and the database, and is dropped when nobody takes it for long."""
+    save(database)
+    (headers,) = wait_until(lambda: wake_ups(redis), "the wake-up is on Redis")
+    assert headers["task"] == "django_events_sourcing.relay"
+    assert headers["argsrepr"] == f"({database!r},)"
+    assert headers["expires"] is not None
+
+
+def test_many_commits__in_a_row__share_wake_ups(database, redis):
+    """What is committed while one is on its way needs no more than another."""
+    for number in range(100):
+        save(database, number)
+    waker._of_this_process().flush(5)
+    assert 1 <= len(wake_ups(redis)) < 50
+
+
+@pytest.mark.parametrize("away", ["down", "hung"])
+def test_redis__away__saves_neither_wait_nor_fail(database, redis, redis_proc, away, caplog):
+    """The request does not know; the log does, once; when Redis is back, wake-ups are."""
+    waker._wakers.clear()
+    with redis_proc.stopped() if away == "down" else suspended(redis_proc):
+        began = monotonic()
+        for number in range(20):
+            save(database, number)
+        assert monotonic() - began < 1
+        wait_until(lambda: caplog.records, "a warning")
+        waker._of_this_process().flush(10)
+    redis.flushdb()
+    save(database)
+    wait_until(lambda: wake_ups(redis), "the wake-up is on Redis")
+    warnings = [record for record in caplog.records if record.name == "django_events_sourcing.waker"]
+    assert len(warnings) == 1
+    assert warnings[0].levelno == logging.WARNING
+    assert "sweep will find them" in warnings[0].getMessage()
+
+
+@pytest.fixture
+def process_env(tmp_path, redis, redis_proc):
+    """Environment of a Django process with a database in a file and Redis as Celery's broker."""
+    env = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "tests.project.settings",
+        "SQLITE_DATABASE": str(tmp_path / "database"),
+        "REDIS_URL": f"redis://127.0.0.1:{redis_proc.port}/3",
+        "SERVICE_NAME": "celery",
+        "EVENTS_SOURCING": '{"DELIVERY": "outbox"}',
+    }
+    run([sys.executable, "-m", "django", "migrate", "--run-syncdb"], env)
+    return env
+
+
+def test_process__that_saves_and_exits_at_once__has_sent_its_wake_up(process_env, redis):
+    """The end of a process waits for the wake-up on its way."""
+    run([sys.executable, "-c", SAVE], process_env)
+    assert len(wake_ups(redis)) == 1
+
+
+def test_process__that_exits_while_redis_hangs__ends_soon(process_env, redis_proc):
+    """It waits for no more than two seconds and a bit."""
+    with suspended(redis_proc):
+        began = monotonic()
+        process = subprocess.run([sys.executable, "-c", SAVE], env=process_env, timeout=60)
+        assert process.returncode == 0
+        assert monotonic() - began < 15
+
+
+def test_process__forked_after_it_saved__wakes_from_parent_and_children(process_env, redis):
+    """A server that forks after it has saved, say: no thread, lock or connection of the parent's is used."""
+    run([sys.executable, "-c", FORK], process_env)
+    assert len(wake_ups(redis)) == 5
+
+
+def test_eager_mode__commit__relays_inline(database, queue, make_celery_app, caplog):
+    """In tests, events are published inside the process, at the commit; nothing raises when RabbitMQ is away."""
+    app = make_celery_app(broker="memory://")
+    app.conf.task_always_eager = True
+    with transaction.atomic(using=database):
+        save(database)
+        assert queue.get(no_ack=True) is None
+    message = queue.get(no_ack=True)
+    assert message.headers["nameko.event_sequence"] > 0
+    assert QueueEntry.objects.using(database).count() == 0
+
+
+def test_eager_mode__rabbitmq_away__event_stays_and_the_save_succeeds(
+    database, make_celery_app, settings, free_port, caplog
+):
+    """It is pending, and told in the log."""
+    app = make_celery_app(broker="memory://")
+    app.conf.task_always_eager = True
+    settings.AMQP_URI = f"amqp://guest:secret@127.0.0.1:{free_port}/"
+    save(database)
+    assert QueueEntry.objects.using(database).count() == 1
+    assert "wait, 1 times in a row" in caplog.text
