@@ -34,6 +34,8 @@ from django_events_sourcing.models import Failure, LogEntry, Partition, Publishe
 from django_events_sourcing.outbox import PARTITIONS
 
 __all__ = [
+    "MINUTE",
+    "PURGE",
     "Look",
     "PartitionState",
     "Pass",
@@ -46,6 +48,8 @@ __all__ = [
     "ensure_partitions",
     "load",
     "look",
+    "purge",
+    "purge_counts",
     "read",
     "recovered",
     "refuse",
@@ -58,6 +62,9 @@ __all__ = [
 
 #: In microseconds.
 MINUTE = 60 * MICROSECONDS
+
+#: The lease on the purge of the log is kept beside those on the partitions, under this number.
+PURGE = PARTITIONS
 
 # Up to so many objects that wait are named in a query.
 _FEW = 200
@@ -144,6 +151,7 @@ def look(using: str, *, dead_blocks: bool) -> Look:
     )
     rows = (
         Partition.objects.using(using)
+        .filter(number__lt=PARTITIONS)
         .annotate(
             now=DatabaseNow(),
             has_due=Exists(queue.filter(~Exists(waits))),
@@ -168,8 +176,8 @@ def look(using: str, *, dead_blocks: bool) -> Look:
 
 def ensure_partitions(using: str) -> None:
     """Have a row for each partition. What it holds is no part of what happened: one that was lost is made anew."""
-    if Partition.objects.using(using).count() < PARTITIONS:
-        every = [Partition(number=number) for number in range(PARTITIONS)]
+    if Partition.objects.using(using).count() <= PURGE:
+        every = [Partition(number=number) for number in (*range(PARTITIONS), PURGE)]
         Partition.objects.using(using).bulk_create(every, ignore_conflicts=True)
 
 
@@ -192,10 +200,18 @@ def renew(using: str, owner: UUID, numbers: Collection[int], lease: float) -> se
     return set(numbers) if renewed == len(numbers) else _owned(using, owner, numbers)
 
 
-def release(using: str, owner: UUID, numbers: Collection[int]) -> None:
-    """Give the leases back. What was committed before and not seen is for whoever looks next: look once more."""
+def release(using: str, owner: UUID, numbers: Collection[int], *, retry_in: float | None = None) -> None:
+    """Give the leases back. What was committed before and not seen is for whoever looks next: look once more.
+
+    Args:
+        using: Alias of the database.
+        owner: Who holds the leases.
+        numbers: The partitions.
+        retry_in: For how many seconds nobody is to take them; None leaves that as it is.
+    """
+    values = {} if retry_in is None else {"retry_at": DatabaseNow() + _microseconds(retry_in)}
     mine = Partition.objects.using(using).filter(owner=owner, number__in=numbers)
-    mine.update(owner=None, leased_until=None)
+    mine.update(owner=None, leased_until=None, **values)
 
 
 def count_lost(using: str, numbers: Collection[int]) -> None:
@@ -314,9 +330,10 @@ def count_published(using: str, now: int, partition: int, count: int) -> None:
 
 
 def recovered(using: str, owner: UUID, numbers: Collection[int]) -> None:
-    """Forget the trouble of partitions that events were published from."""
+    """Forget the trouble of partitions that events were published from; others need not wait for its end any longer."""
     mine = Partition.objects.using(using).filter(owner=owner, number__in=numbers)
     mine.update(failures=0, retry_at=None, error="")
+    Partition.objects.using(using).filter(number__lt=PARTITIONS, retry_at__isnull=False).update(retry_at=None)
 
 
 def back_off(using: str, owner: UUID, number: int, delay: float, error: str) -> bool:
@@ -366,6 +383,40 @@ def refuse(using: str, owner: UUID, row: Queued, error: str, policy: RefusalPoli
             queue = QueueEntry.objects.using(using).filter(partition=row.partition, sequence=row.sequence)
             _delete(queue, using)
     return Refusal(attempts, is_dead)
+
+
+def purge(using: str, retention: float, after: int, limit: int) -> tuple[int, int | None]:
+    """Delete a batch of the log's oldest events, as far as they were published and are older than ``retention``.
+
+    Args:
+        using: Alias of the database.
+        retention: In seconds, from the time of the event.
+        after: The id to go on from.
+        limit: How many events to look at.
+
+    Returns:
+        How many were deleted, and the id to go on from, None if what follows is younger.
+    """
+    log = LogEntry.objects.using(using)
+    is_old = ExpressionWrapper(Q(time__lt=DatabaseNow() - _microseconds(retention)), BooleanField())
+    rows = log.filter(sequence__gt=after).annotate(is_old=is_old).order_by("sequence")[:limit]
+    found = list(rows.values_list("sequence", "is_old"))
+    old = {sequence for sequence, is_old in found if is_old}
+    if not old:
+        return 0, None
+    span = {"sequence__gte": min(old), "sequence__lte": max(old)}
+    every_partition = range(PARTITIONS)  # named, for the index begins with it
+    old -= set(
+        QueueEntry.objects.using(using).filter(partition__in=every_partition, **span).values_list("sequence", flat=True)
+    )
+    old -= set(Failure.objects.using(using).filter(**span).values_list("sequence", flat=True))
+    _delete(log.filter(sequence__in=old), using)
+    return len(old), found[-1][0] if len(found) == limit else None
+
+
+def purge_counts(using: str) -> None:
+    """Delete counts of published events that no status asks for any more."""
+    _delete(PublishedCount.objects.using(using).filter(minute__lt=DatabaseNow() - 90 * MINUTE), using)
 
 
 def _delete(rows: QuerySet[Any], using: str) -> None:

@@ -8,6 +8,7 @@ from django_events_sourcing import queries
 from django_events_sourcing.clock import MICROSECONDS
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
+from django_events_sourcing.outbox import PARTITIONS
 from django_events_sourcing.tables import missing_tables_told
 
 __all__ = ["PartitionStatus", "Status", "status"]
@@ -73,7 +74,7 @@ def status(using: str) -> Status:
 
 
 def _status(using: str) -> Status:
-    rows = Partition.objects.using(using).order_by("number")
+    rows = Partition.objects.using(using).filter(number__lt=PARTITIONS).order_by("number")
     current = queries.start_pass(using, [row.number for row in rows], dead_blocks=get_settings().dead_blocks_object)
     queue = QueueEntry.objects.using(using).values("partition").annotate(count=Count("sequence"))
     pending = dict(queue.values_list("partition", "count"))

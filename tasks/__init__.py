@@ -9,12 +9,12 @@ from celery import Task, shared_task
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 
 from django_events_sourcing.conf import get_settings
-from django_events_sourcing.enqueue import enqueue
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import ConfigurationError, EventRefused, PublishError
 from django_events_sourcing.tasks.publisher import event_dispatcher
 from django_events_sourcing.tasks.retry import delay
-from django_events_sourcing.tasks.stopping import stoppable
+from django_events_sourcing.tasks.stopping import is_stopping
+from django_events_sourcing.tasks.threads import relay_in_thread
 from django_events_sourcing.tasks.work import relay_database
 
 __all__ = ["publish_event", "relay"]
@@ -112,19 +112,16 @@ def relay(self: Task, using: str) -> None:
     """Publish what is due in a database: the wake-up of the delivery "outbox".
 
     What it leaves undone, as the worker shuts down or its time is up, the next wake-up does, which it sends itself.
+    With ``CELERY_TASK_ALWAYS_EAGER`` all of it is done here.
 
     Args:
         self: The running task.
         using: Alias of the database.
     """
-    ends = monotonic() + _longest_run(self)
-    with stoppable() as stopping:
-        report = relay_database(using, lambda: stopping() or monotonic() >= ends)
-        if report and report.is_stopped and not self.request.is_eager:
-            try:
-                enqueue(self.name, using)
-            except Exception as exc:  # noqa: BLE001 - whatever it is, the sweep goes on
-                logger.info("The wake-up for the rest of the events in database %r was not sent. %s", using, exc)
+    seconds = _longest_run(self)
+    if self.request.is_eager or not relay_in_thread(using, seconds):
+        ends = monotonic() + seconds
+        relay_database(using, lambda: is_stopping() or monotonic() >= ends)
 
 
 def _longest_run(task: Task) -> float:

@@ -72,8 +72,8 @@ class Leases:
             self._duration,
         )
 
-    def release(self) -> None:
-        """Give back what is held."""
+    def release(self, *, retry_in: float | None = None) -> None:
+        """Give back what is held; for nobody to take within ``retry_in`` seconds."""
         if self._numbers:
-            queries.release(self._using, self.owner, self._numbers)
+            queries.release(self._using, self.owner, self._numbers, retry_in=retry_in)
             self._numbers = set()

@@ -183,14 +183,14 @@ class Relay:
             queries.settle(self._using, outcome.confirmed, any_refused=current.any_refused)
             self.report.published += len(outcome.confirmed)
             self._on_published(len(outcome.confirmed))
-        for row, refusal in outcome.refused:
-            self._count_refusal(row, refusal)
-        if outcome.troubled:
-            self._back_off(outcome.troubled)
         well = {row.partition for row in outcome.confirmed} - outcome.troubled.keys()
         if recovered := {number for number in well if self._failures.get(number)}:
             queries.recovered(self._using, self._leases.owner, recovered)
             self._failures.update(dict.fromkeys(recovered, 0))
+        for row, refusal in outcome.refused:
+            self._count_refusal(row, refusal)
+        if outcome.troubled:
+            self._back_off(outcome.troubled)
 
     def _count_refusal(self, row: Queued, refusal: PublishError) -> None:
         counted = queries.refuse(self._using, self._leases.owner, row, str(refusal), self._policy)

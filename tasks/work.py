@@ -8,12 +8,13 @@ from django.db import Error, connections
 from django.utils.connection import ConnectionDoesNotExist
 
 from django_events_sourcing.conf import get_settings
+from django_events_sourcing.enqueue import enqueue
 from django_events_sourcing.exceptions import EventsSourcingError
 from django_events_sourcing.tables import missing_tables_told
 from django_events_sourcing.tasks.relay import Relay, Report
 from django_events_sourcing.waker import wake
 
-__all__ = ["relay_database"]
+__all__ = ["relay_database", "tell"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,18 +38,30 @@ def relay_database(using: str, stopping: Callable[[], bool]) -> Report | None:
     """
     try:
         with missing_tables_told(using):
-            return Relay(using, get_settings(), stopping=stopping, on_behind=lambda: wake(using)).run()
+            report = Relay(using, get_settings(), stopping=stopping, on_behind=lambda: wake(using)).run()
+        if report.is_stopped:
+            _leave_to_others(using)
+        return report
     except ConnectionDoesNotExist:
-        _tell(f"The events of database {using!r} are not published here: this worker's DATABASES lacks it.")
+        tell(f"The events of database {using!r} are not published here: this worker's DATABASES lacks it.")
     except EventsSourcingError as exc:
-        _tell(f"The events of database {using!r} stay there for now. {exc}")
+        tell(f"The events of database {using!r} stay there for now. {exc}")
     except Error as exc:
-        _tell(f"The events of database {using!r} stay there for now: it can't be asked. {type(exc).__name__}: {exc}")
+        tell(f"The events of database {using!r} stay there for now: it can't be asked. {type(exc).__name__}: {exc}")
         connections[using].close_if_unusable_or_obsolete()
     return None
 
 
-def _tell(problem: str) -> None:
+def _leave_to_others(using: str) -> None:
+    """Wake another relay; at once, for this process may be ending."""
+    try:
+        enqueue("django_events_sourcing.relay", using)
+    except Exception as exc:  # noqa: BLE001 - whatever it is, the sweep finds the rest
+        logger.info("The wake-up for the rest of the events in database %r was not sent. %s", using, exc)
+
+
+def tell(problem: str) -> None:
+    """Log ``problem`` as an error, unless this process did within the last minute."""
     if monotonic() - _told.get(problem, -_LOG_PAUSE) >= _LOG_PAUSE:
         _told[problem] = monotonic()
         logger.error("%s", problem)

@@ -15,10 +15,12 @@ import pytest
 from tests.processes import run
 
 ROOT = Path(__file__).parent.parent
-CELERY_FINDS_THE_TASK = (
+WHERE_THE_TASKS_ARE = "from importlib.util import find_spec; print(find_spec('django_events_sourcing.tasks').origin)"
+TASKS = "django_events_sourcing.publish_event django_events_sourcing.relay\n"
+CELERY_FINDS_THE_TASKS = (
     "import django; from django.conf import settings; settings.configure(INSTALLED_APPS=['django_events_sourcing'])\n"
     "django.setup(); from celery import Celery; app = Celery('user'); app.autodiscover_tasks(settings.INSTALLED_APPS)\n"
-    "app.loader.import_default_modules(); print(*(name for name in app.tasks if 'celery.' not in name))"
+    "app.loader.import_default_modules(); print(*sorted(name for name in app.tasks if 'celery.' not in name))"
 )
 
 
@@ -103,15 +105,15 @@ def test_sdist__can_be_built_from(built, install):
     assert (site / "django_events_sourcing" / "tasks" / "publisher.py").exists()
 
 
-def test_wheel__installed__celery_finds_the_task(built, install, tmp_path):
+def test_wheel__installed__celery_finds_the_tasks(built, install, tmp_path):
     """From any folder, in a project that does no more than README says. Celery would not tell if they were missing."""
     python, _ = install(*built.glob("*.whl"))
-    assert run([python, "-c", CELERY_FINDS_THE_TASK], {}, tmp_path) == "django_events_sourcing.publish_event\n"
+    assert run([python, "-c", CELERY_FINDS_THE_TASKS], {}, tmp_path) == TASKS
 
 
-def test_editable__installed__celery_finds_the_task(checkout, install, tmp_path):
+def test_editable__installed__celery_finds_the_tasks(checkout, install, tmp_path):
     """The same for an editable install."""
     python, _ = install("--editable", checkout)
-    assert run([python, "-c", CELERY_FINDS_THE_TASK], {}, tmp_path) == "django_events_sourcing.publish_event\n"
-    location = run([python, "-c", "import django_events_sourcing.tasks as t; print(t.__file__)"], {}, tmp_path)
+    assert run([python, "-c", CELERY_FINDS_THE_TASKS], {}, tmp_path) == TASKS
+    location = run([python, "-c", WHERE_THE_TASKS_ARE], {}, tmp_path)
     assert Path(location.strip()).resolve().is_relative_to(checkout.resolve())

@@ -40,10 +40,11 @@ class System:
         )
         return run([sys.executable, "-c", prelude + code], self.env)
 
-    def worker(self, *options: str) -> AbstractContextManager[Any]:
-        """A Celery worker."""
+    def worker(self, *options: str, name: str = "worker", ready: str = " ready.") -> AbstractContextManager[Any]:
+        """A Celery worker, entered when its log says ``ready``."""
         celery = [sys.executable, "-m", "celery", "-A", "tests.project", "worker", "--loglevel", "INFO"]
-        return running([*celery, "--concurrency", "2", *options], " ready.", self.log("worker"), self.env)
+        command = [*celery, "--concurrency", "2", "--hostname", f"{name}@%h", *options]
+        return running(command, ready, self.log(name), self.env)
 
     def service(self) -> AbstractContextManager[Any]:
         """The nameko service; it is ready when its queues are bound."""
@@ -54,6 +55,12 @@ class System:
         nameko = [sys.executable, "-c", "from nameko.cli.main import main; main()"]
         command = [*nameko, "run", "--config", str(config), "tests.project.services"]
         return running(command, "services started", self.log("service"), self.env)
+
+    def status(self, database: str = "default") -> dict[str, Any]:
+        """What ``manage.py events status`` says."""
+        command = [sys.executable, "-m", "django", "events", "status", "--json", "--database", database]
+        found: dict[str, Any] = json.loads(run(command, self.env))
+        return found
 
     def log(self, name: str) -> Path:
         """The file that holds all that a process printed."""

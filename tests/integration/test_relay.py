@@ -451,4 +451,4 @@ def test_partitions__table_emptied_by_hand__fills_again(emit, relay, database):
     Partition.objects.using(database).all().delete()
     emit("thing:1", number=1)
     assert relay().published == 1
-    assert Partition.objects.using(database).count() == PARTITIONS
+    assert Partition.objects.using(database).filter(number__lt=PARTITIONS).count() == PARTITIONS

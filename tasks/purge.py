@@ -1,0 +1,51 @@
+"""Purging the log of what is older than ``RETENTION``."""
+
+import logging
+from collections.abc import Callable
+
+from django_events_sourcing import queries
+from django_events_sourcing.conf import Settings
+from django_events_sourcing.tasks.leases import Leases
+
+__all__ = ["BATCH_SIZE", "INTERVAL", "purge_database"]
+
+logger = logging.getLogger(__name__)
+
+#: How many events are deleted by one statement.
+BATCH_SIZE = 1000
+
+#: How long no other worker purges after one did, in seconds.
+INTERVAL = 60.0
+
+
+def purge_database(using: str, settings: Settings, stopping: Callable[[], bool]) -> int:
+    """Delete what was published and is older than ``RETENTION``; nothing while another worker does, or just did.
+
+    Args:
+        using: Alias of the database.
+        settings: All of them.
+        stopping: Asked before each batch; once it says yes, the purge ends.
+
+    Returns:
+        How many events were deleted.
+
+    Raises:
+        django.db.Error: The database is in trouble.
+    """
+    leases = Leases(using, settings.lease)
+    leases.take({queries.PURGE})
+    if not leases.numbers:
+        return 0
+    purged = 0
+    after: int | None = 0
+    try:
+        queries.purge_counts(using)
+        while after is not None and leases.numbers and not stopping():
+            leases.keep()
+            deleted, after = queries.purge(using, settings.retention, after, BATCH_SIZE)
+            purged += deleted
+    finally:
+        leases.release(retry_in=INTERVAL)
+    if purged:
+        logger.info("Purged %d events from the log of database %r.", purged, using)
+    return purged

@@ -1,0 +1,251 @@
+"""The worker's threads that relay: when a task asks for it, and when it is time to sweep."""
+
+# Note [Where the relay runs]
+# In a thread of each process that runs tasks, one for each database. A relay task asks that of its own process, and
+# waits. So the connections to the database and to RabbitMQ outlive the task (Celery closes those of its own thread
+# after each), no time limit raises an error in the middle of a batch, and what a thread does when it is asked, it also
+# does by itself every SWEEP_INTERVAL, without Celery's broker.
+#
+# In a prefork pool the processes are the pool's: the main process goes on forking, and a connection or a lock of a
+# thread of its own would be copied into each child. The processes of a worker share the time of the next sweep, so that
+# the database is asked no more often for there being many of them. A database that hangs holds up no other.
+
+import logging
+import mmap
+import os
+import signal
+import struct
+import threading
+from time import monotonic
+from typing import Any
+
+from billiard.process import current_process
+from celery import bootsteps
+from celery.concurrency import prefork
+from celery.signals import worker_init, worker_process_init, worker_process_shutdown
+from django.db import DEFAULT_DB_ALIAS, Error, connections
+
+from django_events_sourcing.conf import get_settings
+from django_events_sourcing.exceptions import ConfigurationError
+from django_events_sourcing.tables import has_tables, missing_tables, outbox_databases
+from django_events_sourcing.tasks import purge
+from django_events_sourcing.tasks.stopping import is_stopping
+from django_events_sourcing.tasks.work import relay_database, tell
+
+__all__ = ["RelayThread", "relay_in_thread"]
+
+logger = logging.getLogger(__name__)
+
+#: How long a thread that is asked for nothing keeps its connection to the database, in seconds.
+IDLE = 5.0
+
+# Between two sweeps while the settings, which would say it, can't be read; in seconds.
+_CONFIGURATION_DELAY = 60.0
+
+# How long the end of a process waits for its threads, in seconds: for confirms on their way.
+_STOPPED_WITHIN = 15.0
+
+_MOMENT = struct.Struct("d")
+_MOST_DATABASES = 512
+
+
+class _Due:
+    """When something is due next, by the machine's monotonic clock; shared by the processes of a worker."""
+
+    def __init__(self) -> None:
+        self._shared = mmap.mmap(-1, _MOMENT.size * _MOST_DATABASES)
+
+    def seconds(self, slot: int) -> float:
+        """How long until then."""
+        moment: float = _MOMENT.unpack_from(self._shared, slot * _MOMENT.size)[0]
+        return max(0.0, moment - monotonic())
+
+    def come(self, slot: int, interval: float) -> bool:
+        """Whether it is due, which it then is no more for an interval: for any but the first to ask."""
+        if self.seconds(slot) > 0:
+            return False
+        _MOMENT.pack_into(self._shared, slot * _MOMENT.size, monotonic() + interval)
+        return True
+
+
+_sweep_due = _Due()
+_purge_due = _Due()
+
+
+class RelayThread:
+    """The thread of one process for one database. It begins with a sweep.
+
+    Args:
+        using: Alias of the database.
+        slot: Its place among the databases, the same in each process of a worker.
+    """
+
+    def __init__(self, using: str, slot: int) -> None:
+        self._using = using
+        self._slot = slot
+        self._has_tables = False
+        self._changed = threading.Condition()
+        self._is_stopped = False
+        self._asked = self._answered = 0
+        self._until = 0.0
+        self._last_asked = -IDLE
+        self._thread = threading.Thread(target=self._run, name=f"events-relay-{using}", daemon=True)
+        self._thread.start()
+
+    def relay(self, seconds: float) -> None:
+        """Have it relay now, for so many seconds at most, and wait until that is done."""
+        with self._changed:
+            self._asked += 1
+            mine = self._asked
+            self._until = monotonic() + seconds
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._answered >= mine or not self._thread.is_alive())
+
+    def stop(self) -> None:
+        """Have it end; what it is at is brought to an end first, the rest is left free."""
+        with self._changed:
+            self._is_stopped = True
+            self._changed.notify_all()
+
+    def join(self, timeout: float) -> None:
+        """Wait until it has ended, but not longer than ``timeout`` seconds."""
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        try:
+            while not self._is_stopped:
+                self._wait()
+                if not self._is_stopped:
+                    self._work()
+        finally:
+            self._close()
+            with self._changed:
+                self._answered = self._asked
+                self._changed.notify_all()
+
+    def _wait(self) -> None:
+        """Until it is asked, or time for a sweep; and not with an idle connection."""
+        if monotonic() - self._last_asked >= IDLE:
+            self._close()
+        with self._changed:
+            seconds = _sweep_due.seconds(self._slot)
+            if self._last_asked > 0:
+                seconds = min(seconds, max(self._last_asked + IDLE - monotonic(), 0.01))
+            self._changed.wait_for(lambda: self._is_stopped or self._asked > self._answered, seconds)
+
+    def _work(self) -> None:
+        asked = self._asked
+        try:
+            if asked > self._answered:
+                self._last_asked = monotonic()
+                relay_database(self._using, lambda: self._must_end() or monotonic() >= self._until)
+            elif not is_stopping() and _sweep_due.come(self._slot, self._interval()):
+                self._sweep()
+        except ConfigurationError as exc:
+            tell(str(exc))
+        except Error as exc:
+            tell(f"The sweep of database {self._using!r} failed. {type(exc).__name__}: {exc}")
+        except Exception:
+            logger.exception("The relay of database %r failed.", self._using)
+        with self._changed:
+            self._answered = asked
+            self._changed.notify_all()
+
+    def _must_end(self) -> bool:
+        return self._is_stopped or is_stopping()
+
+    def _interval(self) -> float:
+        try:
+            return get_settings().sweep_interval
+        except ConfigurationError:
+            return _CONFIGURATION_DELAY
+
+    def _sweep(self) -> None:
+        self._has_tables = self._has_tables or has_tables(self._using)
+        if self._has_tables:
+            relay_database(self._using, self._must_end)
+            if _purge_due.come(self._slot, purge.INTERVAL):
+                purge.purge_database(self._using, get_settings(), self._must_end)
+        elif self._using == DEFAULT_DB_ALIAS and get_settings().delivery == "outbox":
+            raise ConfigurationError(missing_tables(self._using))
+
+    def _close(self) -> None:
+        try:
+            connections[self._using].close()
+        except Error as exc:
+            logger.debug("The connection to database %r could not be closed. %s", self._using, exc)
+
+
+class _Threads:
+    """All threads of this process."""
+
+    def __init__(self) -> None:
+        self.running: dict[str, RelayThread] = {}
+
+    def start(self) -> None:
+        """One for each database, in place of those of a parent process, which are not here."""
+        aliases = outbox_databases()[:_MOST_DATABASES]
+        self.running = {alias: RelayThread(alias, slot) for slot, alias in enumerate(aliases)}
+
+    def stop(self) -> None:
+        """End them, in bounded time."""
+        ends = monotonic() + _STOPPED_WITHIN
+        for thread in self.running.values():
+            thread.stop()
+        for thread in self.running.values():
+            thread.join(max(0.0, ends - monotonic()))
+        self.running = {}
+
+
+_threads = _Threads()
+
+
+def relay_in_thread(using: str, seconds: float) -> bool:
+    """Have this process' thread for database ``using`` relay, for so many seconds at most, and wait for it.
+
+    Returns:
+        Whether there is such a thread; else nothing is done.
+    """
+    thread = _threads.running.get(using)
+    if thread is not None:
+        thread.relay(seconds)
+    return thread is not None
+
+
+class _RelayThreads(bootsteps.StartStopStep):  # type: ignore[misc]
+    """The threads in the worker's main process, where that runs the tasks."""
+
+    def start(self, parent: Any) -> None:
+        if not issubclass(parent.pool_cls, prefork.TaskPool):
+            _threads.start()
+
+    def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
+        _threads.stop()
+
+    terminate = stop
+
+
+@worker_init.connect  # type: ignore[untyped-decorator]
+def _add_step(sender: Any, **_kwargs: Any) -> None:
+    sender.app.steps["worker"].add(_RelayThreads)
+
+
+@worker_process_init.connect  # type: ignore[untyped-decorator]
+def _start(**_kwargs: Any) -> None:
+    if current_process().name == "MainProcess":  # of a solo pool, which sends this signal, too
+        return
+    _threads.start()
+    # A service manager may signal all processes of a worker, and not the main process alone.
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+@worker_process_shutdown.connect  # type: ignore[untyped-decorator]
+def _stop(**_kwargs: Any) -> None:
+    _threads.stop()
+
+
+def _terminate(number: int, _frame: object) -> None:
+    _threads.stop()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)

@@ -1,0 +1,109 @@
+"""A Django process that changes objects of its own, and writes down what it did.
+
+    python -m tests.acceptance.writer LEDGER STOP NUMBER
+
+It goes on until the file STOP exists, and it has made NUMBER events. Each line of the ledger is JSON: before a change
+what it will tell of each object, in order; after its commit how many seconds that took. A process that is killed in
+between leaves a change of which only the database knows whether it was committed.
+"""
+
+import json
+import random
+import sys
+import time
+from pathlib import Path
+
+import django
+
+django.setup()
+
+from django.db import transaction  # noqa: E402 - Django must be set up
+
+from tests.project.models import Product  # noqa: E402
+
+OBJECTS = 20
+
+
+class _RolledBack(Exception):
+    pass
+
+
+class Writer:
+    def __init__(self, ledger: Path) -> None:
+        self._ledger = ledger.open("a", buffering=1)
+        self._products: list[Product] = []
+        self.events = 0
+
+    def change(self) -> None:
+        """One of the things that projects do."""
+        if len(self._products) < OBJECTS:
+            self._create()
+            return
+        kind = random.random()
+        if kind < 0.6:
+            self._update(1)
+        elif kind < 0.75:
+            self._update(3)
+        elif kind < 0.9:
+            self._update_and_roll_back()
+        else:
+            self._delete()
+
+    def _create(self) -> None:
+        name = self._name()
+        with transaction.atomic():  # so that its key is known before the commit
+            product = Product.objects.create(name=name, price=1)
+            self._write({"changes": [[product.pk, "created", name]]})
+            began = time.monotonic()
+        self._done(1, began)
+        self._products.append(product)
+
+    def _update(self, times: int) -> None:
+        products = random.sample(self._products, times)
+        names = [self._name() for _ in products]
+        self._write({"changes": [[p.pk, "updated", name] for p, name in zip(products, names, strict=True)]})
+        began = time.monotonic()
+        if times == 1:
+            self._save(products[0], names[0])
+        else:
+            with transaction.atomic():
+                for product, name in zip(products, names, strict=True):
+                    self._save(product, name)
+        self._done(times, began)
+
+    def _update_and_roll_back(self) -> None:
+        product = random.choice(self._products)
+        before = product.name
+        with transaction.atomic():
+            self._save(product, "rolled back")
+            transaction.set_rollback(True)
+        product.name = before
+
+    def _delete(self) -> None:
+        product = self._products.pop(random.randrange(len(self._products)))
+        self._write({"changes": [[product.pk, "deleted", product.name]]})
+        began = time.monotonic()
+        product.delete()
+        self._done(1, began)
+
+    def _save(self, product: Product, name: str) -> None:
+        product.name = name
+        product.save()
+
+    def _name(self) -> str:
+        return f"{random.getrandbits(40):x}"
+
+    def _done(self, events: int, began: float) -> None:
+        self.events += events
+        self._write({"done": time.monotonic() - began, "at": time.time()})
+
+    def _write(self, entry: dict[str, object]) -> None:
+        self._ledger.write(json.dumps(entry) + "\n")
+
+
+if __name__ == "__main__":
+    ledger, stop, number = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    writer = Writer(ledger)
+    while writer.events < number or not stop.exists():
+        writer.change()
+        time.sleep(0.002)

@@ -1,0 +1,128 @@
+"""The threads that relay, in this process: asked by a task, or by themselves."""
+
+import threading
+from time import monotonic
+
+import pytest
+
+from django_events_sourcing import tasks
+from django_events_sourcing.models import QueueEntry
+from django_events_sourcing.tasks import threads
+from tests.processes import wait_until
+from tests.project.models import Product
+
+
+@pytest.fixture(autouse=True)
+def _outbox(settings):
+    settings.EVENTS_SOURCING = {"DELIVERY": "outbox", "SWEEP_INTERVAL": 60}
+
+
+@pytest.fixture
+def thread(database, queue, monkeypatch):
+    """Start the thread of the database."""
+    started = []
+    monkeypatch.setattr(threads, "_sweep_due", threads._Due())
+    monkeypatch.setattr(threads, "_purge_due", threads._Due())
+
+    def thread():
+        started.append(threads.RelayThread(database, 0))
+        return started[-1]
+
+    yield thread
+    for each in started:
+        each.stop()
+        each.join(20)
+
+
+def pending(using):
+    return QueueEntry.objects.using(using).count()
+
+
+def save(using):
+    Product.objects.using(using).create(name="pen", price=1)
+
+
+def test_thread__started__sweeps_at_once_and_then_every_interval(database, thread, settings):
+    """What waits when a worker starts is relayed, and what no wake-up came for soon is."""
+    settings.EVENTS_SOURCING = {"DELIVERY": "outbox", "SWEEP_INTERVAL": 0.3}
+    save(database)
+    thread()
+    wait_until(lambda: pending(database) == 0, "the first sweep")
+    save(database)
+    wait_until(lambda: pending(database) == 0, "the next sweep", within=5)
+
+
+def test_thread__asked__relays_before_it_answers(database, thread):
+    """The task that asks waits until it is done."""
+    relaying = thread()
+    wait_until(lambda: threads._sweep_due.seconds(0) > 0, "the first sweep has begun")
+    save(database)
+    relaying.relay(30)
+    assert pending(database) == 0
+
+
+def test_threads__of_one_worker__share_the_time_of_the_sweep(database, thread, monkeypatch):
+    """However many processes it has, the database is asked once an interval."""
+    swept: list[int] = []
+    monkeypatch.setattr(threads.RelayThread, "_sweep", lambda self: swept.append(self._slot))
+    for _ in range(4):
+        thread()
+    began = monotonic()
+    wait_until(lambda: monotonic() - began > 0.5, "half a second")
+    assert len(swept) == 1
+
+
+def test_thread__that_something_unforeseen_happens_to__goes_on(database, thread, monkeypatch, caplog):
+    """A bug in one relay is logged, its asker is answered, and the next one is tried."""
+    relaying = thread()
+    wait_until(lambda: threads._sweep_due.seconds(0) > 0, "the first sweep has begun")
+    with monkeypatch.context() as patch:
+        patch.setattr(threads, "relay_database", lambda *args: 1 / 0)
+        relaying.relay(30)
+    assert "division by zero" in caplog.text
+    save(database)
+    relaying.relay(30)
+    assert pending(database) == 0
+
+
+def test_thread__idle__holds_no_connection_to_the_database(database, thread, monkeypatch):
+    """An idle worker costs the database nothing between sweeps."""
+    closed = threading.Event()
+    monkeypatch.setattr(threads, "IDLE", 0.2)
+    close = threads.RelayThread._close
+
+    def close_and_tell(self):
+        close(self)
+        closed.set()
+
+    monkeypatch.setattr(threads.RelayThread, "_close", close_and_tell)
+    relaying = thread()
+    relaying.relay(30)
+    closed.clear()
+    assert closed.wait(10)
+
+
+def test_thread__stopped__answers_who_waits_for_it(database, thread, monkeypatch):
+    """No task hangs in a process that ends."""
+    release = threading.Event()
+    monkeypatch.setattr(threads, "relay_database", lambda *args: release.wait(20))
+    relaying = thread()
+    asker = threading.Thread(target=relaying.relay, args=[30])
+    asker.start()
+    relaying.stop()
+    release.set()
+    asker.join(20)
+    assert not asker.is_alive()
+
+
+def test_task__in_a_process_without_threads__relays_by_itself(database, queue):
+    """Where Celery runs the task in some other way than in a worker of its own."""
+    save(database)
+    tasks.relay(database)
+    assert pending(database) == 0
+
+
+def test_task__for_a_database_that_the_worker_lacks__tells(caplog):
+    """The worker's settings differ from the web process'; others go on."""
+    tasks.relay("nowhere")
+    assert "DATABASES lacks it" in caplog.text
