@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format matrix clean
+.PHONY: help demo test lint format matrix servers clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -14,8 +14,7 @@ help:  ## what can be made
 demo: $(VENV)/.demo  ## the main job, for real, on embedded brokers (or on REDIS_URL and AMQP_URI)
 	$(BIN)/python example_project/demo.py
 
-test: $(VENV)/.test  ## the whole suite, on servers of its own
-	.ci/install-servers
+test: $(VENV)/.test $(VENV)/.mysql  ## the whole suite, on servers of its own
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.lint  ## style, import contracts, types
@@ -28,13 +27,16 @@ format: $(VENV)/.lint  ## put the style right
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-matrix: $(VENV)/.lint  ## the tests on each supported Python, Django and Celery that this machine has
-	.ci/install-servers
+matrix: servers $(VENV)/.lint  ## the tests on each supported Python, Django and Celery that this machine has
 	$(BIN)/nox $(NOX_ARGS)
 
 clean:  ## remove what was made
 	rm -rf $(VENV) .nox build dist *.egg-info .*_cache
 
+servers:
+	@.ci/install-servers
+
+$(VENV)/.mysql: | servers
 $(VENV)/.%: setup.cfg pyproject.toml | $(VENV)/.made
 	$(PIP) install --editable '.[$*]'
 	@touch $@

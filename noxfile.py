@@ -34,5 +34,5 @@ if shutil.which("pyenv"):  # whose stand-ins for interpreters work only once the
 def tests(session: nox.Session, django: str, celery: str) -> None:
     """All tests but those of packaging, which don't depend on these versions."""
     pins = [f"Django=={django}.*"] + ([f"celery=={celery}.*"] if celery != "newest" else [])
-    session.install("--quiet", "--editable", ".[test]", *pins)
+    session.install("--quiet", "--editable", ".[test,mysql]", *pins)
     session.run("python", "-m", "pytest", "--ignore", "tests/test_packaging.py", *session.posargs)

@@ -255,31 +255,34 @@ def read(using: str, current: Pass, after: Mapping[int, int], limit: int) -> lis
     """
     # One short scan of the index for each partition, whatever the statistics say.
     quote = connections[using].ops.quote_name
+    partition, sequence, object_hash = map(quote, ("partition", "sequence", "object_hash"))
     parts: list[str] = []
     params: list[int] = []
-    for number, sequence in after.items():
+    for number, last in after.items():
         left_out, its_params = _left_out(quote, current, number)
         parts.append(
-            f"SELECT * FROM (SELECT partition, sequence, object_hash FROM {quote(QueueEntry._meta.db_table)} q "  # noqa: S608
-            f"WHERE partition = %s AND sequence > %s AND sequence <= %s{left_out} ORDER BY sequence LIMIT {limit:d}) "
-            f"p{number:d}"
+            f"SELECT * FROM (SELECT {partition}, {sequence}, {object_hash} FROM {quote(QueueEntry._meta.db_table)} q "  # noqa: S608
+            f"WHERE {partition} = %s AND {sequence} > %s AND {sequence} <= %s{left_out} "
+            f"ORDER BY {sequence} LIMIT {limit:d}) p{number:d}"
         )
-        params += [number, sequence, current.top, *its_params]
+        params += [number, last, current.top, *its_params]
     with connections[using].cursor() as cursor:
         cursor.execute(" UNION ALL ".join(parts), params)
         return [Queued(*row) for row in cursor.fetchall()]
 
 
-def _left_out(quote: Any, current: Pass, number: int) -> tuple[str, list[int]]:
+def _left_out(quote: Callable[[str], str], current: Pass, number: int) -> tuple[str, list[int]]:
     waiting = [value for value in current.waiting if value % PARTITIONS == number]
     if not waiting:
         return "", []
+    partition, object_hash = quote("partition"), quote("object_hash")
     if len(waiting) <= _FEW:
-        return f" AND object_hash NOT IN ({', '.join(['%s'] * len(waiting))})", waiting
-    dead = " OR f.dead_at IS NOT NULL" if current.dead_blocks else ""
+        return f" AND {object_hash} NOT IN ({', '.join(['%s'] * len(waiting))})", waiting
+    dead = f" OR f.{quote('dead_at')} IS NOT NULL" if current.dead_blocks else ""
+    its = f"f.{partition} = q.{partition} AND f.{object_hash} = q.{object_hash}"
+    waits = f"(f.{quote('retry_at')} > %s{dead})"
     failures = quote(Failure._meta.db_table)
-    its = f"f.partition = q.partition AND f.object_hash = q.object_hash AND (f.retry_at > %s{dead})"
-    return f" AND NOT EXISTS (SELECT 1 FROM {failures} f WHERE {its})", [current.now]  # noqa: S608
+    return f" AND NOT EXISTS (SELECT 1 FROM {failures} f WHERE {its} AND {waits})", [current.now]  # noqa: S608
 
 
 def load(using: str, sequences: Collection[int]) -> dict[int, Event]:

@@ -45,6 +45,15 @@ def sqlite_alias(tmp_path_factory, django_db_setup, django_db_blocker) -> Iterat
         yield alias
 
 
+@pytest.fixture(scope="session")
+def mariadb_alias(mariadb_proc, django_db_setup, django_db_blocker) -> Iterator[str]:
+    """Alias of a MariaDB database."""
+    server = {"HOST": "127.0.0.1", "PORT": mariadb_proc.port, "USER": "root"}
+    settings = {"ENGINE": "django.db.backends.mysql", "NAME": "tests", **server}
+    with _database("mariadb", settings, django_db_blocker) as alias:
+        yield alias
+
+
 @pytest.fixture
 def postgresql(postgresql_alias, django_db_blocker) -> Iterator[str]:
     """PostgreSQL for one test, whose changes are rolled back."""
@@ -53,7 +62,7 @@ def postgresql(postgresql_alias, django_db_blocker) -> Iterator[str]:
         transaction.set_rollback(True, using=postgresql_alias)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def database(request, django_db_blocker) -> Iterator[str]:
     """Alias of a database of each kind, for tests that commit; it is empty, and emptied afterwards."""
     alias = request.getfixturevalue(f"{request.param}_alias")

@@ -1,9 +1,10 @@
-"""Real servers for the tests: PostgreSQL, Redis and RabbitMQ, on free ports of 127.0.0.1, started when first asked for.
+"""Real servers for the tests: PostgreSQL, MariaDB, Redis and RabbitMQ, on free ports of 127.0.0.1.
 
-A test may stop, start and suspend them; data are kept.
+Each is started when first asked for. A test may stop, start and suspend them; data are kept.
 """
 
 import os
+import pwd
 import signal
 import socket
 from collections.abc import Iterator
@@ -16,9 +17,11 @@ from pytest_postgresql.factories import postgresql_proc as postgresql_factory
 from pytest_rabbitmq.factories.executor import RabbitMqExecutor
 from pytest_redis.factories import redis_proc as redis_factory
 
-from tests.processes import wait_until
+from tests.processes import run, wait_until
 
-__all__ = ["postgresql_proc", "rabbitmq_proc", "redis_proc", "suspended"]
+__all__ = ["mariadb_proc", "postgresql_proc", "rabbitmq_proc", "redis_proc", "suspended"]
+
+_SBIN = os.pathsep.join([os.environ["PATH"], "/usr/sbin"])
 
 # Debian's own rabbitmq-server would change to user rabbitmq, whom our folders don't belong to.
 _RABBITMQ_BIN = os.pathsep.join(["/usr/lib/rabbitmq/bin", os.environ["PATH"], "/usr/sbin"])
@@ -89,3 +92,23 @@ def rabbitmq_proc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMq
         )
         with server:
             yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb_proc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TCPExecutor]:
+    """A MariaDB with a user ``root`` who needs no password, and a database ``tests``."""
+    folder = tmp_path_factory.mktemp("mariadb")
+    data, port = folder / "data", _free_port()
+    as_us = f"--user={pwd.getpwuid(os.geteuid()).pw_name}"  # else it would change to user mysql
+    install = ["mariadb-install-db", "--no-defaults", as_us, f"--datadir={data}", "--skip-test-db"]
+    run([*install, "--auth-root-authentication-method=normal"], {**os.environ, "PATH": _SBIN})
+    command = ["mariadbd", "--no-defaults", as_us, f"--datadir={data}", f"--socket={folder / 'socket'}"]
+    options = [f"--port={port}", "--bind-address=127.0.0.1", "--skip-name-resolve", f"--log-error={folder / 'log'}"]
+    with (
+        pytest.MonkeyPatch.context() as env,
+        TCPExecutor([*command, *options], "127.0.0.1", port, timeout=60, cwd=str(folder)) as server,
+    ):
+        env.setenv("PATH", _SBIN)
+        mariadb = ["mariadb", "--no-defaults", "--host=127.0.0.1", f"--port={port}", "--user=root"]
+        run([*mariadb, "--execute=CREATE DATABASE tests CHARACTER SET utf8mb4"], os.environ)
+        yield server
