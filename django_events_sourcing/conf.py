@@ -69,7 +69,7 @@ class Settings:
 
     service_name: str | None
     nameko_config: Mapping[str, Any] = field(repr=False)  # holds passwords
-    delivery: str = _option("direct", _delivery)
+    delivery: str = _option("outbox", _delivery)
     batch_size: int = _option(200, _count)
     sweep_interval: float = _option(10.0, _seconds)
     lease: float = _option(30.0, _seconds)

@@ -9,9 +9,10 @@ from django.db.utils import OperationalError, ProgrammingError
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
 
-__all__ = ["has_tables", "missing_tables", "missing_tables_told", "outbox_databases"]
+__all__ = ["TABLES", "has_tables", "missing_tables", "missing_tables_told", "outbox_databases"]
 
-_TABLES = {model._meta.db_table for model in (LogEntry, QueueEntry, Failure, Partition, PublishedCount)}
+#: Their names.
+TABLES = {model._meta.db_table for model in (LogEntry, QueueEntry, Failure, Partition, PublishedCount)}
 _NO_SUCH_TABLE = {"42P01", 1146}  # of PostgreSQL and of MySQL
 
 
@@ -23,7 +24,7 @@ def has_tables(using: str) -> bool:
     """
     connection = connections[using]
     with connection.cursor() as cursor:
-        return set(connection.introspection.table_names(cursor)) >= _TABLES
+        return set(connection.introspection.table_names(cursor)) >= TABLES
 
 
 def outbox_databases() -> list[str]:

@@ -7,8 +7,11 @@ It needs no server: one embedded Redis, in a process of its own, is the broker o
 REDIS_URL in the environment Celery uses that server, with AMQP_URI the events do. On a server that others use too it
 meets nobody's messages: the shop's service name and Celery's queue are made up for each run and deleted after it.
 
-This process only starts the others, shows what they say, and compares what Django handed over with what the service
-handled.
+In the last step the worker is killed with -9 in the middle of a burst of saves, which goes on without one; another is
+started, and what has piled up is handled: each event once, or again under the same id, and in order.
+
+This process only starts the others, shows what they say, and compares what Django left in the outbox with what the
+service handled.
 """
 
 import inspect
@@ -51,8 +54,11 @@ READY_WITHIN = 60.0
 STEP_WITHIN = 20.0
 CLEANED_WITHIN = 5.0
 
-COLOURS = {"django": "green", "worker": "yellow", "warehouse": "cyan"}
-LASTING = {"broker", "worker", "warehouse"}
+# A step with more events than this is one in whose middle the worker is killed.
+BURST = 10
+
+COLOURS = {"django": "green", "worker": "yellow", "worker 2": "yellow", "warehouse": "cyan"}
+LASTING = {"broker", "worker", "worker 2", "warehouse"}
 
 
 @dataclass
@@ -64,24 +70,36 @@ class Step:
     sent: list[str] = field(default_factory=list)
     done: bool = False
 
+    @property
+    def is_burst(self) -> bool:
+        return len(self.expected) > BURST
+
+
+def _names(said: str) -> list[str]:
+    if burst := re.fullmatch(r"(\d+) x (\S+)", said):
+        return [burst[2]] * int(burst[1])
+    return [] if said == "nothing" else said.split(", ")
+
 
 class Story:
-    """What was heard: the events that Django handed over in each step, and those that the service handled."""
+    """What was heard: the events that Django left in the outbox in each step, and those that the service handled."""
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
-        self.handled: dict[str, str] = {}
+        self.handled: dict[str, str] = {}  # in the order in which each came first
+        self.again: list[str] = []
 
     def hear(self, name: str, line: str) -> None:
         if name == "django":
             self._hear_django(line)
         elif name == "warehouse" and (said := re.fullmatch(r"handled (\S+ \S+ of \S+): (.+)", line)):
-            self.handled[said[1]] = said[2]
+            if said[1] in self.handled:
+                self.again.append(said[1])
+            self.handled.setdefault(said[1], said[2])
 
     def _hear_django(self, line: str) -> None:
         if said := re.fullmatch(r"step \d+: (.+) -> (.+)", line):
-            expected = [] if said[2] == "nothing" else said[2].split(", ")
-            self.steps.append(Step(said[1], expected))
+            self.steps.append(Step(said[1], _names(said[2])))
         elif said := re.match(r"event (\S+ \S+ of \S+)", line):
             self.steps[-1].sent.append(said[1])
         elif line == "done":
@@ -91,10 +109,19 @@ class Story:
         return step.done and len(step.sent) >= len(step.expected) and self.handled.keys() >= set(step.sent)
 
     def is_right(self, step: Step) -> bool:
-        return self.arrived(step) and [event.split()[0] for event in step.sent] == step.expected
+        names = [event.split()[0] for event in step.sent]
+        return self.arrived(step) and names == step.expected and self.is_in_order(step)
+
+    def is_in_order(self, step: Step) -> bool:
+        """For each object; between objects there is no order to keep."""
+
+        def by_object(events: list[str]) -> list[str]:
+            return sorted(events, key=lambda event: event.split()[-1])  # a stable sort
+
+        return by_object([event for event in self.handled if event in step.sent]) == by_object(step.sent)
 
     def strangers(self) -> list[str]:
-        """What the service handled although Django never handed it over, such as an event of a rollback."""
+        """What the service handled although it was never in the outbox, such as an event of a rollback."""
         known = {event for step in self.steps for event in step.sent}
         return [event for event in self.handled if event not in known]
 
@@ -111,6 +138,8 @@ class Demo:
             "SHOP_DATABASE": str(Path(folder) / "shop.sqlite3"),
             "SHOP_SERVICE_NAME": self.name,
             "SHOP_CELERY_QUEUE": self.name,
+            "SHOP_SWEEP_INTERVAL": "2",
+            "SHOP_LEASE": "3",
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONIOENCODING": "utf-8",
             "PYTHONUNBUFFERED": "1",
@@ -121,7 +150,9 @@ class Demo:
 
     def hear(self, name: str, line: str) -> None:
         self.story.hear(name, line)
-        if name == "worker" and "django_events_sourcing.publish_event[" not in line:
+        if self.story.steps and self.story.steps[-1].is_burst and not line.startswith("step"):
+            return
+        if name == "worker" and "django_events_sourcing.relay[" not in line:
             return
         if name in COLOURS and line != "done":
             self.show(name, re.sub(r"^\[.*?\] ", "", line))
@@ -135,16 +166,13 @@ class Demo:
         self.processes.env |= {"REDIS_URL": self.redis_url, "AMQP_URI": self.amqp_uri}
         self.show("demo", f"Celery's broker is {maybe_sanitize_url(self.redis_url)}")
         self.show("demo", f"events go through  {maybe_sanitize_url(self.amqp_uri)}")
-        celery = (sys.executable, "-m", "celery", "-A", "shop_project")
-        options = ("--concurrency", "1", "--loglevel", "INFO", "--without-gossip", "--without-mingle")
         starting = {
             "migrate": (sys.executable, "manage.py", "migrate"),
-            "worker": (*celery, "worker", "--hostname", f"{self.name}@%h", *options),
+            "worker": self._worker("worker-1"),
             "warehouse": (NAMEKO, "run", "--config", "warehouse/nameko.yaml", "warehouse.service"),
         }
         for name, command in starting.items():
-            self.show("demo", "starting: " + " ".join([Path(command[0]).name, *map(str, command[1:])]))
-            self.processes.start(name, *command)
+            self._start(name, *command)
         # A message that no queue is bound for is gone, so nothing is saved before the service's queues are.
         ready = {
             "the SQLite database is migrated": lambda: self.processes.ended("migrate"),
@@ -158,17 +186,51 @@ class Demo:
     def run(self) -> None:
         self.processes.start("django", sys.executable, "manage.py", "demo_steps", "--pause")
         for number, step in enumerate(self._steps(), start=1):
+            if step.is_burst:
+                self._kill_the_worker(step)
             arrived = partial(self.story.arrived, step)
             self.processes.wait_until(arrived, f"the events of step {number} to be handled", STEP_WITHIN)
             self.processes.press_enter("django")
 
+    def _worker(self, name: str) -> tuple[str, ...]:
+        celery = (
+            sys.executable,
+            "-m",
+            "celery",
+            "-A",
+            "shop_project",
+            "worker",
+            "--hostname",
+            f"{self.name}-{name}@%h",
+        )
+        return (*celery, "--concurrency", "1", "--loglevel", "INFO", "--without-gossip", "--without-mingle")
+
+    def _start(self, name: str, *command: str | Path) -> None:
+        self.show("demo", "starting: " + " ".join([Path(command[0]).name, *map(str, command[1:])]))
+        self.processes.start(name, *command)
+
+    def _kill_the_worker(self, step: Step) -> None:
+        before = len(self.story.handled)
+        self.processes.wait_until(
+            lambda: len(self.story.handled) >= before + BURST, f"the first {BURST} events of the burst", STEP_WITHIN
+        )
+        self.processes.kill("worker")
+        self.show("demo", f"killed the worker with -9, {len(self.story.handled) - before} events were handled by then")
+        self.processes.wait_until(lambda: step.done, "the end of the burst", STEP_WITHIN)
+        handled = sum(event in self.story.handled for event in step.sent)
+        self.show("demo", f"Django saved all the same: {len(step.sent) - handled} of {len(step.sent)} events wait")
+        self._start("worker 2", *self._worker("worker-2"))
+
     def table(self) -> Table:
         table = Table(title="What Django did, and what became of it", title_justify="left")
-        for heading in ("", "Django did", "event sent", "the nameko service handled", ""):
+        for heading in ("", "Django did", "event in the outbox", "the nameko service handled", ""):
             table.add_column(heading)
         for number, step in enumerate(self.story.steps, start=1):
             first = (str(number), step.deed)
             mark = Text("✓", "green") if self.story.is_right(step) else Text("✗", "bold red")
+            if step.is_burst:
+                table.add_row(*first, f"{len(step.sent)} x {step.expected[0]}", self._summary(step), mark)
+                continue
             for event in step.sent:
                 name, event_id, *_ = event.split()
                 table.add_row(*first, f"{name} …{event_id[-8:]}", self.story.handled.get(event, "-"), mark)
@@ -178,18 +240,27 @@ class Demo:
                 table.add_row(*first, nothing, nothing, mark)
         return table
 
+    def _summary(self, step: Step) -> str:
+        handled = sum(event in self.story.handled for event in step.sent)
+        again = sum(event in step.sent for event in self.story.again)
+        order = "in order" if self.story.is_in_order(step) else "out of order"
+        return f"{handled} of them, {order}; {again} came again, under the same id"
+
     def problems(self) -> list[str]:
         wrong = [
             f"Step {number} ({step.deed}): expected {', '.join(step.expected) or 'nothing'}; "
-            f"sent {', '.join(step.sent) or 'nothing'}; "
-            f"not handled: {', '.join(event for event in step.sent if event not in self.story.handled) or 'none'}."
+            f"in the outbox {', '.join(step.sent) or 'nothing'}; "
+            f"not handled: {', '.join(event for event in step.sent if event not in self.story.handled) or 'none'}"
+            f"{'' if self.story.is_in_order(step) else '; handled out of order'}."
             for number, step in enumerate(self.story.steps, start=1)
             if not self.story.is_right(step)
         ]
-        return wrong + [f"The service handled what Django never sent: {event}." for event in self.story.strangers()]
+        return wrong + [
+            f"The service handled what was never in the outbox: {event}." for event in self.story.strangers()
+        ]
 
     def stop(self) -> None:
-        self.processes.stop("django", "migrate", "worker", "warehouse")
+        self.processes.stop("django", "migrate", "worker", "worker 2", "warehouse")
         with suppress(OSError, RedisError, AMQPError, KombuError):
             self._delete_queues()
         self.processes.stop("broker")

@@ -16,6 +16,7 @@ import os
 import signal
 import struct
 import threading
+import time
 from time import monotonic
 from typing import Any
 
@@ -24,6 +25,7 @@ from celery import bootsteps
 from celery.concurrency import prefork
 from celery.signals import worker_init, worker_process_init, worker_process_shutdown
 from django.db import DEFAULT_DB_ALIAS, Error, connections
+from kombu.utils import functional
 
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.exceptions import ConfigurationError
@@ -217,6 +219,9 @@ class _RelayThreads(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def start(self, parent: Any) -> None:
         if not issubclass(parent.pool_cls, prefork.TaskPool):
+            # In a gevent pool kombu comes to be imported before time.sleep is patched, and would stop all greenlets
+            # while it waits to try Celery's broker again.
+            functional.sleep = time.sleep  # type: ignore[attr-defined]
             _threads.start()
 
     def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature

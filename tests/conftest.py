@@ -21,7 +21,8 @@ def collect(event: Event, using: str) -> None:
 @pytest.fixture
 def handed_over(monkeypatch):
     """The events handed to the delivery so far, a list that grows."""
-    monkeypatch.setitem(conf.DELIVERIES, "direct", f"{__name__}.collect")
+    for name in conf.DELIVERIES:
+        monkeypatch.setitem(conf.DELIVERIES, name, f"{__name__}.collect")
     _events.clear()
     return _events
 

@@ -62,6 +62,8 @@ class Processes:
             if line is not None:
                 self.logs[name].append(line)
                 self._hear(name, line)
+            elif name not in self._running:
+                continue  # killed
             elif (code := self._running[name].wait()) or name in self._lasting:
                 raise WaitedInVainError(f"Waiting for {what}: the process {name!r} ended with exit code {code}.")
 
@@ -79,6 +81,12 @@ class Processes:
         with suppress(BrokenPipeError):  # it has ended, and the next wait tells
             stdin.write("\n")
             stdin.flush()
+
+    def kill(self, name: str) -> None:
+        """End it with -9, its children too; nothing of it is tidied up."""
+        process = self._running.pop(name)
+        _signal(process, signal.SIGKILL)
+        process.wait()
 
     def stop(self, *names: str) -> None:
         stopping = [self._running.pop(name) for name in names if name in self._running]

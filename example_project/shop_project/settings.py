@@ -75,3 +75,8 @@ MODELS_CRUD_EVENT = [
     {"model": "shop.Order", "serializer": "shop.serializers.OrderSerializer"},
     {"model": "shop.Shipment", "status_field": "status"},
 ]
+# All of these have defaults; the demo has less patience.
+EVENTS_SOURCING = {
+    "SWEEP_INTERVAL": float(os.environ.get("SHOP_SWEEP_INTERVAL", "10")),
+    "LEASE": float(os.environ.get("SHOP_LEASE", "30")),
+}

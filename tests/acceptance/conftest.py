@@ -93,9 +93,9 @@ def database(postgresql_proc) -> dict[str, str]:
 
 
 @pytest.fixture
-def system(tmp_path, database, redis_proc, rabbitmq_proc) -> System:
-    """A system without processes; a test starts those it needs."""
-    return System(
+def system(tmp_path, database, redis_proc, rabbitmq_proc) -> Iterator[System]:
+    """A system without processes; a test starts those it needs. Its outbox is empty, and is emptied afterwards."""
+    yield System(
         env={
             **os.environ,
             **database,
@@ -107,14 +107,15 @@ def system(tmp_path, database, redis_proc, rabbitmq_proc) -> System:
         },
         folder=tmp_path,
     )
-
-
-@pytest.fixture
-def outbox_system(system, database) -> Iterator[System]:
-    """A system with the delivery "outbox", whose tables are empty, and are emptied afterwards."""
-    system.configure(DELIVERY="outbox")
-    yield system
-    system.django("from django.core.management import call_command; call_command('flush', interactive=False)")
+    with psycopg.connect(
+        host="127.0.0.1",
+        port=database["POSTGRES_PORT"],
+        user="postgres",
+        dbname=database["POSTGRES_DATABASE"],
+        autocommit=True,
+    ) as connection:
+        names = ("log", "queue", "failure", "partition", "published")
+        connection.execute(f"TRUNCATE {', '.join(f'django_events_sourcing_{name}' for name in names)}")
 
 
 @pytest.fixture

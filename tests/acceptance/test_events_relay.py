@@ -20,9 +20,8 @@ with transaction.atomic():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_relay__stopped_by_a_signal__leaves_nothing_half_done(outbox_system, database, number):
+def test_relay__stopped_by_a_signal__leaves_nothing_half_done(system, database, number):
     """It ends with one line and exit code 1; what is left is pending, free, and goes on where it was."""
-    system = outbox_system
     with system.service():
         system.django(SAVES)
         with psycopg.connect(

@@ -17,9 +17,10 @@ def environment(**servers):
 def test_demo__embedded_brokers__every_step_as_it_must_be(tmp_path):
     """It needs no server, may be run from any folder, and ends by itself with exit code 0."""
     shown = run([sys.executable, EXAMPLE / "demo.py"], environment(), tmp_path)
-    assert "All 8 steps as they must be" in shown
+    assert "All 9 steps as they must be" in shown
     assert "warehouse | handled order__deleted" in shown
     assert "nothing, as it must be" in shown
+    assert "60 of them, in order" in shown
 
 
 def test_demo__servers_named__used(tmp_path, redis_proc, rabbitmq_proc):
@@ -29,7 +30,7 @@ def test_demo__servers_named__used(tmp_path, redis_proc, rabbitmq_proc):
         "AMQP_URI": f"amqp://guest:guest@127.0.0.1:{rabbitmq_proc.port}/",
     }
     shown = run([sys.executable, EXAMPLE / "demo.py"], environment(**servers), tmp_path)
-    assert "All 8 steps as they must be" in shown
+    assert "All 9 steps as they must be" in shown
     assert f"127.0.0.1:{rabbitmq_proc.port}" in shown
     assert not [queue for queue in rabbitmq_proc.list_queues() if "shop-demo" in queue]
 

@@ -7,12 +7,19 @@ from itertools import pairwise
 import pytest
 
 from tests.processes import wait_until
-from tests.servers import suspended
+from tests.servers import stopped, suspended
 
 SAVES = """
 for number in range(5):
     Product.objects.create(name=number, price=1)
 """
+
+
+@pytest.fixture
+def system(system):
+    """A system with the delivery "direct"."""
+    system.configure(DELIVERY="direct")
+    return system
 
 
 def names(handled):
@@ -32,10 +39,10 @@ def test_rabbitmq__down_for_20_seconds__retried_with_growing_delays_and_all_arri
     with system.service():
         pass  # its queues are durable: they wait in RabbitMQ for its next start
     with system.worker():
-        with rabbitmq_proc.stopped():
+        with stopped(rabbitmq_proc):
             system.django(SAVES)
-            stopped = time.monotonic()
-            wait_until(lambda: time.monotonic() - stopped > 20, "20 seconds", within=30)
+            began = time.monotonic()
+            wait_until(lambda: time.monotonic() - began > 20, "20 seconds", within=30)
         with system.service():
             assert names(system.wait_for(5, within=60)) == {"0", "1", "2", "3", "4"}
     by_event = delays(system)

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
+import psycopg
 import pytest
 from kombu.connection import Connection
 from kombu.entity import Queue
@@ -21,8 +22,8 @@ from mirakuru import TCPExecutor
 from nameko.standalone.events import get_event_exchange
 
 from tests.acceptance.verdict import Arrival, Changes, Verdict, judge, read_ledger
-from tests.processes import running, wait_until
-from tests.servers import suspended
+from tests.processes import run, running, wait_until
+from tests.servers import stopped, suspended
 
 WRITERS = 3
 EVENTS_OF_EACH = 1000
@@ -57,22 +58,29 @@ class Shop:
                 arrived.append(Arrival(headers["event_id"], headers["event_object"], headers["event_sequence"], what))
         return arrived
 
+    def arrived(self) -> int:
+        """How many have arrived and were not taken."""
+        with self._queue() as queue:
+            return int(queue.queue_declare(passive=True).message_count)
+
     @contextmanager
     def _queue(self) -> Iterator[Any]:
         with Connection(self.system.env["AMQP_URI"]) as connection:
             exchange = get_event_exchange(self.system.env["SERVICE_NAME"], {})
             yield Queue(self.system.env["SERVICE_NAME"], exchange, "#")(connection.default_channel)
 
-    def start_worker(self, name: str) -> None:
+    def start_worker(self, name: str, *options: str) -> None:
         stack = ExitStack()
-        process = stack.enter_context(self.system.worker(name=name, ready="[tasks]"))
+        # Not when it is ready: it never is while Redis is away.
+        process = stack.enter_context(self.system.worker(*options, name=name, ready="[tasks]"))
         self._workers[name] = (stack, process)
 
-    def signal_worker(self, name: str, number: signal.Signals) -> None:
-        os.killpg(self._workers[name][1].pid, number)
+    def pid_of(self, name: str) -> int:
+        """The worker's main process."""
+        return int(self._workers[name][1].pid)
 
     def kill_worker(self, name: str) -> None:
-        self.signal_worker(name, signal.SIGKILL)
+        os.killpg(self.pid_of(name), signal.SIGKILL)
         self.end_worker(name)
 
     def end_worker(self, name: str) -> None:
@@ -112,9 +120,9 @@ class Shop:
         ).split()
         return found == ([] if kind == "deleted" else [name])
 
-    def pending(self) -> int:
+    def pending(self, database: str = "default") -> int:
         """How many events have not gone out."""
-        return int(self.system.status()["pending"])
+        return int(self.system.status(database)["pending"])
 
     def wait_until_drained(self, within: float = 60) -> None:
         wait_until(lambda: self.pending() == 0, "all events have gone out", within)
@@ -131,9 +139,9 @@ def pause(seconds: float) -> None:
 
 
 @pytest.fixture
-def shop(outbox_system, redis_proc, rabbitmq_proc) -> Iterator[Shop]:
-    outbox_system.configure(SWEEP_INTERVAL=SWEEP_INTERVAL, LEASE=LEASE, RETRY_BACKOFF=0.2, RETRY_BACKOFF_MAX=1)
-    shop = Shop(outbox_system, redis_proc, rabbitmq_proc)
+def shop(system, redis_proc, rabbitmq_proc) -> Iterator[Shop]:
+    system.configure(SWEEP_INTERVAL=SWEEP_INTERVAL, LEASE=LEASE, RETRY_BACKOFF=0.2, RETRY_BACKOFF_MAX=1)
+    shop = Shop(system, redis_proc, rabbitmq_proc)
     shop.open()
     try:
         yield shop
@@ -154,8 +162,9 @@ def workers_killed(shop: Shop) -> None:
 
 
 def rabbitmq_restarted(shop: Shop) -> None:
+    """Away for a while in the middle of a drain."""
     pause(1)
-    with shop.rabbitmq.stopped():
+    with stopped(shop.rabbitmq):
         pause(3)
 
 
@@ -168,21 +177,34 @@ def rabbitmq_suspended(shop: Shop) -> None:
 
 def rabbitmq_away_for_long(shop: Shop) -> None:
     """For far longer than MAX_ATTEMPTS attempts; of those, none is counted."""
-    with shop.rabbitmq.stopped():
+    with stopped(shop.rabbitmq):
         pause(10)
     assert shop.system.status()["dead"] == 0
 
 
 def redis_killed(shop: Shop) -> None:
-    """Its data are gone; it comes back."""
+    """Its data are gone when it comes back."""
     pause(1)
-    with shop.redis.stopped():
+    with stopped(shop.redis, signal.SIGKILL):
         pause(3)
 
 
 def redis_suspended(shop: Shop) -> None:
+    """It takes connections and answers nothing."""
     pause(1)
     with suspended(shop.redis):
+        pause(5)
+
+
+def transaction_held_open(shop: Shop) -> None:
+    """Somebody's long transaction keeps the dead rows of the queue from being vacuumed."""
+    env = shop.system.env
+    with psycopg.connect(
+        host="127.0.0.1", port=env["POSTGRES_PORT"], user="postgres", dbname=env["POSTGRES_DATABASE"]
+    ) as connection:
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        connection.execute("SELECT count(*) FROM django_events_sourcing_queue")
+        connection.execute("SELECT txid_current()")
         pause(5)
 
 
@@ -194,6 +216,7 @@ FAULTS: list[Callable[[Shop], None]] = [
     rabbitmq_away_for_long,
     redis_killed,
     redis_suspended,
+    transaction_held_open,
 ]
 
 
@@ -207,3 +230,244 @@ def test_fault__while_several_write_and_two_workers_relay__keeps_the_promise(sho
         fault(shop)
     shop.wait_until_drained()
     assert judge(shop.changes, shop.arrivals()) == Verdict()
+
+
+@pytest.mark.parametrize("other", ["mariadb", "sqlite"])
+def test_no_fault__on_another_database__keeps_the_promise(shop, other, request, tmp_path):
+    """The same promise everywhere; SQLite has one writer at a time."""
+    env = shop.system.env
+    del env["POSTGRES_PORT"]
+    if other == "mariadb":
+        env |= {"MYSQL_PORT": str(request.getfixturevalue("mariadb_proc").port), "MYSQL_DATABASE": "tests"}
+    else:
+        env["SQLITE_DATABASE"] = str(tmp_path / "database")
+    run([sys.executable, "-m", "django", "migrate", "--run-syncdb"], env)
+    for number in range(2):
+        shop.start_worker(f"worker-{number}")
+    with shop.writing(writers=WRITERS if other == "mariadb" else 1):
+        nothing(shop)
+    shop.wait_until_drained()
+    assert judge(shop.changes, shop.arrivals()) == Verdict()
+
+
+@pytest.mark.parametrize("away", ["stopped", "suspended"])
+def test_redis__away__saves_as_fast_as_ever_and_events_come_by_the_sweep(shop, away):
+    """Saves don't notice; all arrives while Redis is away; and when it is back, wake-ups work without a restart."""
+    for number in range(2):
+        shop.start_worker(f"worker-{number}")
+    with ExitStack() as stack:
+        with shop.writing():
+            up = time.time()
+            pause(4)
+            stack.enter_context(stopped(shop.redis) if away == "stopped" else suspended(shop.redis))
+            down = time.time()
+            pause(4)
+        ended = time.time()
+        shop.wait_until_drained(within=2 * SWEEP_INTERVAL + 2)  # what status itself takes comes on top
+        assert judge(shop.changes, shop.arrivals()) == Verdict()
+        assert shop.p99(down, ended) <= 2 * shop.p99(up, down)
+    worker = shop.system.log("worker-0")
+    before = worker.read_text().count("relay[")
+
+    def is_woken():
+        shop.system.django("Product.objects.create(name='back', price=1)")
+        return worker.read_text().count("relay[") > before
+
+    wait_until(is_woken, "a wake-up has come to the worker")
+    shop.wait_until_drained()
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
+def test_pool__of_any_kind_with_redis_away_from_the_start__sweeps(shop, pool):
+    """No event needs Celery's broker: not for a worker that has never met it."""
+    with stopped(shop.redis):
+        shop.start_worker("worker", "--pool", pool)
+        for number in range(2):
+            shop.system.django(f"Product.objects.create(name={number}, price=1)")
+            shop.wait_until_drained(within=20)
+    assert [arrival.what for arrival in shop.arrivals()] == [("created", "0"), ("created", "1")]
+
+
+def wait_for_lines(ledger: Path, number: int) -> None:
+    """Until the writer has written down so much."""
+    wait_until(lambda: ledger.exists() and ledger.read_text().count("\n") >= number, f"{number} lines in {ledger}")
+
+
+def test_writers__killed_in_autocommit_mode__row_and_event_agree(shop):
+    """Of thirty processes that were killed in the middle of a save, each committed both or none."""
+    shop.start_worker("worker")
+    killed: list[Path] = []
+    for _ in range(10):
+        with ExitStack() as stack:
+            writers = []
+            for number in range(3):
+                name = f"killed-{len(killed) + number}"
+                ledger = shop.system.folder / f"{name}.ledger"
+                command = [sys.executable, "-m", "tests.acceptance.writer", ledger, "never", "0"]
+                process = stack.enter_context(running(command, "", shop.system.log(name), shop.system.env))
+                writers.append((ledger, process))
+            for ledger, process in writers:
+                wait_for_lines(ledger, random.randrange(1, 60))
+                process.kill()
+                process.wait()
+            killed += [ledger for ledger, _ in writers]
+    for ledger in killed:
+        shop.learn(ledger)
+    assert len(killed) == 30
+    shop.wait_until_drained()
+    assert judge(shop.changes, shop.arrivals()) == Verdict()
+
+
+def test_poison_event__among_others__holds_back_its_own_object_until_it_is_dead(shop):
+    """Others flow at once; it is dead after MAX_ATTEMPTS; then the 200 later ones of its object go on, in order."""
+    shop.system.configure(MAX_ATTEMPTS=3, RETRY_BACKOFF=8, RETRY_BACKOFF_MAX=8)
+    shop.rabbitmq.rabbitctl_output("eval", "application:set_env(rabbit, max_message_size, 400).")
+    try:
+        shop.start_worker("worker")
+        with shop.writing(writers=1):
+            key = shop.system.django(
+                "product = Product.objects.create(name='first', price=1); print(product.pk)\n"
+                "with transaction.atomic():\n"
+                "    for name in ['😀' * 100, *map(str, range(200))]:\n"
+                "        product.name = name\n"
+                "        product.save()"
+            )
+            pause(2)
+            found = shop.system.status()
+            assert (found["refused"], found["dead"]) == (1, 0)
+            assert found["pending"] >= 201
+            assert found["oldest_pending_seconds"] < 2
+        shop.wait_until_drained()
+        assert shop.system.status()["dead"] == 1
+    finally:
+        shop.rabbitmq.rabbitctl_output("eval", "application:set_env(rabbit, max_message_size, 134217728).")
+    names = [("created", "first"), *(("updated", str(number)) for number in range(200))]
+    shop.changes[f"project.product:{key.strip()}"] = names
+    assert judge(shop.changes, shop.arrivals()) == Verdict()
+
+
+def test_process__that_saves_and_exits_at_once__is_heard_within_a_second(shop):
+    """Though the sweep be a minute away; and so are the children of one that saved, then forked."""
+    shop.system.configure(SWEEP_INTERVAL=60)
+    shop.start_worker("worker")
+    wait_until(lambda: " ready." in shop.system.log("worker").read_text(), "the worker is ready")
+    shop.system.django("Product.objects.create(name='warm', price=1)")
+    wait_until(shop.arrivals, "the first event of all")
+    saved = float(
+        shop.system.django("import time; Product.objects.create(name='at once', price=1); print(time.time())")
+    )
+    wait_until(shop.arrivals, "the event", 1)
+    assert time.time() - saved < 1 + 1  # the end of the process is in it, which takes a while itself
+    shop.system.django(FORK)
+    wait_until(lambda: shop.arrived() == 5, "those of parent and children", 5)
+
+
+FORK = """
+import os
+from django.db import connections
+Product.objects.create(name="before", price=1)
+connections.close_all()  # as a server does before it forks
+children = []
+for number in range(3):
+    if (pid := os.fork()) == 0:
+        Product.objects.create(name=number, price=1)
+        raise SystemExit
+    children.append(pid)
+assert all(os.waitpid(pid, 0)[1] == 0 for pid in children)
+Product.objects.create(name="after", price=1)
+"""
+
+
+def test_transaction__that_took_its_id_first_and_commits_last__is_neither_overtaken_nor_skipped(shop):
+    """While it is open, others flow; when it commits, its event comes, before the later one of its object."""
+    shop.start_worker("worker")
+    shop.system.django(FIRST_ID_LAST_COMMIT)
+    shop.wait_until_drained()
+    arrivals = shop.arrivals()
+    late = [arrival for arrival in arrivals if arrival.what[1].startswith("late")]
+    assert [arrival.what for arrival in late] == [("created", "late"), ("updated", "late too")]
+    assert arrivals.index(late[0]) >= 300
+    assert late[0].sequence < arrivals[0].sequence
+
+
+FIRST_ID_LAST_COMMIT = """
+import threading, time
+from django.db import connection
+from django_events_sourcing.models import QueueEntry
+
+def others():
+    products = [Product.objects.create(name=number, price=1) for number in range(20)]
+    for number in range(280):
+        products[number % 20].save()
+    deadline = time.monotonic() + 30
+    while QueueEntry.objects.exists():
+        assert time.monotonic() < deadline, "they don't flow"
+        time.sleep(0.1)
+    connection.close()
+
+with transaction.atomic():
+    product = Product.objects.create(name="late", price=1)
+    thread = threading.Thread(target=others)
+    thread.start()
+    thread.join()
+product.name = "late too"
+product.save()
+"""
+
+
+@pytest.mark.parametrize("whom", ["main process", "all processes"])
+def test_sigterm__of_a_worker_mid_batch__rest_goes_on_at_once(shop, whom):
+    """With a lease and a sweep of a minute: nothing waits for either."""
+    shop.system.configure(LEASE=60, SWEEP_INTERVAL=60)
+    shop.system.django(BACKLOG)
+    for number in range(2):
+        shop.start_worker(f"worker-{number}")
+    wait_until(lambda: shop.pending() < 5500, "some have gone out")
+    (os.kill if whom == "main process" else os.killpg)(shop.pid_of("worker-0"), signal.SIGTERM)
+    shop.wait_until_drained(within=25)
+    arrivals = shop.arrivals()
+    assert len({arrival.event_id for arrival in arrivals}) == 6000
+    for key in {arrival.object for arrival in arrivals}:
+        sequences = [arrival.sequence for arrival in arrivals if arrival.object == key]
+        assert sequences == sorted(sequences)
+
+
+BACKLOG = """
+products = [Product.objects.create(name=number, price=1) for number in range(100)]
+with transaction.atomic():
+    for number in range(5900):
+        products[number % 100].save()
+"""
+
+
+@pytest.fixture
+def with_other_database(shop, database):
+    """The shop with a second database."""
+    port = database["POSTGRES_PORT"]
+    with psycopg.connect(host="127.0.0.1", port=port, user="postgres", autocommit=True) as connection:
+        connection.execute("CREATE DATABASE other")
+    shop.system.env |= {"OTHER_POSTGRES_PORT": port, "OTHER_POSTGRES_DATABASE": "other"}
+    run([sys.executable, "-m", "django", "migrate", "--run-syncdb", "--database", "other"], shop.system.env)
+    yield shop
+    shop.end()
+    with psycopg.connect(host="127.0.0.1", port=port, user="postgres", autocommit=True) as connection:
+        connection.execute("DROP DATABASE other WITH (FORCE)")
+
+
+def test_second_database__has_its_events_relayed__and_holds_up_no_other_when_it_is_away(with_other_database, free_port):
+    """Each database with the tables is relayed; one that can't be reached is told."""
+    shop = with_other_database
+    shop.start_worker("worker")
+    shop.system.django("Product.objects.using('other').create(name='other', price=1)")
+    wait_until(lambda: shop.pending("other") == 0, "the event of the other database has gone out")
+    shop.system.django("Product.objects.create(name='first', price=1)")
+    shop.wait_until_drained()
+    assert [arrival.what[1] for arrival in shop.arrivals()] == ["other", "first"]
+    shop.end()
+    shop.system.env["OTHER_POSTGRES_PORT"] = str(free_port)
+    shop.start_worker("worker")
+    with stopped(shop.redis):
+        shop.system.django("Product.objects.create(name='alone', price=1)")
+        shop.wait_until_drained(within=20)
+    assert [arrival.what[1] for arrival in shop.arrivals()] == ["alone"]
+    wait_until(lambda: "database 'other'" in shop.system.log("worker").read_text(), "the trouble is told")

@@ -3,6 +3,7 @@
 import logging
 
 from django_events_sourcing import Event, direct
+from tests.servers import stopped
 
 
 def hand_over(number):
@@ -13,7 +14,7 @@ def test_redis__away_for_a_while__next_event_is_enqueued_without_a_restart(trans
     """An event that Redis did not take is logged as lost; when Redis is back, so is the way to it."""
     hand_over(1)
     assert redis.llen("celery") == 1
-    with redis_proc.stopped():
+    with stopped(redis_proc):
         hand_over(2)
     redis.flushdb()
     hand_over(3)

@@ -14,7 +14,7 @@ from django_events_sourcing import waker
 from django_events_sourcing.models import QueueEntry
 from tests.processes import run, wait_until
 from tests.project.models import Order, Product
-from tests.servers import suspended
+from tests.servers import stopped, suspended
 
 SAVE = (
     "import django; django.setup()\nfrom tests.project.models import Product\nProduct.objects.create(name=1, price=1)"
@@ -128,7 +128,7 @@ def test_many_commits__in_a_row__share_wake_ups(database, redis):
 def test_redis__away__saves_neither_wait_nor_fail(database, redis, redis_proc, away, caplog):
     """The request does not know; the log does, once; when Redis is back, wake-ups are."""
     waker._wakers.clear()
-    with redis_proc.stopped() if away == "down" else suspended(redis_proc):
+    with stopped(redis_proc) if away == "down" else suspended(redis_proc):
         began = monotonic()
         for number in range(20):
             save(database, number)

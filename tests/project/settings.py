@@ -30,6 +30,23 @@ if "POSTGRES_PORT" in os.environ:
         "NAME": os.environ["POSTGRES_DATABASE"],
     }
 
+if "MYSQL_PORT" in os.environ:
+    DATABASES["default"] = {
+        "ENGINE": "django.db.backends.mysql",
+        "HOST": "127.0.0.1",
+        "PORT": os.environ["MYSQL_PORT"],
+        "USER": "root",
+        "NAME": os.environ["MYSQL_DATABASE"],
+    }
+if "OTHER_POSTGRES_PORT" in os.environ:
+    DATABASES["other"] = {
+        "ENGINE": "django.db.backends.postgresql",
+        "HOST": "127.0.0.1",
+        "PORT": os.environ["OTHER_POSTGRES_PORT"],
+        "USER": "postgres",
+        "NAME": os.environ["OTHER_POSTGRES_DATABASE"],
+    }
+
 CELERY_BROKER_URL = os.environ.get("REDIS_URL", "memory://")
 
 CELERY_TASK_DEFAULT_QUEUE = SERVICE_NAME = os.environ.get("SERVICE_NAME", "shop")

@@ -19,12 +19,22 @@ from pytest_redis.factories import redis_proc as redis_factory
 
 from tests.processes import run, wait_until
 
-__all__ = ["mariadb_proc", "postgresql_proc", "rabbitmq_proc", "redis_proc", "suspended"]
+__all__ = ["mariadb_proc", "postgresql_proc", "rabbitmq_proc", "redis_proc", "stopped", "suspended"]
 
 _SBIN = os.pathsep.join([os.environ["PATH"], "/usr/sbin"])
 
 # Debian's own rabbitmq-server would change to user rabbitmq, whom our folders don't belong to.
 _RABBITMQ_BIN = os.pathsep.join(["/usr/lib/rabbitmq/bin", os.environ["PATH"], "/usr/sbin"])
+
+
+@contextmanager
+def stopped(server: TCPExecutor, how: signal.Signals | None = None) -> Iterator[None]:
+    """Within it the server is away: stopped, or ended by the signal ``how``."""
+    server.stop(stop_signal=how, expected_returncode=-how) if how else server.stop()
+    try:
+        yield
+    finally:
+        server.start()
 
 
 @contextmanager

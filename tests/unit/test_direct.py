@@ -22,6 +22,11 @@ from django_events_sourcing.testing import disable_dispatcher
 from tests.project.models import Product
 
 
+@pytest.fixture(autouse=True)
+def _direct(settings):
+    settings.EVENTS_SOURCING = {"DELIVERY": "direct"}
+
+
 class RollBackError(Exception):
     """Ends a transaction."""
 

@@ -24,6 +24,11 @@ from tests.project.celery import app
 from tests.project.models import Product
 
 
+@pytest.fixture(autouse=True)
+def _direct(settings):
+    settings.EVENTS_SOURCING = {"DELIVERY": "direct"}
+
+
 @pytest.fixture
 def eager(settings):
     """Tasks run at once, in this process."""

@@ -1,0 +1,59 @@
+"""The documents say what is true: the names they use exist."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+from django_events_sourcing import tables
+from django_events_sourcing.conf import Settings
+from django_events_sourcing.management.commands import events
+
+ROOT = Path(__file__).parent.parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_readme__tests_it_names__exist():
+    """Each promise names the tests that hold it."""
+    sources = "\n".join(path.read_text() for path in ROOT.glob("tests/**/test_*.py"))
+    known = set(re.findall(r"def (test_\w+)", sources))
+    named = re.findall(r"`?(test_\w+?)_*…", README)
+    assert len(named) > 10
+    assert [name for name in named if not any(one.startswith(name) for one in known)] == []
+    files = {path.name for path in ROOT.glob("tests/**/test_*.py")}
+    assert set(re.findall(r"`(test_\w+\.py)`", README)) <= files
+    faults = (ROOT / "tests/acceptance/test_outbox_faults.py").read_text()
+    for fault in re.findall(r"test_fault__…\[(\w+?)_?…?\]", README):
+        assert re.search(rf"def {fault}", faults)
+
+
+def test_readme__settings__are_those_that_there_are():
+    """No key of EVENTS_SOURCING is missing, and none made up; defaults are as it says."""
+    table = README.partition("| key of `EVENTS_SOURCING` |")[2].partition("\n\n")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", table, re.MULTILINE))
+    options = {option.name.upper(): option.default for option in fields(Settings) if option.metadata}
+    assert rows.keys() == options.keys()
+    for key, said in rows.items():
+        value = eval(said.strip("`").replace("7 days", "7 * 24 * 3600"))
+        assert value == options[key], key
+
+
+def test_readme__checks__are_those_that_there_are():
+    """Whoever sees an id finds it there."""
+    sources = "\n".join(path.read_text() for path in (ROOT / "django_events_sourcing").glob("*.py"))
+    ids = set(re.findall(r"\b[EW]0\d\d\b", sources))
+    assert ids == set(re.findall(r"`django_events_sourcing\.([EW]\d{3})`", README))
+
+
+def test_readme__commands__exist():
+    """Each subcommand that it shows is one."""
+    shown = set(re.findall(r"^manage\.py events (\w+)", README, re.MULTILINE))
+    parser = events.Command().create_parser("manage.py", "events")
+    assert shown
+    for subcommand in shown:
+        assert parser.parse_args([subcommand]).subcommand == subcommand
+
+
+def test_readme__tables_it_names__exist():
+    """An operator may look into them."""
+    names = set(re.findall(r"`(django_events_sourcing_\w+)`", README))
+    assert names <= tables.TABLES
