@@ -38,6 +38,13 @@ def _seconds(value: object) -> float:
     return float(value)
 
 
+def _lease(value: object) -> float:
+    seconds = _seconds(value)
+    if seconds < 1:
+        raise ValueError("1 second or more")
+    return seconds
+
+
 def _count(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError("a whole number above 0")
@@ -72,7 +79,7 @@ class Settings:
     delivery: str = _option("outbox", _delivery)
     batch_size: int = _option(200, _count)
     sweep_interval: float = _option(10.0, _seconds)
-    lease: float = _option(30.0, _seconds)
+    lease: float = _option(30.0, _lease)
     retry_backoff: float = _option(1.0, _seconds)
     retry_backoff_max: float = _option(300.0, _seconds)
     max_attempts: int = _option(10, _count)

@@ -9,11 +9,13 @@ from django.db.utils import OperationalError, ProgrammingError
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
 
-__all__ = ["TABLES", "has_tables", "missing_tables", "missing_tables_told", "outbox_databases"]
+__all__ = ["TABLES", "has_tables", "is_read_only", "missing_tables", "missing_tables_told", "outbox_databases"]
 
 #: Their names.
 TABLES = {model._meta.db_table for model in (LogEntry, QueueEntry, Failure, Partition, PublishedCount)}
-_NO_SUCH_TABLE = {"42P01", 1146}  # of PostgreSQL and of MySQL
+# Codes of PostgreSQL and of MySQL, and SQLite's words.
+_NO_SUCH_TABLE: set[object] = {"42P01", 1146, "no such table"}
+_READ_ONLY: set[object] = {"25006", 1290, 1792, 1836, "readonly database"}
 
 
 def has_tables(using: str) -> bool:
@@ -52,12 +54,17 @@ def missing_tables_told(using: str) -> Iterator[None]:
     try:
         yield
     except (ProgrammingError, OperationalError) as exc:
-        if _is_missing_table(exc):
+        if _says(exc, _NO_SUCH_TABLE):
             raise ConfigurationError(missing_tables(using)) from exc
         raise
 
 
-def _is_missing_table(exc: Exception) -> bool:
+def is_read_only(exc: Exception) -> bool:
+    """Whether an error of a database says that it is read-only: a replica, whose primary is relayed itself."""
+    return _says(exc, _READ_ONLY)
+
+
+def _says(exc: Exception, codes: set[object]) -> bool:
     cause = exc.__cause__
     code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or (exc.args or (None,))[0]
-    return code in _NO_SUCH_TABLE or "no such table" in str(exc)
+    return code in codes or any(isinstance(words, str) and words in str(exc) for words in codes)

@@ -32,7 +32,7 @@ from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.tables import has_tables, missing_tables, outbox_databases
 from django_events_sourcing.tasks import purge
 from django_events_sourcing.tasks.stopping import is_stopping
-from django_events_sourcing.tasks.work import relay_database, tell
+from django_events_sourcing.tasks.work import relay_database, tell, tell_database_error
 
 __all__ = ["RelayThread", "relay_in_thread"]
 
@@ -91,6 +91,7 @@ class RelayThread:
         self._asked = self._answered = 0
         self._until = 0.0
         self._last_asked = -IDLE
+        self._purge_thread: threading.Thread | None = None
         self._thread = threading.Thread(target=self._run, name=f"events-relay-{using}", daemon=True)
         self._thread.start()
 
@@ -111,7 +112,10 @@ class RelayThread:
 
     def join(self, timeout: float) -> None:
         """Wait until it has ended, but not longer than ``timeout`` seconds."""
+        ends = monotonic() + timeout
         self._thread.join(timeout)
+        if self._purge_thread:
+            self._purge_thread.join(max(0.0, ends - monotonic()))
 
     def _run(self) -> None:
         try:
@@ -141,12 +145,13 @@ class RelayThread:
             if asked > self._answered:
                 self._last_asked = monotonic()
                 relay_database(self._using, lambda: self._must_end() or monotonic() >= self._until)
+                self._purge()
             elif not is_stopping() and _sweep_due.come(self._slot, self._interval()):
                 self._sweep()
         except ConfigurationError as exc:
             tell(str(exc))
         except Error as exc:
-            tell(f"The sweep of database {self._using!r} failed. {type(exc).__name__}: {exc}")
+            tell_database_error(self._using, exc)
         except Exception:
             logger.exception("The relay of database %r failed.", self._using)
         with self._changed:
@@ -165,13 +170,34 @@ class RelayThread:
     def _sweep(self) -> None:
         self._has_tables = self._has_tables or has_tables(self._using)
         if self._has_tables:
+            self._purge()
             relay_database(self._using, self._must_end)
-            if _purge_due.come(self._slot, purge.INTERVAL):
-                purge.purge_database(self._using, get_settings(), self._must_end)
         elif self._using == DEFAULT_DB_ALIAS and get_settings().delivery == "outbox":
             raise ConfigurationError(missing_tables(self._using))
 
+    def _purge(self) -> None:
+        """When it is time, beside the relay: neither waits for the other."""
+        is_at_it = self._purge_thread is not None and self._purge_thread.is_alive()
+        if not is_at_it and not self._must_end() and _purge_due.come(self._slot, purge.INTERVAL):
+            self._purge_thread = threading.Thread(
+                target=self._run_purge, name=f"events-purge-{self._using}", daemon=True
+            )
+            self._purge_thread.start()
+
+    def _run_purge(self) -> None:
+        try:
+            purge.purge_database(self._using, get_settings(), self._must_end)
+        except ConfigurationError as exc:
+            tell(str(exc))
+        except Error as exc:
+            tell_database_error(self._using, exc)
+        except Exception:
+            logger.exception("The purge of database %r failed.", self._using)
+        finally:
+            self._close()
+
     def _close(self) -> None:
+        """Of the thread that calls."""
         try:
             connections[self._using].close()
         except Error as exc:

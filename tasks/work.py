@@ -10,11 +10,11 @@ from django.utils.connection import ConnectionDoesNotExist
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.enqueue import enqueue
 from django_events_sourcing.exceptions import EventsSourcingError
-from django_events_sourcing.tables import missing_tables_told
+from django_events_sourcing.tables import is_read_only, missing_tables_told
 from django_events_sourcing.tasks.relay import Relay, Report
 from django_events_sourcing.waker import wake
 
-__all__ = ["relay_database", "tell"]
+__all__ = ["relay_database", "tell", "tell_database_error"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,9 +47,17 @@ def relay_database(using: str, stopping: Callable[[], bool]) -> Report | None:
     except EventsSourcingError as exc:
         tell(f"The events of database {using!r} stay there for now. {exc}")
     except Error as exc:
-        tell(f"The events of database {using!r} stay there for now: it can't be asked. {type(exc).__name__}: {exc}")
-        connections[using].close_if_unusable_or_obsolete()
+        tell_database_error(using, exc)
     return None
+
+
+def tell_database_error(using: str, exc: Error) -> None:
+    """Log what a database has against being relayed, and don't use a broken connection again."""
+    if is_read_only(exc):
+        tell(f"Database {using!r} is read-only: its events are left to those who reach its primary.", logging.INFO)
+    else:
+        tell(f"The events of database {using!r} stay there for now: it can't be asked. {type(exc).__name__}: {exc}")
+    connections[using].close_if_unusable_or_obsolete()
 
 
 def _leave_to_others(using: str) -> None:
@@ -60,8 +68,8 @@ def _leave_to_others(using: str) -> None:
         logger.info("The wake-up for the rest of the events in database %r was not sent. %s", using, exc)
 
 
-def tell(problem: str) -> None:
-    """Log ``problem`` as an error, unless this process did within the last minute."""
+def tell(problem: str, level: int = logging.ERROR) -> None:
+    """Log ``problem``, unless this process did within the last minute."""
     if monotonic() - _told.get(problem, -_LOG_PAUSE) >= _LOG_PAUSE:
         _told[problem] = monotonic()
-        logger.error("%s", problem)
+        logger.log(level, "%s", problem)

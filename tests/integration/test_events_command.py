@@ -9,6 +9,7 @@ from django.core.management import CommandError, call_command
 
 from django_events_sourcing import Event, queries
 from django_events_sourcing.delivery import deliver
+from django_events_sourcing.management.commands.events import Command
 from django_events_sourcing.models import Failure, LogEntry, QueueEntry
 from django_events_sourcing.outbox import PARTITIONS, object_hash
 
@@ -130,3 +131,15 @@ def test_database__without_tables__one_line(database, events):
             events("status")
     finally:
         call_command("migrate", database=database, verbosity=0)
+
+
+@pytest.mark.parametrize("arguments", [["sttaus"], [], ["relay", "--database"], ["status", "--jsn"]])
+def test_arguments__wrong__one_line_and_exit_code_1(arguments, monkeypatch, capsys):
+    """No usage text, no traceback."""
+    with pytest.raises(SystemExit) as ended:
+        Command().run_from_argv(["manage.py", "events", *arguments])
+    assert ended.value.code == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("Error: ")
+    assert captured.err.count("\n") == 1

@@ -1,13 +1,16 @@
 """The threads that relay, in this process: asked by a task, or by themselves."""
 
+import logging
 import threading
 from time import monotonic
 
 import pytest
+from django.core.management import call_command
+from django.db import connections
 
 from django_events_sourcing import tasks
 from django_events_sourcing.models import QueueEntry
-from django_events_sourcing.tasks import threads
+from django_events_sourcing.tasks import purge, threads
 from tests.processes import wait_until
 from tests.project.models import Product
 
@@ -126,3 +129,38 @@ def test_task__for_a_database_that_the_worker_lacks__tells(caplog):
     """The worker's settings differ from the web process'; others go on."""
     tasks.relay("nowhere")
     assert "DATABASES lacks it" in caplog.text
+
+
+def test_task__for_a_database_without_the_tables__tells_what_to_run(database, caplog):
+    """A project that forgot to migrate is told so in the worker, too."""
+    call_command("migrate", "django_events_sourcing", "zero", database=database, verbosity=0)
+    try:
+        tasks.relay(database)
+    finally:
+        call_command("migrate", database=database, verbosity=0)
+    assert f"manage.py migrate --database={database}" in caplog.text
+
+
+def test_task__for_a_replica__leaves_it_to_its_primary(postgresql_alias, django_db_blocker, caplog):
+    """A read-only database among DATABASES is no trouble: no error is told."""
+    caplog.set_level(logging.INFO)
+    with django_db_blocker.unblock():
+        save(postgresql_alias)
+        with connections[postgresql_alias].cursor() as cursor:
+            cursor.execute("SET default_transaction_read_only = on")
+        tasks.relay(postgresql_alias)
+        connections[postgresql_alias].close()
+        assert pending(postgresql_alias) == 1
+        call_command("flush", interactive=False, database=postgresql_alias, inhibit_post_migrate=True, verbosity=0)
+    assert "is read-only" in caplog.text
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+def test_purge__while_the_relay_is_busy__runs_beside_it(database, thread, monkeypatch):
+    """Also under load the log is purged."""
+    release, purged = threading.Event(), threading.Event()
+    monkeypatch.setattr(threads, "relay_database", lambda *args: release.wait(20))
+    monkeypatch.setattr(purge, "purge_database", lambda *args: purged.set())
+    thread()
+    assert purged.wait(10)
+    release.set()

@@ -113,6 +113,7 @@ OPTIONS = {
     "lower case": ({"delivery": "direct"}, "E002", "'delivery'", "'DELIVERY'"),
     "delivery": ({"DELIVERY": "pigeon"}, "E009", "['DELIVERY'] is 'pigeon'", "'direct'"),
     "duration": ({"RETRY_BACKOFF": -1}, "E009", "['RETRY_BACKOFF'] is -1", "seconds"),
+    "lease": ({"LEASE": 0.5}, "E009", "['LEASE'] is 0.5", "1 second or more"),
     "not a number": ({"RETRY_BACKOFF_MAX": float("nan")}, "E009", "['RETRY_BACKOFF_MAX']", "seconds"),
     "count": ({"MAX_ATTEMPTS": 2.5}, "E009", "['MAX_ATTEMPTS'] is 2.5", "whole number"),
     "flag": ({"MANDATORY": "yes"}, "E009", "['MANDATORY'] is 'yes'", "True or False"),

@@ -1,6 +1,7 @@
 """``manage.py events``: what an operator asks of the outbox."""
 
 import signal
+import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from datetime import timedelta
 from json import dumps
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -36,6 +37,19 @@ class Command(BaseCommand):
         relaying = subcommands.add_parser("relay", help="Publish what is due, here and now, without Celery.")
         for subparser in (showing, relaying):
             subparser.add_argument("--database", metavar="ALIAS", help="That database only.")
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """One whose errors are ``CommandError``, in place of argparse's usage text and exit code 2."""
+        self._called_from_command_line = False
+        return super().create_parser(prog_name, subcommand, **kwargs)
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Django's own, which leaves the parser's errors to argparse."""
+        try:
+            super().run_from_argv(argv)
+        except CommandError as exc:
+            self.stderr.write(str(exc))
+            sys.exit(exc.returncode)
 
     def handle(self, *, subcommand: str, database: str | None, json: bool = False, **_options: Any) -> None:
         """Do it in each database; one that can't be reached keeps none of the others from their turn.
