@@ -20,6 +20,7 @@ None of them leaves a transaction open: events are published in between.
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -36,7 +37,6 @@ from django_events_sourcing.outbox import PARTITIONS
 __all__ = [
     "MINUTE",
     "PURGE",
-    "Look",
     "PartitionState",
     "Pass",
     "Queued",
@@ -84,14 +84,6 @@ class PartitionState:
     owner: UUID | None
     is_due: bool
     failures: int
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What a relay sees: all partitions, and the database's time in microseconds."""
-
-    now: int
-    partitions: list[PartitionState]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +135,7 @@ class Queued:
     object_hash: int
 
 
-def look(using: str, *, dead_blocks: bool) -> Look:
+def look(using: str, *, dead_blocks: bool) -> list[PartitionState]:
     """Which partitions there is work in, and who is at it."""
     queue = QueueEntry.objects.filter(partition=OuterRef("number"))
     waits = _waiting(dead_blocks=dead_blocks).filter(
@@ -153,25 +145,21 @@ def look(using: str, *, dead_blocks: bool) -> Look:
         Partition.objects.using(using)
         .filter(number__lt=PARTITIONS)
         .annotate(
-            now=DatabaseNow(),
             has_due=Exists(queue.filter(~Exists(waits))),
             leased=ExpressionWrapper(Q(owner__isnull=False, leased_until__gt=DatabaseNow()), BooleanField()),
             backs_off=ExpressionWrapper(Q(retry_at__isnull=False, retry_at__gt=DatabaseNow()), BooleanField()),
         )
         .order_by("number")
-        .values_list("number", "owner", "failures", "now", "has_due", "leased", "backs_off")
+        .values_list("number", "owner", "failures", "has_due", "leased", "backs_off")
     )
     found = list(rows)
     if len(found) < PARTITIONS:  # the first look of all, or the table was emptied
         ensure_partitions(using)
         found = list(rows.all())
-    return Look(
-        now=found[0][3],
-        partitions=[
-            PartitionState(number, owner if leased else None, bool(due and not backs_off), failures)
-            for number, owner, failures, _now, due, leased, backs_off in found
-        ],
-    )
+    return [
+        PartitionState(number, owner if leased else None, bool(due and not backs_off), failures)
+        for number, owner, failures, due, leased, backs_off in found
+    ]
 
 
 def ensure_partitions(using: str) -> None:
@@ -244,7 +232,7 @@ def start_pass(using: str, numbers: Collection[int], *, dead_blocks: bool) -> Pa
 
 
 def read(using: str, current: Pass, after: Mapping[int, int], limit: int) -> list[Queued]:
-    """The next rows of the queue, in the order of ids for each partition.
+    """The next rows of the queue, in the order of ids.
 
     Args:
         using: Alias of the database.
@@ -268,7 +256,8 @@ def read(using: str, current: Pass, after: Mapping[int, int], limit: int) -> lis
         params += [number, last, current.top, *its_params]
     with connections[using].cursor() as cursor:
         cursor.execute(" UNION ALL ".join(parts), params)
-        return [Queued(*row) for row in cursor.fetchall()]
+        rows = [Queued(*row) for row in cursor.fetchall()]
+    return sorted(rows, key=attrgetter("sequence"))  # of a UNION's parts no database promises to keep the order
 
 
 def _left_out(quote: Callable[[str], str], current: Pass, number: int) -> tuple[str, list[int]]:

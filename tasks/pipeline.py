@@ -57,7 +57,7 @@ class Outcome:
     """
 
     confirmed: list[Queued] = field(default_factory=list)
-    refused: list[tuple[Queued, EventRefused]] = field(default_factory=list)
+    refused: list[tuple[Queued, Event, EventRefused]] = field(default_factory=list)
     troubled: dict[int, PublishError] = field(default_factory=dict)
 
 
@@ -113,7 +113,8 @@ class Batch:
 
     def refuse(self, row: Queued, error: EventRefused) -> None:
         """The event was refused by itself."""
-        self.outcome.refused.append((row, error))
+        _, event = self._by_object[row.object_hash][0]
+        self.outcome.refused.append((row, event, error))
         self._sitting_out.add(row.object_hash)
 
     def trouble(self, row: Queued, error: PublishError) -> None:

@@ -9,9 +9,10 @@ from time import monotonic
 
 from django_events_sourcing import queries
 from django_events_sourcing.conf import Settings
+from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import PublishError
 from django_events_sourcing.outbox import PARTITIONS
-from django_events_sourcing.queries import Look, Pass, Queued, RefusalPolicy
+from django_events_sourcing.queries import PartitionState, Pass, Queued, RefusalPolicy
 from django_events_sourcing.tasks.leases import Leases
 from django_events_sourcing.tasks.pipeline import Batch, Outcome, Pipeline
 from django_events_sourcing.tasks.retry import delay
@@ -96,7 +97,7 @@ class Relay:
             self._leases.take(self._share(seen, is_behind=is_behind))
             if not self._leases.numbers:
                 break
-            self._failures = {state.number: state.failures for state in seen.partitions}
+            self._failures = {state.number: state.failures for state in seen}
             before = replace(self.report)
             try:
                 is_behind = self._turn()
@@ -113,9 +114,9 @@ class Relay:
         self.report.is_stopped = self.report.is_stopped or self._stopping()
         return self.report.is_stopped
 
-    def _share(self, seen: Look, *, is_behind: bool) -> list[int]:
-        free = [state.number for state in seen.partitions if state.is_due and state.owner is None]
-        others = {state.owner for state in seen.partitions} - {None, self._leases.owner}
+    def _share(self, seen: list[PartitionState], *, is_behind: bool) -> list[int]:
+        free = [state.number for state in seen if state.is_due and state.owner is None]
+        others = {state.owner for state in seen} - {None, self._leases.owner}
         share = math.ceil(PARTITIONS / (len(others) + (2 if is_behind else 1)))
         return random.sample(free, min(share, len(free)))
 
@@ -187,22 +188,29 @@ class Relay:
         if recovered := {number for number in well if self._failures.get(number)}:
             queries.recovered(self._using, self._leases.owner, recovered)
             self._failures.update(dict.fromkeys(recovered, 0))
-        for row, refusal in outcome.refused:
-            self._count_refusal(row, refusal)
+        for row, event, refusal in outcome.refused:
+            self._count_refusal(row, event, refusal)
         if outcome.troubled:
             self._back_off(outcome.troubled)
 
-    def _count_refusal(self, row: Queued, refusal: PublishError) -> None:
+    def _count_refusal(self, row: Queued, event: Event, refusal: PublishError) -> None:
         counted = queries.refuse(self._using, self._leases.owner, row, str(refusal), self._policy)
         if counted is None:
             self._leases.lose({row.partition})
             return
         self.report.refused += 1
         self.report.dead += counted.is_dead
-        if counted.is_dead:
-            logger.error("Event %s is dead: refused %d times. %s", row.sequence, counted.attempts, refusal)
-        else:
-            logger.warning("Event %s was refused (attempt %d). %s", row.sequence, counted.attempts, refusal)
+        logger.log(
+            logging.ERROR if counted.is_dead else logging.WARNING,
+            "Event %s (%s, %s) %s, attempt %d of %d. %s",
+            event.id,
+            event.name,
+            event.object,
+            "is dead" if counted.is_dead else "was refused",
+            counted.attempts,
+            self._policy.max_attempts,
+            refusal,
+        )
 
     def _back_off(self, troubled: dict[int, PublishError]) -> None:
         for number, trouble in troubled.items():
