@@ -17,6 +17,8 @@ import signal
 import struct
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
@@ -141,22 +143,28 @@ class RelayThread:
 
     def _work(self) -> None:
         asked = self._asked
-        try:
+        with self._trouble_told():
             if asked > self._answered:
                 self._last_asked = monotonic()
                 relay_database(self._using, lambda: self._must_end() or monotonic() >= self._until)
                 self._purge()
             elif not is_stopping() and _sweep_due.come(self._slot, self._interval()):
                 self._sweep()
+        with self._changed:
+            self._answered = asked
+            self._changed.notify_all()
+
+    @contextmanager
+    def _trouble_told(self) -> Iterator[None]:
+        """Whatever goes wrong within it, the thread goes on."""
+        try:
+            yield
         except ConfigurationError as exc:
             tell(str(exc))
         except Error as exc:
             tell_database_error(self._using, exc)
         except Exception:
             logger.exception("The relay of database %r failed.", self._using)
-        with self._changed:
-            self._answered = asked
-            self._changed.notify_all()
 
     def _must_end(self) -> bool:
         return self._is_stopped or is_stopping()
@@ -185,16 +193,9 @@ class RelayThread:
             self._purge_thread.start()
 
     def _run_purge(self) -> None:
-        try:
+        with self._trouble_told():
             purge.purge_database(self._using, get_settings(), self._must_end)
-        except ConfigurationError as exc:
-            tell(str(exc))
-        except Error as exc:
-            tell_database_error(self._using, exc)
-        except Exception:
-            logger.exception("The purge of database %r failed.", self._using)
-        finally:
-            self._close()
+        self._close()
 
     def _close(self) -> None:
         """Of the thread that calls."""

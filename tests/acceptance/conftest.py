@@ -81,11 +81,17 @@ class System:
         return self.handled()
 
 
+def connect(database: dict[str, str]) -> psycopg.Connection:
+    """A connection to the PostgreSQL database that the environment names, in autocommit mode."""
+    port, name = database["POSTGRES_PORT"], database["POSTGRES_DATABASE"]
+    return psycopg.connect(host="127.0.0.1", port=port, user="postgres", dbname=name, autocommit=True)
+
+
 @pytest.fixture(scope="session")
 def database(postgresql_proc) -> dict[str, str]:
     """Environment that names a PostgreSQL database with the test project's tables."""
     port = str(postgresql_proc.port)
-    with psycopg.connect(host="127.0.0.1", port=port, user="postgres", autocommit=True) as connection:
+    with connect({"POSTGRES_PORT": port, "POSTGRES_DATABASE": "postgres"}) as connection:
         connection.execute("CREATE DATABASE acceptance")
     env = {"POSTGRES_PORT": port, "POSTGRES_DATABASE": "acceptance", "DJANGO_SETTINGS_MODULE": "tests.project.settings"}
     run([sys.executable, "-m", "django", "migrate", "--run-syncdb"], {**os.environ, **env})
@@ -107,14 +113,8 @@ def system(tmp_path, database, redis_proc, rabbitmq_proc) -> Iterator[System]:
         },
         folder=tmp_path,
     )
-    with psycopg.connect(
-        host="127.0.0.1",
-        port=database["POSTGRES_PORT"],
-        user="postgres",
-        dbname=database["POSTGRES_DATABASE"],
-        autocommit=True,
-    ) as connection:
-        names = ("log", "queue", "failure", "partition", "published")
+    names = ("log", "queue", "failure", "partition", "published")
+    with connect(database) as connection:
         connection.execute(f"TRUNCATE {', '.join(f'django_events_sourcing_{name}' for name in names)}")
 
 

@@ -4,9 +4,9 @@ import signal
 import subprocess
 import sys
 
-import psycopg
 import pytest
 
+from tests.acceptance.conftest import connect
 from tests.processes import run, wait_until
 
 RELAY = [sys.executable, "-m", "django", "events", "relay", "--database", "default"]
@@ -24,13 +24,7 @@ def test_relay__stopped_by_a_signal__leaves_nothing_half_done(system, database, 
     """It ends with one line and exit code 1; what is left is pending, free, and goes on where it was."""
     with system.service():
         system.django(SAVES)
-        with psycopg.connect(
-            host="127.0.0.1",
-            port=database["POSTGRES_PORT"],
-            user="postgres",
-            dbname=database["POSTGRES_DATABASE"],
-            autocommit=True,
-        ) as connection:
+        with connect(database) as connection:
 
             def count(query):
                 return next(connection.execute(query))[0]

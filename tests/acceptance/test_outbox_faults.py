@@ -14,13 +14,13 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
-import psycopg
 import pytest
 from kombu.connection import Connection
 from kombu.entity import Queue
 from mirakuru import TCPExecutor
 from nameko.standalone.events import get_event_exchange
 
+from tests.acceptance.conftest import connect
 from tests.acceptance.verdict import Arrival, Changes, Verdict, judge, read_ledger
 from tests.processes import run, running, wait_until
 from tests.servers import stopped, suspended
@@ -198,13 +198,9 @@ def redis_suspended(shop: Shop) -> None:
 
 def transaction_held_open(shop: Shop) -> None:
     """Somebody's long transaction keeps the dead rows of the queue from being vacuumed."""
-    env = shop.system.env
-    with psycopg.connect(
-        host="127.0.0.1", port=env["POSTGRES_PORT"], user="postgres", dbname=env["POSTGRES_DATABASE"]
-    ) as connection:
-        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        connection.execute("SELECT count(*) FROM django_events_sourcing_queue")
-        connection.execute("SELECT txid_current()")
+    with connect(shop.system.env) as connection, connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        connection.execute("SELECT txid_current(), count(*) FROM django_events_sourcing_queue")
         pause(5)
 
 
@@ -443,14 +439,13 @@ with transaction.atomic():
 @pytest.fixture
 def with_other_database(shop, database):
     """The shop with a second database."""
-    port = database["POSTGRES_PORT"]
-    with psycopg.connect(host="127.0.0.1", port=port, user="postgres", autocommit=True) as connection:
+    with connect(database) as connection:
         connection.execute("CREATE DATABASE other")
-    shop.system.env |= {"OTHER_POSTGRES_PORT": port, "OTHER_POSTGRES_DATABASE": "other"}
+    shop.system.env |= {"OTHER_POSTGRES_PORT": database["POSTGRES_PORT"], "OTHER_POSTGRES_DATABASE": "other"}
     run([sys.executable, "-m", "django", "migrate", "--run-syncdb", "--database", "other"], shop.system.env)
     yield shop
     shop.end()
-    with psycopg.connect(host="127.0.0.1", port=port, user="postgres", autocommit=True) as connection:
+    with connect(database) as connection:
         connection.execute("DROP DATABASE other WITH (FORCE)")
 
 
