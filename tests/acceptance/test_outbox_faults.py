@@ -234,7 +234,7 @@ def test_no_fault__on_another_database__keeps_the_promise(shop, other, request, 
     env = shop.system.env
     del env["POSTGRES_PORT"]
     if other == "mariadb":
-        env |= {"MYSQL_PORT": str(request.getfixturevalue("mariadb_proc").port), "MYSQL_DATABASE": "tests"}
+        env |= {"MYSQL_PORT": str(request.getfixturevalue("mariadb_proc").port), "MYSQL_DATABASE": "acceptance"}
     else:
         env["SQLITE_DATABASE"] = str(tmp_path / "database")
     run([sys.executable, "-m", "django", "migrate", "--run-syncdb"], env)

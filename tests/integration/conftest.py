@@ -49,7 +49,7 @@ def sqlite_alias(tmp_path_factory, django_db_setup, django_db_blocker) -> Iterat
 def mariadb_alias(mariadb_proc, django_db_setup, django_db_blocker) -> Iterator[str]:
     """Alias of a MariaDB database."""
     server = {"HOST": "127.0.0.1", "PORT": mariadb_proc.port, "USER": "root"}
-    settings = {"ENGINE": "django.db.backends.mysql", "NAME": "tests", **server}
+    settings = {"ENGINE": "django.db.backends.mysql", "NAME": "integration", **server}
     with _database("mariadb", settings, django_db_blocker) as alias:
         yield alias
 

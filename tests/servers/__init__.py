@@ -106,7 +106,7 @@ def rabbitmq_proc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMq
 
 @pytest.fixture(scope="session")
 def mariadb_proc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TCPExecutor]:
-    """A MariaDB with a user ``root`` who needs no password, and a database ``tests``."""
+    """A MariaDB with a user ``root`` who needs no password, and a database for each kind of tests."""
     folder = tmp_path_factory.mktemp("mariadb")
     data, port = folder / "data", _free_port()
     as_us = f"--user={pwd.getpwuid(os.geteuid()).pw_name}"  # else it would change to user mysql
@@ -120,5 +120,6 @@ def mariadb_proc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TCPExecut
     ):
         env.setenv("PATH", _SBIN)
         mariadb = ["mariadb", "--no-defaults", "--host=127.0.0.1", f"--port={port}", "--user=root"]
-        run([*mariadb, "--execute=CREATE DATABASE tests CHARACTER SET utf8mb4"], os.environ)
+        for name in ("integration", "acceptance"):
+            run([*mariadb, f"--execute=CREATE DATABASE {name} CHARACTER SET utf8mb4"], os.environ)
         yield server
