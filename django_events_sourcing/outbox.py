@@ -5,12 +5,13 @@ import zlib
 from functools import cache
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from django_events_sourcing.clock import to_microseconds
 from django_events_sourcing.events import Event
 from django_events_sourcing.models import LogEntry, QueueEntry
+from django_events_sourcing.saves import own_transaction
 from django_events_sourcing.tables import missing_tables_told
 from django_events_sourcing.waker import wake_on_commit
 
@@ -45,11 +46,9 @@ def hand_over(event: Event, using: str) -> None:
     with missing_tables_told(using):
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:
-                cursor.execute(_postgresql_insert(), [*log_values, key % PARTITIONS, key])
-        elif connection.in_atomic_block or not connection.get_autocommit():
-            _insert(connection, log_values, key)
+                cursor.execute(_postgresql_insert(using), [*log_values, key % PARTITIONS, key])
         else:
-            with transaction.atomic(using=using):
+            with own_transaction(using):
                 _insert(connection, log_values, key)
     wake_on_commit(using)
 
@@ -80,11 +79,10 @@ def _insert_into(table: str, columns: tuple[str, ...], using: str) -> str:
 
 
 @cache
-def _postgresql_insert() -> str:
-    names = ", ".join(f'"{name}"' for name in _LOG_COLUMNS)
-    marks = ", ".join(["%s"] * len(_LOG_COLUMNS))
+def _postgresql_insert(using: str) -> str:
+    log = _insert_into(LogEntry._meta.db_table, _LOG_COLUMNS, using)
     return (
-        f'WITH entry AS (INSERT INTO "{LogEntry._meta.db_table}" ({names}) VALUES ({marks}) RETURNING "sequence") '  # noqa: S608
+        f'WITH entry AS ({log} RETURNING "sequence") '  # noqa: S608
         f'INSERT INTO "{QueueEntry._meta.db_table}" ("partition", "sequence", "object_hash") '
         'SELECT %s, "sequence", %s FROM entry'
     )

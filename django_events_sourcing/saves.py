@@ -19,7 +19,7 @@ from typing import Any
 from django.db import connections, transaction
 from django.db.models import Model
 
-__all__ = ["join", "part"]
+__all__ = ["join", "own_transaction", "part"]
 
 _METHOD = "_save_table"
 
@@ -49,7 +49,7 @@ def join(model: type[Model], tell: Callable[[Model, bool, str], None]) -> None:
             return bool(original(self, *arguments))
         state, before = self._state, (self._state.db, self._state.adding)
         try:
-            with _transaction(using):
+            with own_transaction(using):
                 updated = bool(original(self, *arguments))
                 state.db, state.adding = using, False  # as Django does next: serializers may read related rows
                 tell(self, not updated, using)
@@ -71,7 +71,7 @@ def part(model: type[Model]) -> None:
         delattr(model, _METHOD)
 
 
-def _transaction(using: str) -> AbstractContextManager[Any]:
+def own_transaction(using: str) -> AbstractContextManager[Any]:
     """A transaction where each statement is one by itself; where there is one already, or the user's own, nothing."""
     connection = connections[using]
     if connection.in_atomic_block or not connection.get_autocommit():

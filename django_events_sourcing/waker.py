@@ -16,7 +16,7 @@ from django.db.transaction import TransactionManagementError
 from django_events_sourcing.enqueue import enqueue, project_app
 from django_events_sourcing.exceptions import ConfigurationError
 
-__all__ = ["FLUSH_TIMEOUT", "wake", "wake_on_commit"]
+__all__ = ["FLUSH_TIMEOUT", "RELAY_TASK", "wake", "wake_on_commit"]
 
 #: Between two wake-ups that a process sends for a database, in seconds; what is committed meanwhile shares one.
 PAUSE = 0.02
@@ -29,7 +29,8 @@ FLUSH_TIMEOUT = 2.0
 EXPIRES = 600.0
 
 _LOG_PAUSE = 60.0
-_TASK = "django_events_sourcing.relay"
+#: The name of the task that relays a database.
+RELAY_TASK = "django_events_sourcing.relay"
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def wake(using: str) -> None:
     try:
         app = project_app()  # of this thread: the waker's may know another
         if app.conf.task_always_eager:
-            enqueue(_TASK, using, app=app)
+            enqueue(RELAY_TASK, using, app=app)
             return
     except ConfigurationError as exc:
         _of_this_process().tell_failure(exc)
@@ -122,7 +123,7 @@ class _Waker:
                 taken, self._waiting, self._is_sending = self._waiting, set(), True
             try:
                 for using, app in taken:
-                    enqueue(_TASK, using, app=app, expires=EXPIRES)
+                    enqueue(RELAY_TASK, using, app=app, expires=EXPIRES)
             except Exception as exc:  # noqa: BLE001 - whatever it is, the thread goes on
                 self.tell_failure(exc)
             with self._changed:

@@ -11,8 +11,8 @@ from django_events_sourcing.conf import get_settings
 from django_events_sourcing.enqueue import enqueue
 from django_events_sourcing.exceptions import EventsSourcingError
 from django_events_sourcing.tables import is_read_only, missing_tables_told
-from django_events_sourcing.tasks.relay import Relay, Report
-from django_events_sourcing.waker import wake
+from django_events_sourcing.tasks.relay import Relay
+from django_events_sourcing.waker import RELAY_TASK, wake
 
 __all__ = ["relay_database", "tell", "tell_database_error"]
 
@@ -24,7 +24,7 @@ _LOG_PAUSE = 60.0
 _told: dict[str, float] = {}
 
 
-def relay_database(using: str, stopping: Callable[[], bool]) -> Report | None:
+def relay_database(using: str, stopping: Callable[[], bool]) -> None:
     """Publish what is due in database ``using``.
 
     Trouble is logged, each kind once a minute at most; the events stay, and the next wake-up or sweep tries again.
@@ -32,23 +32,18 @@ def relay_database(using: str, stopping: Callable[[], bool]) -> Report | None:
     Args:
         using: Alias of the database.
         stopping: Asked often; once it says yes, the relay ends.
-
-    Returns:
-        What was done, None if something kept it from being done.
     """
     try:
         with missing_tables_told(using):
             report = Relay(using, get_settings(), stopping=stopping, on_behind=lambda: wake(using)).run()
         if report.is_stopped:
             _leave_to_others(using)
-        return report
     except ConnectionDoesNotExist:
         tell(f"The events of database {using!r} are not published here: this worker's DATABASES lacks it.")
     except EventsSourcingError as exc:
         tell(f"The events of database {using!r} stay there for now. {exc}")
     except Error as exc:
         tell_database_error(using, exc)
-    return None
 
 
 def tell_database_error(using: str, exc: Error) -> None:
@@ -63,7 +58,7 @@ def tell_database_error(using: str, exc: Error) -> None:
 def _leave_to_others(using: str) -> None:
     """Wake another relay; at once, for this process may be ending."""
     try:
-        enqueue("django_events_sourcing.relay", using)
+        enqueue(RELAY_TASK, using)
     except Exception as exc:  # noqa: BLE001 - whatever it is, the sweep finds the rest
         logger.info("The wake-up for the rest of the events in database %r was not sent. %s", using, exc)
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-__all__ = ["run", "running", "wait_until"]
+__all__ = ["pause", "run", "running", "wait_until"]
 
 _Result = TypeVar("_Result")
 
@@ -23,6 +23,12 @@ def wait_until(happened: Callable[[], _Result], what: str, within: float = 30) -
         assert time.monotonic() < deadline, f"not within {within} s: {what}"
         time.sleep(0.05)
     return result
+
+
+def pause(seconds: float) -> None:
+    """Let time go by, where nothing but that is waited for."""
+    began = time.monotonic()
+    wait_until(lambda: time.monotonic() - began > seconds, f"{seconds} s", seconds + 5)
 
 
 def run(command: Sequence[str | Path], env: Mapping[str, str], cwd: Path = _ROOT) -> str:

@@ -22,7 +22,7 @@ from nameko.standalone.events import get_event_exchange
 
 from tests.acceptance.conftest import connect
 from tests.acceptance.verdict import Arrival, Changes, Verdict, judge, read_ledger
-from tests.processes import run, running, wait_until
+from tests.processes import pause, run, running, wait_until
 from tests.servers import stopped, suspended
 
 WRITERS = 3
@@ -130,12 +130,6 @@ class Shop:
     def p99(self, since: float, until: float) -> float:
         """Of the time that a change took, in seconds."""
         return quantiles([took for at, took in self.took if since <= at <= until], n=100)[98]
-
-
-def pause(seconds: float) -> None:
-    """Let the fault last."""
-    began = time.monotonic()
-    wait_until(lambda: time.monotonic() - began > seconds, f"{seconds} s", seconds + 5)
 
 
 @pytest.fixture

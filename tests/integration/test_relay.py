@@ -3,7 +3,6 @@
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from time import monotonic
 from uuid import uuid4
 
 import pytest
@@ -19,7 +18,7 @@ from django_events_sourcing.models import Failure, LogEntry, Partition, Publishe
 from django_events_sourcing.outbox import PARTITIONS, object_hash
 from django_events_sourcing.tasks import pipeline
 from django_events_sourcing.tasks.relay import Relay
-from tests.processes import wait_until
+from tests.processes import pause
 from tests.project.models import Product
 
 
@@ -403,8 +402,7 @@ def test_lease__that_gets_old_while_confirms_are_awaited__is_renewed(emit, relay
     answered = pipeline._Flight._answered
 
     def slowly(self, tag, multiple):
-        began = monotonic()
-        wait_until(lambda: monotonic() - began > 0.5, "half a second")
+        pause(0.5)
         return answered(self, tag, multiple)
 
     monkeypatch.setattr(pipeline._Flight, "_answered", slowly)

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-from time import monotonic
 
 import pytest
 from django.core.management import call_command
@@ -11,7 +10,7 @@ from django.db import connections
 from django_events_sourcing import tasks
 from django_events_sourcing.models import QueueEntry
 from django_events_sourcing.tasks import purge, threads
-from tests.processes import wait_until
+from tests.processes import pause, wait_until
 from tests.project.models import Product
 
 
@@ -70,8 +69,7 @@ def test_threads__of_one_worker__share_the_time_of_the_sweep(database, thread, m
     monkeypatch.setattr(threads.RelayThread, "_sweep", lambda self: swept.append(self._slot))
     for _ in range(4):
         thread()
-    began = monotonic()
-    wait_until(lambda: monotonic() - began > 0.5, "half a second")
+    pause(0.5)
     assert len(swept) == 1
 
 

@@ -21,31 +21,19 @@ DATABASES = {
 
 if "SQLITE_DATABASE" in os.environ:
     DATABASES["default"]["NAME"] = os.environ["SQLITE_DATABASE"]
-if "POSTGRES_PORT" in os.environ:
-    DATABASES["default"] = {
-        "ENGINE": "django.db.backends.postgresql",
-        "HOST": "127.0.0.1",
-        "PORT": os.environ["POSTGRES_PORT"],
-        "USER": "postgres",
-        "NAME": os.environ["POSTGRES_DATABASE"],
-    }
-
-if "MYSQL_PORT" in os.environ:
-    DATABASES["default"] = {
-        "ENGINE": "django.db.backends.mysql",
-        "HOST": "127.0.0.1",
-        "PORT": os.environ["MYSQL_PORT"],
-        "USER": "root",
-        "NAME": os.environ["MYSQL_DATABASE"],
-    }
-if "OTHER_POSTGRES_PORT" in os.environ:
-    DATABASES["other"] = {
-        "ENGINE": "django.db.backends.postgresql",
-        "HOST": "127.0.0.1",
-        "PORT": os.environ["OTHER_POSTGRES_PORT"],
-        "USER": "postgres",
-        "NAME": os.environ["OTHER_POSTGRES_DATABASE"],
-    }
+for alias, prefix, engine, user in (
+    ("default", "POSTGRES", "postgresql", "postgres"),
+    ("default", "MYSQL", "mysql", "root"),
+    ("other", "OTHER_POSTGRES", "postgresql", "postgres"),
+):
+    if f"{prefix}_PORT" in os.environ:
+        DATABASES[alias] = {
+            "ENGINE": f"django.db.backends.{engine}",
+            "HOST": "127.0.0.1",
+            "PORT": os.environ[f"{prefix}_PORT"],
+            "USER": user,
+            "NAME": os.environ[f"{prefix}_DATABASE"],
+        }
 
 CELERY_BROKER_URL = os.environ.get("REDIS_URL", "memory://")
 

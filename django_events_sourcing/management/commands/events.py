@@ -99,7 +99,7 @@ class Command(BaseCommand):
         for name, value in facts.items():
             summary.add_row(name, value)
         console.print(summary)
-        at_work = [one for one in one.partitions if one.pending or one.owner or one.failures or one.lost]
+        at_work = [each for each in one.partitions if each.pending or each.owner or each.failures or each.lost]
         if not at_work:
             return
         table = Table(title_justify="left", title="Partitions with something to tell")
