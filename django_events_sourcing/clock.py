@@ -7,7 +7,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import BigIntegerField, Func
 from django.db.models.sql.compiler import SQLCompiler
 
-__all__ = ["MICROSECONDS", "DatabaseNow", "from_microseconds", "to_microseconds"]
+__all__ = ["MICROSECONDS", "MINUTE", "DatabaseNow", "from_microseconds", "in_microseconds", "to_microseconds"]
 
 # Note [Times are whole microseconds]
 # The outbox's tables hold times as microseconds since 1970, UTC, not as Django's date columns: those are in the time
@@ -15,6 +15,9 @@ __all__ = ["MICROSECONDS", "DatabaseNow", "from_microseconds", "to_microseconds"
 
 #: In a second.
 MICROSECONDS = 1_000_000
+
+#: In microseconds.
+MINUTE = 60 * MICROSECONDS
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -34,6 +37,11 @@ class DatabaseNow(Func):
         """SQLite's clock ticks in milliseconds."""
         template = "CAST(ROUND((JULIANDAY('now') - 2440587.5) * 86400000) AS INTEGER) * 1000"
         return self.as_sql(compiler, connection, template=template, **extra)
+
+
+def in_microseconds(seconds: float) -> int:
+    """A duration as the tables reckon."""
+    return round(seconds * MICROSECONDS)
 
 
 def to_microseconds(time: datetime) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from django.db.models import Count, Sum
 
 from django_events_sourcing import queries
-from django_events_sourcing.clock import MICROSECONDS
+from django_events_sourcing.clock import MICROSECONDS, MINUTE
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
 from django_events_sourcing.outbox import PARTITIONS
@@ -82,7 +82,7 @@ def _status(using: str) -> Status:
     times = LogEntry.objects.using(using).filter(sequence__in=[row.sequence for row in firsts]).values_list("time")
     ages = [(current.now - time) / MICROSECONDS for (time,) in times]
     failures = Failure.objects.using(using)
-    counts = PublishedCount.objects.using(using).filter(minute__gt=current.now - 60 * queries.MINUTE)
+    counts = PublishedCount.objects.using(using).filter(minute__gt=current.now - 60 * MINUTE)
     return Status(
         pending=sum(pending.values()),
         refused=failures.filter(dead_at__isnull=True).count(),

@@ -11,9 +11,9 @@ from django_events_sourcing import queries
 from django_events_sourcing.conf import Settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import PublishError
+from django_events_sourcing.leases import Leases
 from django_events_sourcing.outbox import PARTITIONS
 from django_events_sourcing.queries import PartitionState, Pass, Queued, RefusalPolicy
-from django_events_sourcing.tasks.leases import Leases
 from django_events_sourcing.tasks.pipeline import Batch, Outcome, Pipeline
 from django_events_sourcing.tasks.retry import delay
 

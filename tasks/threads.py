@@ -29,10 +29,10 @@ from celery.signals import worker_init, worker_process_init, worker_process_shut
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 from kombu.utils import functional
 
+from django_events_sourcing import purge
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.tables import has_tables, missing_tables, outbox_databases
-from django_events_sourcing.tasks import purge
 from django_events_sourcing.tasks.stopping import is_stopping
 from django_events_sourcing.tasks.work import relay_database, tell, tell_database_error
 

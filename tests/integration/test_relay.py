@@ -245,7 +245,7 @@ def test_many_refused_objects__with_many_events_each__starve_nobody(
     emit, relay, received, later, database, options, monkeypatch, few, queue, settings
 ):
     """However many events wait for their turn, fresh ones of other objects are read at once."""
-    monkeypatch.setattr(queries, "_FEW", few)
+    monkeypatch.setattr(queries.passes, "_FEW", few)
     options(MANDATORY=True, BATCH_SIZE=16)
     exchange = get_event_exchange(settings.SERVICE_NAME, {})
     queue.unbind_from(exchange, "#")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from django_events_sourcing import queries
 from django_events_sourcing.conf import Settings
-from django_events_sourcing.tasks.leases import Leases
+from django_events_sourcing.leases import Leases
 
 __all__ = ["BATCH_SIZE", "INTERVAL", "purge_database"]
 

@@ -1,0 +1,105 @@
+"""What the subcommands share."""
+
+import signal
+from abc import ABC, abstractmethod
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from django.core.management.base import OutputWrapper
+from django.db import Error
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from django_events_sourcing.exceptions import EventsSourcingError
+
+__all__ = ["Problems", "Subcommand", "duration", "stop_at_signals"]
+
+_WIDTH_WITHOUT_TERMINAL = 120
+
+
+class Problems(list[str]):
+    """What went wrong, a line each. One database's trouble keeps none of the others from their turn."""
+
+    @contextmanager
+    def told(self, alias: str) -> Iterator[None]:
+        """Have what goes wrong within it be one of the problems."""
+        try:
+            yield
+        except EventsSourcingError as exc:
+            self.append(str(exc))
+        except Error as exc:
+            self.append(f"Database {alias!r} can't be asked: {' '.join(str(exc).split())}")
+
+
+class Subcommand(ABC):
+    """One thing that an operator asks for.
+
+    Args:
+        stdout: The command's.
+        aliases: The databases to do it in.
+        problems: Where to tell what went wrong.
+    """
+
+    name: ClassVar[str]
+    help: ClassVar[str]
+
+    def __init__(self, stdout: OutputWrapper, aliases: list[str], problems: Problems) -> None:
+        self.stdout = stdout
+        self.aliases = aliases
+        self.problems = problems
+
+    @classmethod  # noqa: B027 - most have none
+    def add_arguments(cls, parser: ArgumentParser) -> None:
+        """Those beside ``--database``."""
+
+    @abstractmethod
+    def run(self, options: dict[str, Any]) -> None:
+        """Do it.
+
+        Raises:
+            django.core.management.CommandError: It can't be done at all.
+        """
+
+    @property
+    def console(self) -> Console:
+        """For tables; plain, where there is no terminal."""
+        width = None if self.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL
+        return Console(file=self.stdout, width=width, highlight=False)  # type: ignore[arg-type]
+
+    @contextmanager
+    def progress(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar, where there is a terminal; yields what takes it so many steps further."""
+        if not self.stdout.isatty():
+            yield lambda _count: None
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self.console) as progress:
+            bar = progress.add_task(description, total=total)
+            yield lambda count: progress.advance(bar, count)
+
+
+@contextmanager
+def stop_at_signals() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM ask to stop, instead of ending the process in the middle."""
+    stopped = False
+
+    def stop(_number: int, _frame: object) -> None:
+        nonlocal stopped
+        stopped = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def duration(seconds: float | None) -> str:
+    """For people."""
+    if seconds is None:
+        return "-"
+    return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))

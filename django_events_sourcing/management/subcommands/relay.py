@@ -1,0 +1,47 @@
+"""``events relay``."""
+
+from typing import Any
+
+from django_events_sourcing.conf import get_settings
+from django_events_sourcing.management.subcommands.base import Subcommand, stop_at_signals
+from django_events_sourcing.status import Status, status
+
+__all__ = ["RelaySubcommand"]
+
+
+class RelaySubcommand(Subcommand):
+    """A relay without a worker."""
+
+    name = "relay"
+    help = "Publish what is due, here and now, without Celery."
+
+    def run(self, options: dict[str, Any]) -> None:  # noqa: ARG002
+        """Relay one database after the other."""
+        from django_events_sourcing.tasks.relay import Relay  # noqa: PLC0415 - it loads nameko
+
+        with stop_at_signals() as stopping:
+            for alias in self.aliases:
+                with self.problems.told(alias):
+                    with self.progress(alias, status(alias).pending) as advance:
+                        report = Relay(alias, get_settings(), stopping=stopping, on_published=advance).run()
+                    after = status(alias)
+                    self.stdout.write(
+                        f"Database {alias!r}: {report.published} published, {report.dead} dead, {after.pending} "
+                        f"pending{_why_left(after)}."
+                    )
+                    if report.trouble:
+                        self.problems.append(f"RabbitMQ is in trouble; the events stay. {report.trouble}")
+                if stopping():
+                    self.problems.append("Stopped; what is pending is free for any other relay.")
+                    return
+
+
+def _why_left(one: Status) -> str:
+    reasons = []
+    if leased := sum(partition.pending for partition in one.partitions if partition.owner):
+        reasons.append(f"{leased} in partitions that another relay is at work on")
+    if backing_off := sum(partition.pending for partition in one.partitions if partition.retry_seconds):
+        reasons.append(f"{backing_off} in partitions that wait after trouble")
+    if one.refused:
+        reasons.append(f"{one.refused} refused, with those of their objects behind them")
+    return f" ({'; '.join(reasons)})" if reasons else ""

@@ -1,0 +1,94 @@
+"""``events status``."""
+
+from argparse import ArgumentParser
+from dataclasses import asdict
+from json import dumps
+from typing import Any
+
+from rich.table import Table
+
+from django_events_sourcing.management.subcommands.base import Subcommand, duration
+from django_events_sourcing.status import Status, status
+
+__all__ = ["StatusSubcommand"]
+
+
+class StatusSubcommand(Subcommand):
+    """How the outbox stands."""
+
+    name = "status"
+    help = "How the outbox stands, in each database that has one."
+
+    @classmethod
+    def add_arguments(cls, parser: ArgumentParser) -> None:
+        """For programs, too."""
+        parser.add_argument("--json", action="store_true", help="As JSON: the totals, and each database by itself.")
+
+    def run(self, options: dict[str, Any]) -> None:
+        """Show it."""
+        found = {}
+        for alias in self.aliases:
+            with self.problems.told(alias):
+                found[alias] = status(alias)
+        if options["json"]:
+            self.stdout.write(dumps(_as_json(found), indent=2))
+            return
+        for alias, one in found.items():
+            self._show(alias, one)
+
+    def _show(self, alias: str, one: Status) -> None:
+        console = self.console
+        facts = {
+            "pending": str(one.pending),
+            "oldest due": duration(one.oldest_pending_seconds),
+            "refused, to be tried again": str(one.refused),
+            "dead": str(one.dead),
+            "published in the last hour": str(one.published_last_hour),
+        }
+        summary = Table(title=f"Outbox of database {alias!r}", title_justify="left", show_header=False)
+        for name, value in facts.items():
+            summary.add_row(name, value)
+        console.print(summary)
+        at_work = [each for each in one.partitions if each.pending or each.owner or each.failures or each.lost]
+        if not at_work:
+            return
+        table = Table(title_justify="left", title="Partitions with something to tell")
+        for heading in (
+            "partition",
+            "pending",
+            "leased for",
+            "failures in a row",
+            "waits for",
+            "leases lost",
+            "trouble",
+        ):
+            table.add_column(heading)
+        for partition in at_work:
+            table.add_row(
+                str(partition.number),
+                str(partition.pending),
+                duration(partition.leased_seconds),
+                str(partition.failures or "-"),
+                duration(partition.retry_seconds),
+                str(partition.lost or "-"),
+                partition.error or "-",
+            )
+        console.print(table)
+
+
+def _as_json(found: dict[str, Status]) -> dict[str, Any]:
+    by_database = {alias: asdict(one) for alias, one in found.items()}
+    return {
+        "pending": sum(one.pending for one in found.values()),
+        "refused": sum(one.refused for one in found.values()),
+        "oldest_pending_seconds": max((one.oldest_pending_seconds for one in found.values()), default=0.0),
+        "dead": sum(one.dead for one in found.values()),
+        "published_last_hour": sum(one.published_last_hour for one in found.values()),
+        "partitions": [
+            {"database": alias, **partition} for alias, one in by_database.items() for partition in one["partitions"]
+        ],
+        "databases": {
+            alias: {key: value for key, value in one.items() if key != "partitions"}
+            for alias, one in by_database.items()
+        },
+    }

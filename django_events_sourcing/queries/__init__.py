@@ -1,0 +1,59 @@
+"""Every statement on the outbox's tables that a guarantee rests on, but for the INSERT, which is in ``outbox``.
+
+None of them leaves a transaction open: events are published in between.
+"""
+
+# Note [Why order holds]
+# Of two events of one object, a before b, b's id was drawn after a had been committed: the object's row was locked
+# until then. A *pass* asks for the highest id first and reads no further than that, in the order of ids. So when it
+# comes upon b, a had been committed before the pass began, and was read before b or was gone. Without that bound, a
+# long transaction could commit a below the point that the pass has reached, and b, written after that, go out first.
+# What is committed during a pass is for the next one, which begins at the lowest id again: nothing is skipped.
+#
+# An object that waits (an event of its was refused, or could not be sent) waits to the end of the pass, whatever
+# happens meanwhile: the pass may have gone by its next events.
+#
+# Only the holder of a partition's lease publishes its events. Two may do so for a moment, when a holder was suspended
+# and its lease has run out. Then events go out twice, each time under the same id; the first to arrive of each are in
+# order.
+
+from django_events_sourcing.queries.outcomes import Refusal, RefusalPolicy, count_published, refuse, settle
+from django_events_sourcing.queries.partitions import (
+    PURGE,
+    PartitionState,
+    back_off,
+    count_lost,
+    ensure_partitions,
+    look,
+    recovered,
+    release,
+    renew,
+    take,
+)
+from django_events_sourcing.queries.passes import Pass, Queued, load, read, start_pass
+from django_events_sourcing.queries.purging import purge, purge_counts
+
+__all__ = [
+    "PURGE",
+    "PartitionState",
+    "Pass",
+    "Queued",
+    "Refusal",
+    "RefusalPolicy",
+    "back_off",
+    "count_lost",
+    "count_published",
+    "ensure_partitions",
+    "load",
+    "look",
+    "purge",
+    "purge_counts",
+    "read",
+    "recovered",
+    "refuse",
+    "release",
+    "renew",
+    "settle",
+    "start_pass",
+    "take",
+]

@@ -1,0 +1,109 @@
+"""What became of events that were sent."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F, Q
+
+from django_events_sourcing.clock import MINUTE, DatabaseNow, in_microseconds
+from django_events_sourcing.models import Failure, Partition, PublishedCount, QueueEntry
+from django_events_sourcing.queries.common import delete
+from django_events_sourcing.queries.passes import Queued
+
+__all__ = [
+    "Refusal",
+    "RefusalPolicy",
+    "count_published",
+    "refuse",
+    "settle",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalPolicy:
+    """What becomes of an event that was refused by itself.
+
+    Attributes:
+        max_attempts: After how many it is dead.
+        delay: From the number of attempts, how many seconds to wait before the next.
+    """
+
+    max_attempts: int
+    delay: Callable[[int], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """How often an event was refused by now, and whether it is dead."""
+
+    attempts: int
+    is_dead: bool
+
+
+def settle(using: str, published: Collection[Queued], *, any_refused: bool) -> None:
+    """Take published events out of the queue; right also after the lease was lost, as it only saves duplicates.
+
+    Args:
+        using: Alias of the database.
+        published: Rows whose own confirm has come.
+        any_refused: Whether any of them may have been refused before.
+    """
+    by_partition: dict[int, list[int]] = {}
+    for row in published:
+        by_partition.setdefault(row.partition, []).append(row.sequence)
+    rows = Q()
+    for number, sequences in by_partition.items():
+        rows |= Q(partition=number, sequence__in=sequences)
+    delete(QueueEntry.objects.using(using).filter(rows), using)
+    if any_refused:
+        delete(Failure.objects.using(using).filter(sequence__in=[row.sequence for row in published]), using)
+
+
+def count_published(using: str, now: int, partition: int, count: int) -> None:
+    """Count published events, for the status. ``now`` is the database's time, ``partition`` one that is leased."""
+    minute = now - now % MINUTE
+    counts = PublishedCount.objects.using(using)
+    if not counts.filter(minute=minute, partition=partition).update(count=F("count") + count):
+        row = PublishedCount(minute=minute, partition=partition, count=count)
+        counts.bulk_create([row], ignore_conflicts=True)
+
+
+def refuse(using: str, owner: UUID, row: Queued, error: str, policy: RefusalPolicy) -> Refusal | None:
+    """Count an attempt at an event that was refused by itself; the last one makes it dead.
+
+    Args:
+        using: Alias of the database.
+        owner: Who holds the lease.
+        row: The event.
+        error: Why it was refused.
+        policy: How often it is tried.
+
+    Returns:
+        What is known of the event, None if the lease was lost: then the attempt is not counted.
+    """
+    with transaction.atomic(using=using):
+        # The row of the lease stays locked until the commit, so that nobody can take it over in between.
+        if not Partition.objects.using(using).filter(owner=owner, number=row.partition).update(owner=owner):
+            return None
+        failures = Failure.objects.using(using).filter(sequence=row.sequence)
+        before = failures.values_list("attempts", flat=True).first()
+        attempts = (before or 0) + 1
+        is_dead = attempts >= policy.max_attempts
+        values: dict[str, Any] = {
+            "attempts": attempts,
+            "error": error,
+            "retry_at": None if is_dead else DatabaseNow() + in_microseconds(policy.delay(attempts)),
+            "dead_at": DatabaseNow() if is_dead else None,
+        }
+        if before is None:
+            keys = {"sequence": row.sequence, "partition": row.partition, "object_hash": row.object_hash}
+            Failure.objects.using(using).bulk_create([Failure(**keys, **values)])
+        else:
+            failures.update(**values)
+        if is_dead:
+            queue = QueueEntry.objects.using(using).filter(partition=row.partition, sequence=row.sequence)
+            delete(queue, using)
+    return Refusal(attempts, is_dead)

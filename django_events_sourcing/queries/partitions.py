@@ -1,0 +1,141 @@
+"""Who may publish the events of which partition, and until when."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db.models import Exists, F, OuterRef, Q
+from django.db.models.expressions import ExpressionWrapper
+from django.db.models.fields import BooleanField
+
+from django_events_sourcing.clock import DatabaseNow, in_microseconds
+from django_events_sourcing.models import Partition, QueueEntry
+from django_events_sourcing.outbox import PARTITIONS
+from django_events_sourcing.queries.common import waiting_failures
+
+__all__ = [
+    "PURGE",
+    "PartitionState",
+    "back_off",
+    "count_lost",
+    "ensure_partitions",
+    "look",
+    "recovered",
+    "release",
+    "renew",
+    "take",
+]
+
+#: The lease on the purge of the log is kept beside those on the partitions, under this number.
+PURGE = PARTITIONS
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionState:
+    """A partition as a relay sees it that looks for work.
+
+    Attributes:
+        owner: Who holds the lease, None when nobody does.
+        is_due: Whether it has an event that may be published now.
+        failures: How often in a row it met with trouble.
+    """
+
+    number: int
+    owner: UUID | None
+    is_due: bool
+    failures: int
+
+
+def look(using: str, *, dead_blocks: bool) -> list[PartitionState]:
+    """Which partitions there is work in, and who is at it."""
+    queue = QueueEntry.objects.filter(partition=OuterRef("number"))
+    waits = waiting_failures(dead_blocks=dead_blocks).filter(
+        partition=OuterRef("partition"), object_hash=OuterRef("object_hash")
+    )
+    rows = (
+        Partition.objects.using(using)
+        .filter(number__lt=PARTITIONS)
+        .annotate(
+            has_due=Exists(queue.filter(~Exists(waits))),
+            leased=ExpressionWrapper(Q(owner__isnull=False, leased_until__gt=DatabaseNow()), BooleanField()),
+            backs_off=ExpressionWrapper(Q(retry_at__isnull=False, retry_at__gt=DatabaseNow()), BooleanField()),
+        )
+        .order_by("number")
+        .values_list("number", "owner", "failures", "has_due", "leased", "backs_off")
+    )
+    found = list(rows)
+    if len(found) < PARTITIONS:  # the first look of all, or the table was emptied
+        ensure_partitions(using)
+        found = list(rows.all())
+    return [
+        PartitionState(number, owner if leased else None, bool(due and not backs_off), failures)
+        for number, owner, failures, due, leased, backs_off in found
+    ]
+
+
+def ensure_partitions(using: str) -> None:
+    """Have a row for each partition. What it holds is no part of what happened: one that was lost is made anew."""
+    if Partition.objects.using(using).count() <= PURGE:
+        every = [Partition(number=number) for number in (*range(PARTITIONS), PURGE)]
+        Partition.objects.using(using).bulk_create(every, ignore_conflicts=True)
+
+
+def take(using: str, owner: UUID, numbers: Collection[int], lease: float) -> set[int]:
+    """Lease the partitions ``numbers`` for ``lease`` seconds, as far as they are free; returns those."""
+    free = Q(owner__isnull=True) | Q(leased_until__lte=DatabaseNow())
+    due = Q(retry_at__isnull=True) | Q(retry_at__lte=DatabaseNow())
+    taken = (
+        Partition.objects.using(using)
+        .filter(free, due, number__in=numbers)
+        .update(owner=owner, leased_until=DatabaseNow() + in_microseconds(lease))
+    )
+    return set(numbers) if taken == len(numbers) else _owned(using, owner, numbers)
+
+
+def renew(using: str, owner: UUID, numbers: Collection[int], lease: float) -> set[int]:
+    """Have the leases last ``lease`` seconds from now; returns those that were not lost."""
+    mine = Partition.objects.using(using).filter(owner=owner, number__in=numbers)
+    renewed = mine.update(leased_until=DatabaseNow() + in_microseconds(lease))
+    return set(numbers) if renewed == len(numbers) else _owned(using, owner, numbers)
+
+
+def release(using: str, owner: UUID, numbers: Collection[int], *, retry_in: float | None = None) -> None:
+    """Give the leases back. What was committed before and not seen is for whoever looks next: look once more.
+
+    Args:
+        using: Alias of the database.
+        owner: Who holds the leases.
+        numbers: The partitions.
+        retry_in: For how many seconds nobody is to take them; None leaves that as it is.
+    """
+    values = {} if retry_in is None else {"retry_at": DatabaseNow() + in_microseconds(retry_in)}
+    mine = Partition.objects.using(using).filter(owner=owner, number__in=numbers)
+    mine.update(owner=None, leased_until=None, **values)
+
+
+def count_lost(using: str, numbers: Collection[int]) -> None:
+    """Count leases that ran out under a relay that was at work."""
+    Partition.objects.using(using).filter(number__in=numbers).update(lost=F("lost") + 1)
+
+
+def recovered(using: str, owner: UUID, numbers: Collection[int]) -> None:
+    """Forget the trouble of partitions that events were published from; others need not wait for its end any longer."""
+    mine = Partition.objects.using(using).filter(owner=owner, number__in=numbers)
+    mine.update(failures=0, retry_at=None, error="")
+    Partition.objects.using(using).filter(number__lt=PARTITIONS, retry_at__isnull=False).update(retry_at=None)
+
+
+def back_off(using: str, owner: UUID, number: int, delay: float, error: str) -> bool:
+    """Leave a partition alone for ``delay`` seconds after trouble, which costs no event an attempt.
+
+    Returns:
+        False if the lease was lost: then this is for its new holder to say.
+    """
+    mine = Partition.objects.using(using).filter(owner=owner, number=number)
+    retry_at = DatabaseNow() + in_microseconds(delay)
+    return bool(mine.update(failures=F("failures") + 1, retry_at=retry_at, error=error))
+
+
+def _owned(using: str, owner: UUID, numbers: Collection[int]) -> set[int]:
+    mine = Partition.objects.using(using).filter(owner=owner, number__in=numbers)
+    return set(mine.values_list("number", flat=True))

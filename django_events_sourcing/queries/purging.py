@@ -1,0 +1,49 @@
+"""Deleting what is no longer needed."""
+
+from django.db.models import Q
+from django.db.models.expressions import ExpressionWrapper
+from django.db.models.fields import BooleanField
+
+from django_events_sourcing.clock import MINUTE, DatabaseNow, in_microseconds
+from django_events_sourcing.models import Failure, LogEntry, PublishedCount, QueueEntry
+from django_events_sourcing.outbox import PARTITIONS
+from django_events_sourcing.queries.common import delete
+
+__all__ = [
+    "purge",
+    "purge_counts",
+]
+
+
+def purge(using: str, retention: float, after: int, limit: int) -> tuple[int, int | None]:
+    """Delete a batch of the log's oldest events, as far as they were published and are older than ``retention``.
+
+    Args:
+        using: Alias of the database.
+        retention: In seconds, from the time of the event.
+        after: The id to go on from.
+        limit: How many events to look at.
+
+    Returns:
+        How many were deleted, and the id to go on from, None if what follows is younger.
+    """
+    log = LogEntry.objects.using(using)
+    is_old = ExpressionWrapper(Q(time__lt=DatabaseNow() - in_microseconds(retention)), BooleanField())
+    rows = log.filter(sequence__gt=after).annotate(is_old=is_old).order_by("sequence")[:limit]
+    found = list(rows.values_list("sequence", "is_old"))
+    old = {sequence for sequence, is_old in found if is_old}
+    if not old:
+        return 0, None
+    span = {"sequence__gte": min(old), "sequence__lte": max(old)}
+    every_partition = range(PARTITIONS)  # named, for the index begins with it
+    old -= set(
+        QueueEntry.objects.using(using).filter(partition__in=every_partition, **span).values_list("sequence", flat=True)
+    )
+    old -= set(Failure.objects.using(using).filter(**span).values_list("sequence", flat=True))
+    delete(log.filter(sequence__in=old), using)
+    return len(old), found[-1][0] if len(found) == limit else None
+
+
+def purge_counts(using: str) -> None:
+    """Delete counts of published events that no status asks for any more."""
+    delete(PublishedCount.objects.using(using).filter(minute__lt=DatabaseNow() - 90 * MINUTE), using)
