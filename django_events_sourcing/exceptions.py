@@ -2,7 +2,14 @@
 
 from django.core.exceptions import ImproperlyConfigured
 
-__all__ = ["ConfigurationError", "EventRefused", "EventsSourcingError", "PublishError", "SerializationError"]
+__all__ = [
+    "ConfigurationError",
+    "EventRefused",
+    "EventsSourcingError",
+    "OperationError",
+    "PublishError",
+    "SerializationError",
+]
 
 
 class EventsSourcingError(Exception):
@@ -23,6 +30,10 @@ class SerializationError(EventsSourcingError):
     The message names the model, the serializer and, where it can be told, the field. Mend the serializer or the
     value; to save without an event, take the model out of ``MODELS_CRUD_EVENT``.
     """
+
+
+class OperationError(EventsSourcingError):
+    """What an operator asked for can't be done; the message says why, and nothing was done."""
 
 
 class PublishError(EventsSourcingError):

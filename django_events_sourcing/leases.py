@@ -48,6 +48,14 @@ class Leases:
         self._numbers = queries.take(self._using, self.owner, numbers, self._duration) if numbers else set()
         self._asked = asked
 
+    def reserve(self, number: int) -> bool:
+        """Lease a partition as an operator does, who waits for no time to come."""
+        asked = monotonic()
+        if queries.reserve(self._using, self.owner, number, self._duration):
+            self._numbers = {number}
+            self._asked = asked
+        return number in self._numbers
+
     def keep(self) -> None:
         """Renew the leases when it is time; those that were lost are no longer held."""
         asked = monotonic()

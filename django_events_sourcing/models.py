@@ -1,6 +1,7 @@
 """The outbox's tables: a log of what happened, and what of it still has to go out.
 
-An event is *pending* while it has a row in the queue, *dead* while it has a failure with ``dead_at``, else *published*.
+An event is *pending* while it has a row in the queue, *dead* while it has a failure with ``dead_at``, else *published*;
+a dead one is *buried* when an operator took it out of the way.
 All times are microseconds since 1970 by ``clock``.
 """
 
@@ -49,7 +50,10 @@ class QueueEntry(models.Model):
 
 
 class Failure(models.Model):
-    """An event that RabbitMQ refused by itself: pending still, and tried again at ``retry_at``, or dead."""
+    """An event that RabbitMQ refused by itself: pending still, and tried again at ``retry_at``, or dead.
+
+    Or one that an operator buried, ``error`` telling why: dead, and in no later event's way.
+    """
 
     sequence = models.BigIntegerField(primary_key=True)
     partition = models.SmallIntegerField()
@@ -57,6 +61,7 @@ class Failure(models.Model):
     attempts = models.IntegerField()
     retry_at = models.BigIntegerField(null=True)
     dead_at = models.BigIntegerField(null=True)
+    buried_at = models.BigIntegerField(null=True)
     error = models.TextField()
 
     class Meta:
@@ -71,7 +76,8 @@ class Failure(models.Model):
 class Partition(models.Model):
     """Which relay works on a part of the queue, and until when it is let alone after trouble.
 
-    ``failures`` are in a row; ``lost`` counts the leases that ran out under a relay that was at work.
+    While it is paused, only an operator's command takes it. ``failures`` are in a row; ``lost`` counts the leases that
+    ran out under a relay that was at work.
     """
 
     number = models.SmallIntegerField(primary_key=True)
@@ -81,6 +87,7 @@ class Partition(models.Model):
     retry_at = models.BigIntegerField(null=True)
     error = models.TextField(default="")
     lost = models.IntegerField(default=0)
+    paused_at = models.BigIntegerField(null=True)
 
     class Meta:
         db_table = "django_events_sourcing_partition"

@@ -5,9 +5,11 @@ from collections.abc import Callable
 
 from django_events_sourcing import queries
 from django_events_sourcing.conf import Settings
+from django_events_sourcing.exceptions import OperationError
 from django_events_sourcing.leases import Leases
+from django_events_sourcing.tables import missing_tables_told
 
-__all__ = ["BATCH_SIZE", "INTERVAL", "purge_database"]
+__all__ = ["BATCH_SIZE", "INTERVAL", "purge_database", "purge_now"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,15 +36,42 @@ def purge_database(using: str, settings: Settings, stopping: Callable[[], bool])
     """
     leases = Leases(using, settings.lease)
     leases.take({queries.PURGE})
-    if not leases.numbers:
-        return 0
+    return _purge(using, leases, settings.retention, stopping) if leases.numbers else 0
+
+
+def purge_now(using: str, settings: Settings, retention: float, stopping: Callable[[], bool]) -> int:
+    """Delete what was published and is older than ``retention``, though a worker just did so.
+
+    Args:
+        using: Alias of the database.
+        settings: All of them.
+        retention: In seconds.
+        stopping: Asked before each batch; once it says yes, the purge ends.
+
+    Returns:
+        How many events were deleted.
+
+    Raises:
+        ConfigurationError: The database has no outbox.
+        OperationError: Another process is at it.
+        django.db.Error: The database is in trouble.
+    """
+    with missing_tables_told(using):
+        queries.ensure_partitions(using)
+        leases = Leases(using, settings.lease)
+        if not leases.reserve(queries.PURGE):
+            raise OperationError(f"The log of database {using!r} is being purged already, by another process.")
+        return _purge(using, leases, retention, stopping)
+
+
+def _purge(using: str, leases: Leases, retention: float, stopping: Callable[[], bool]) -> int:
     purged = 0
     after: int | None = 0
     try:
         queries.purge_counts(using)
         while after is not None and leases.numbers and not stopping():
             leases.keep()
-            deleted, after = queries.purge(using, settings.retention, after, BATCH_SIZE)
+            deleted, after = queries.purge(using, retention, after, BATCH_SIZE)
             purged += deleted
     finally:
         leases.release(retry_in=INTERVAL)

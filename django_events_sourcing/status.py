@@ -27,6 +27,7 @@ class PartitionStatus:
         retry_seconds: How much longer it is let alone after trouble, None when it is not.
         error: The last trouble, empty when there is none.
         lost: How many leases ran out under a relay that was at work.
+        paused_seconds: For how long it has been paused by an operator, None when it isn't.
     """
 
     number: int
@@ -37,6 +38,7 @@ class PartitionStatus:
     retry_seconds: float | None
     error: str
     lost: int
+    paused_seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class Status:
         refused: How many of them were refused by themselves, and are to be tried again.
         oldest_pending_seconds: Age of the oldest event that is due; 0 when none is. Events of an object that waits for
             the next attempt at a refused one are not due; those whose partition waits after trouble are.
-        dead: How many events are dead.
+        dead: How many events are dead, those that were buried left out.
+        buried: How many are buried.
         published_last_hour: How many events were published in the last 60 minutes.
         partitions: Each of them.
     """
@@ -57,6 +60,7 @@ class Status:
     refused: int
     oldest_pending_seconds: float
     dead: int
+    buried: int
     published_last_hour: int
     partitions: list[PartitionStatus]
 
@@ -87,7 +91,8 @@ def _status(using: str) -> Status:
         pending=sum(pending.values()),
         refused=failures.filter(dead_at__isnull=True).count(),
         oldest_pending_seconds=max([0.0, *ages]),
-        dead=failures.filter(dead_at__isnull=False).count(),
+        dead=failures.filter(dead_at__isnull=False, buried_at__isnull=True).count(),
+        buried=failures.filter(buried_at__isnull=False).count(),
         published_last_hour=counts.aggregate(total=Sum("count"))["total"] or 0,
         partitions=[_partition(row, pending.get(row.number, 0), current.now) for row in rows],
     )
@@ -104,6 +109,7 @@ def _partition(row: Partition, pending: int, now: int) -> PartitionStatus:
         retry_seconds=_ahead(row.retry_at, now),
         error=row.error,
         lost=row.lost,
+        paused_seconds=None if row.paused_at is None else (now - row.paused_at) / MICROSECONDS,
     )
 
 

@@ -17,18 +17,23 @@ None of them leaves a transaction open: events are published in between.
 # and its lease has run out. Then events go out twice, each time under the same id; the first to arrive of each are in
 # order.
 
-from django_events_sourcing.queries.outcomes import Refusal, RefusalPolicy, count_published, refuse, settle
+from django_events_sourcing.queries.outcomes import Refusal, RefusalPolicy, bury, count_published, refuse, settle
 from django_events_sourcing.queries.partitions import (
     PURGE,
     PartitionState,
     back_off,
     count_lost,
     ensure_partitions,
+    leased,
     look,
+    pause,
     recovered,
     release,
     renew,
+    reserve,
+    resume,
     take,
+    unreserve,
 )
 from django_events_sourcing.queries.passes import Pass, Queued, load, read, start_pass
 from django_events_sourcing.queries.purging import purge, purge_counts
@@ -41,11 +46,14 @@ __all__ = [
     "Refusal",
     "RefusalPolicy",
     "back_off",
+    "bury",
     "count_lost",
     "count_published",
     "ensure_partitions",
+    "leased",
     "load",
     "look",
+    "pause",
     "purge",
     "purge_counts",
     "read",
@@ -53,7 +61,10 @@ __all__ = [
     "refuse",
     "release",
     "renew",
+    "reserve",
+    "resume",
     "settle",
     "start_pass",
     "take",
+    "unreserve",
 ]

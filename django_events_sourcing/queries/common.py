@@ -21,4 +21,5 @@ def delete(rows: QuerySet[Any], using: str) -> None:
 def waiting_failures(*, dead_blocks: bool) -> QuerySet[Failure]:
     """The failures whose objects wait."""
     waits = Q(retry_at__gt=DatabaseNow())
-    return Failure.objects.filter(waits | Q(dead_at__isnull=False) if dead_blocks else waits)
+    blocks = Q(dead_at__isnull=False, buried_at__isnull=True)
+    return Failure.objects.filter(waits | blocks if dead_blocks else waits)

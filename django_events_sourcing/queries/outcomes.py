@@ -6,7 +6,8 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Coalesce
 
 from django_events_sourcing.clock import MINUTE, DatabaseNow, in_microseconds
 from django_events_sourcing.models import Failure, Partition, PublishedCount, QueueEntry
@@ -16,6 +17,7 @@ from django_events_sourcing.queries.passes import Queued
 __all__ = [
     "Refusal",
     "RefusalPolicy",
+    "bury",
     "count_published",
     "refuse",
     "settle",
@@ -85,8 +87,7 @@ def refuse(using: str, owner: UUID, row: Queued, error: str, policy: RefusalPoli
         What is known of the event, None if the lease was lost: then the attempt is not counted.
     """
     with transaction.atomic(using=using):
-        # The row of the lease stays locked until the commit, so that nobody can take it over in between.
-        if not Partition.objects.using(using).filter(owner=owner, number=row.partition).update(owner=owner):
+        if not _fenced(using, owner, row.partition):
             return None
         failures = Failure.objects.using(using).filter(sequence=row.sequence)
         before = failures.values_list("attempts", flat=True).first()
@@ -104,6 +105,43 @@ def refuse(using: str, owner: UUID, row: Queued, error: str, policy: RefusalPoli
         else:
             failures.update(**values)
         if is_dead:
-            queue = QueueEntry.objects.using(using).filter(partition=row.partition, sequence=row.sequence)
-            delete(queue, using)
+            delete(_its_row(using, row), using)
     return Refusal(attempts, is_dead)
+
+
+def bury(using: str, owner: UUID, row: Queued, why: str) -> bool | None:
+    """Take an event out of the way, as dead, for good.
+
+    Args:
+        using: Alias of the database.
+        owner: Who holds the lease on its partition, so that it is not on its way just now.
+        row: The event.
+        why: Kept as its error.
+
+    Returns:
+        Whether it was pending or dead; None if the lease was lost, so that nothing was done.
+    """
+    with transaction.atomic(using=using):
+        if not _fenced(using, owner, row.partition):
+            return None
+        failures = Failure.objects.using(using).filter(sequence=row.sequence)
+        was_refused = failures.exists()
+        was_pending = _its_row(using, row).exists()
+        if was_refused:
+            dead_at = Coalesce("dead_at", DatabaseNow())
+            failures.update(error=why, retry_at=None, dead_at=dead_at, buried_at=DatabaseNow())
+        elif was_pending:
+            keys = {"sequence": row.sequence, "partition": row.partition, "object_hash": row.object_hash}
+            times = {"dead_at": DatabaseNow(), "buried_at": DatabaseNow()}
+            Failure.objects.using(using).bulk_create([Failure(**keys, **times, attempts=0, error=why)])
+        delete(_its_row(using, row), using)
+    return was_pending or was_refused
+
+
+def _fenced(using: str, owner: UUID, partition: int) -> bool:
+    """Whether the lease is held. Its row stays locked until the commit, so that nobody takes it over in between."""
+    return bool(Partition.objects.using(using).filter(owner=owner, number=partition).update(owner=owner))
+
+
+def _its_row(using: str, row: Queued) -> QuerySet[QueueEntry]:
+    return QueueEntry.objects.using(using).filter(partition=row.partition, sequence=row.sequence)

@@ -19,15 +19,23 @@ __all__ = [
     "back_off",
     "count_lost",
     "ensure_partitions",
+    "leased",
     "look",
+    "pause",
     "recovered",
     "release",
     "renew",
+    "reserve",
+    "resume",
     "take",
+    "unreserve",
 ]
 
 #: The lease on the purge of the log is kept beside those on the partitions, under this number.
 PURGE = PARTITIONS
+
+# How long a partition that an operator waits for is kept from relays, in seconds; he asks again well within that.
+_RESERVED = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +66,19 @@ def look(using: str, *, dead_blocks: bool) -> list[PartitionState]:
         .annotate(
             has_due=Exists(queue.filter(~Exists(waits))),
             leased=ExpressionWrapper(Q(owner__isnull=False, leased_until__gt=DatabaseNow()), BooleanField()),
+            paused=ExpressionWrapper(Q(paused_at__isnull=False), BooleanField()),
             backs_off=ExpressionWrapper(Q(retry_at__isnull=False, retry_at__gt=DatabaseNow()), BooleanField()),
         )
         .order_by("number")
-        .values_list("number", "owner", "failures", "has_due", "leased", "backs_off")
+        .values_list("number", "owner", "failures", "has_due", "leased", "paused", "backs_off")
     )
     found = list(rows)
     if len(found) < PARTITIONS:  # the first look of all, or the table was emptied
         ensure_partitions(using)
         found = list(rows.all())
     return [
-        PartitionState(number, owner if leased else None, bool(due and not backs_off), failures)
-        for number, owner, failures, due, leased, backs_off in found
+        PartitionState(number, owner if leased else None, bool(due and not (paused or backs_off)), failures)
+        for number, owner, failures, due, leased, paused, backs_off in found
     ]
 
 
@@ -82,14 +91,54 @@ def ensure_partitions(using: str) -> None:
 
 def take(using: str, owner: UUID, numbers: Collection[int], lease: float) -> set[int]:
     """Lease the partitions ``numbers`` for ``lease`` seconds, as far as they are free; returns those."""
-    free = Q(owner__isnull=True) | Q(leased_until__lte=DatabaseNow())
     due = Q(retry_at__isnull=True) | Q(retry_at__lte=DatabaseNow())
     taken = (
         Partition.objects.using(using)
-        .filter(free, due, number__in=numbers)
+        .filter(_is_free(), due, paused_at__isnull=True, number__in=numbers)
         .update(owner=owner, leased_until=DatabaseNow() + in_microseconds(lease))
     )
     return set(numbers) if taken == len(numbers) else _owned(using, owner, numbers)
+
+
+def reserve(using: str, owner: UUID, number: int, lease: float) -> bool:
+    """Lease a partition for an operator, also one that is paused or let alone after trouble.
+
+    If a relay holds it, no relay takes it again when that one's turn is over, for a moment. Then try again.
+
+    Returns:
+        Whether it is leased.
+    """
+    partition = Partition.objects.using(using).filter(number=number)
+    if partition.filter(_is_free()).update(owner=owner, leased_until=DatabaseNow() + in_microseconds(lease)):
+        return True
+    soon = DatabaseNow() + in_microseconds(_RESERVED)
+    partition.filter(Q(retry_at__isnull=True) | Q(retry_at__lt=soon)).update(retry_at=soon)
+    return False
+
+
+def unreserve(using: str, owner: UUID, number: int) -> None:
+    """Give back what was reserved; relays may take it again at once, unless it was let alone after trouble."""
+    mine = Partition.objects.using(using).filter(owner=owner, number=number)
+    mine.filter(failures=0).update(retry_at=None)
+    mine.update(owner=None, leased_until=None)
+
+
+def pause(using: str, numbers: Collection[int]) -> None:
+    """Have no relay take the partitions until they are resumed."""
+    Partition.objects.using(using).filter(number__in=numbers, paused_at__isnull=True).update(paused_at=DatabaseNow())
+
+
+def resume(using: str, numbers: Collection[int]) -> None:
+    """Let relays take the partitions again."""
+    Partition.objects.using(using).filter(number__in=numbers).update(paused_at=None)
+
+
+def leased(using: str, numbers: Collection[int]) -> set[int]:
+    """Those of the partitions that somebody holds a lease on."""
+    held = Partition.objects.using(using).filter(
+        number__in=numbers, owner__isnull=False, leased_until__gt=DatabaseNow()
+    )
+    return set(held.values_list("number", flat=True))
 
 
 def renew(using: str, owner: UUID, numbers: Collection[int], lease: float) -> set[int]:
@@ -134,6 +183,10 @@ def back_off(using: str, owner: UUID, number: int, delay: float, error: str) -> 
     mine = Partition.objects.using(using).filter(owner=owner, number=number)
     retry_at = DatabaseNow() + in_microseconds(delay)
     return bool(mine.update(failures=F("failures") + 1, retry_at=retry_at, error=error))
+
+
+def _is_free() -> Q:
+    return Q(owner__isnull=True) | Q(leased_until__lte=DatabaseNow())
 
 
 def _owned(using: str, owner: UUID, numbers: Collection[int]) -> set[int]:

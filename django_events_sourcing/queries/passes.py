@@ -65,7 +65,7 @@ def start_pass(using: str, numbers: Collection[int], *, dead_blocks: bool) -> Pa
             now=DatabaseNow(),
             highest=Subquery(highest),
             any_refused=Exists(failures.filter(retry_at__isnull=False)),
-            any_dead=Exists(failures) if dead_blocks else Value(value=False),
+            any_dead=Exists(failures.filter(buried_at__isnull=True)) if dead_blocks else Value(value=False),
         )
         .values_list("now", "highest", "any_refused", "any_dead")
         .first()
@@ -114,7 +114,7 @@ def _left_out(quote: Callable[[str], str], current: Pass, number: int) -> tuple[
     partition, object_hash = quote("partition"), quote("object_hash")
     if len(waiting) <= _FEW:
         return f" AND {object_hash} NOT IN ({', '.join(['%s'] * len(waiting))})", waiting
-    dead = f" OR f.{quote('dead_at')} IS NOT NULL" if current.dead_blocks else ""
+    dead = f" OR (f.{quote('dead_at')} IS NOT NULL AND f.{quote('buried_at')} IS NULL)" if current.dead_blocks else ""
     its = f"f.{partition} = q.{partition} AND f.{object_hash} = q.{object_hash}"
     waits = f"(f.{quote('retry_at')} > %s{dead})"
     failures = quote(Failure._meta.db_table)

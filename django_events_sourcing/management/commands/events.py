@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connections
 
+from django_events_sourcing.exceptions import EventsSourcingError
 from django_events_sourcing.management.subcommands import SUBCOMMANDS
 from django_events_sourcing.management.subcommands.base import Problems
 from django_events_sourcing.tables import has_tables, missing_tables, outbox_databases
@@ -52,7 +53,10 @@ class Command(BaseCommand):
         if not (aliases or problems):
             raise CommandError(missing_tables(DEFAULT_DB_ALIAS))
         (chosen,) = (each for each in SUBCOMMANDS if each.name == subcommand)
-        chosen(self.stdout, aliases, problems).run(options)
+        try:
+            chosen(self.stdout, aliases, problems).run(options)
+        except EventsSourcingError as exc:
+            problems.append(str(exc))
         if problems:
             raise CommandError("\n".join(problems))
 

@@ -1,10 +1,22 @@
 """What ``manage.py events`` can do: each is a thin shell over one plain function."""
 
 from django_events_sourcing.management.subcommands.base import Subcommand
+from django_events_sourcing.management.subcommands.bury import BurySubcommand
+from django_events_sourcing.management.subcommands.pause import PauseSubcommand, ResumeSubcommand
+from django_events_sourcing.management.subcommands.purge import PurgeSubcommand
 from django_events_sourcing.management.subcommands.relay import RelaySubcommand
+from django_events_sourcing.management.subcommands.show import ShowSubcommand
 from django_events_sourcing.management.subcommands.status import StatusSubcommand
 
 __all__ = ["SUBCOMMANDS"]
 
 #: In the order in which ``--help`` names them.
-SUBCOMMANDS: list[type[Subcommand]] = [StatusSubcommand, RelaySubcommand]
+SUBCOMMANDS: list[type[Subcommand]] = [
+    StatusSubcommand,
+    ShowSubcommand,
+    RelaySubcommand,
+    PauseSubcommand,
+    ResumeSubcommand,
+    BurySubcommand,
+    PurgeSubcommand,
+]

@@ -6,9 +6,9 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
-from django.core.management.base import OutputWrapper
+from django.core.management.base import CommandError, OutputWrapper
 from django.db import Error
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,6 +18,8 @@ from django_events_sourcing.exceptions import EventsSourcingError
 __all__ = ["Problems", "Subcommand", "duration", "stop_at_signals"]
 
 _WIDTH_WITHOUT_TERMINAL = 120
+
+_Found = TypeVar("_Found")
 
 
 class Problems(list[str]):
@@ -62,6 +64,18 @@ class Subcommand(ABC):
         Raises:
             django.core.management.CommandError: It can't be done at all.
         """
+
+    def first(self, found: Callable[[str], _Found]) -> tuple[str, _Found]:
+        """The first database that has what is looked for, and what was found there.
+
+        Raises:
+            django.core.management.CommandError: None has it.
+        """
+        problems = Problems()
+        for alias in self.aliases:
+            with problems.told(alias):
+                return alias, found(alias)
+        raise CommandError("\n".join([*self.problems, *problems]))
 
     @property
     def console(self) -> Console:

@@ -40,6 +40,8 @@ def _why_left(one: Status) -> str:
     reasons = []
     if leased := sum(partition.pending for partition in one.partitions if partition.owner):
         reasons.append(f"{leased} in partitions that another relay is at work on")
+    if paused := sum(partition.pending for partition in one.partitions if partition.paused_seconds is not None):
+        reasons.append(f"{paused} in partitions that are paused")
     if backing_off := sum(partition.pending for partition in one.partitions if partition.retry_seconds):
         reasons.append(f"{backing_off} in partitions that wait after trouble")
     if one.refused:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from django_events_sourcing.management.subcommands.base import Subcommand, duration
-from django_events_sourcing.status import Status, status
+from django_events_sourcing.status import PartitionStatus, Status, status
 
 __all__ = ["StatusSubcommand"]
 
@@ -43,19 +43,21 @@ class StatusSubcommand(Subcommand):
             "oldest due": duration(one.oldest_pending_seconds),
             "refused, to be tried again": str(one.refused),
             "dead": str(one.dead),
+            "buried": str(one.buried),
             "published in the last hour": str(one.published_last_hour),
         }
         summary = Table(title=f"Outbox of database {alias!r}", title_justify="left", show_header=False)
         for name, value in facts.items():
             summary.add_row(name, value)
         console.print(summary)
-        at_work = [each for each in one.partitions if each.pending or each.owner or each.failures or each.lost]
+        at_work = [each for each in one.partitions if _has_something_to_tell(each)]
         if not at_work:
             return
         table = Table(title_justify="left", title="Partitions with something to tell")
         for heading in (
             "partition",
             "pending",
+            "paused for",
             "leased for",
             "failures in a row",
             "waits for",
@@ -67,6 +69,7 @@ class StatusSubcommand(Subcommand):
             table.add_row(
                 str(partition.number),
                 str(partition.pending),
+                duration(partition.paused_seconds),
                 duration(partition.leased_seconds),
                 str(partition.failures or "-"),
                 duration(partition.retry_seconds),
@@ -76,6 +79,16 @@ class StatusSubcommand(Subcommand):
         console.print(table)
 
 
+def _has_something_to_tell(partition: PartitionStatus) -> bool:
+    return bool(
+        partition.pending
+        or partition.owner
+        or partition.failures
+        or partition.lost
+        or partition.paused_seconds is not None
+    )
+
+
 def _as_json(found: dict[str, Status]) -> dict[str, Any]:
     by_database = {alias: asdict(one) for alias, one in found.items()}
     return {
@@ -83,6 +96,7 @@ def _as_json(found: dict[str, Status]) -> dict[str, Any]:
         "refused": sum(one.refused for one in found.values()),
         "oldest_pending_seconds": max((one.oldest_pending_seconds for one in found.values()), default=0.0),
         "dead": sum(one.dead for one in found.values()),
+        "buried": sum(one.buried for one in found.values()),
         "published_last_hour": sum(one.published_last_hour for one in found.values()),
         "partitions": [
             {"database": alias, **partition} for alias, one in by_database.items() for partition in one["partitions"]

@@ -1,0 +1,116 @@
+"""How one event stands, and what it waits for."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django_events_sourcing import queries
+from django_events_sourcing.clock import MICROSECONDS, from_microseconds
+from django_events_sourcing.conf import get_settings
+from django_events_sourcing.events import Event
+from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
+from django_events_sourcing.operations import queue_row
+from django_events_sourcing.queries import Queued
+from django_events_sourcing.tables import missing_tables_told
+
+__all__ = ["EventState", "inspect"]
+
+
+@dataclass(frozen=True)
+class EventState:
+    """One event of the log.
+
+    Attributes:
+        event: The event.
+        state: "pending", "refused" (pending, to be tried again), "dead", "buried" or "published".
+        partition: The number of its partition.
+        attempts: How often it was refused.
+        error: Why it was refused last, or buried; empty when it was not.
+        dead_since: When it was found dead, None when it is not.
+        waits_for: What keeps it from being published, the most decisive first; empty when it isn't pending.
+    """
+
+    event: Event
+    state: str
+    partition: int
+    attempts: int
+    error: str
+    dead_since: datetime | None
+    waits_for: list[str]
+
+
+def inspect(using: str, event_id: UUID) -> EventState:
+    """How the event stands.
+
+    Args:
+        using: Alias of the database.
+        event_id: Of the event.
+
+    Raises:
+        ConfigurationError: The database has no outbox, or a setting is wrong.
+        OperationError: The log has no such event.
+        django.db.Error: The database can't be asked.
+    """
+    with missing_tables_told(using):
+        row = queue_row(using, event_id)
+        queries.ensure_partitions(using)
+        partition = Partition.objects.using(using).get(number=row.partition)
+        now = queries.start_pass(using, [row.partition], dead_blocks=False).now
+        failure = Failure.objects.using(using).filter(sequence=row.sequence).first()
+        is_pending = QueueEntry.objects.using(using).filter(partition=row.partition, sequence=row.sequence).exists()
+        return EventState(
+            event=queries.load(using, [row.sequence])[row.sequence],
+            state=_state(failure, is_pending=is_pending),
+            partition=row.partition,
+            attempts=failure.attempts if failure else 0,
+            error=failure.error if failure else "",
+            dead_since=from_microseconds(failure.dead_at) if failure and failure.dead_at else None,
+            waits_for=[*_partition_says(partition, now), *_object_says(using, row, now)] if is_pending else [],
+        )
+
+
+def _state(failure: Failure | None, *, is_pending: bool) -> str:
+    if failure and failure.buried_at is not None:
+        return "buried"
+    if failure and failure.dead_at is not None:
+        return "dead"
+    if is_pending:
+        return "refused" if failure else "pending"
+    return "published"
+
+
+def _partition_says(partition: Partition, now: int) -> list[str]:
+    reasons = []
+    if partition.paused_at is not None:
+        reasons.append(f"partition {partition.number} is paused; `manage.py events resume` lets it go on")
+    if seconds := _ahead(partition.retry_at, now):
+        trouble = f" after trouble: {partition.error}" if partition.error else ""
+        reasons.append(f"partition {partition.number} is let alone for {seconds:.1f} s more{trouble}")
+    if partition.owner and (seconds := _ahead(partition.leased_until, now)):
+        reasons.append(f"a relay is at work on partition {partition.number}, for {seconds:.1f} s more at most")
+    return reasons
+
+
+def _object_says(using: str, row: Queued, now: int) -> list[str]:
+    reasons = []
+    failures = Failure.objects.using(using).filter(partition=row.partition, object_hash=row.object_hash)
+    blocks = get_settings().dead_blocks_object
+    ids = dict(
+        LogEntry.objects.using(using)
+        .filter(sequence__in=[failure.sequence for failure in failures])
+        .values_list("sequence", "event_id")
+    )
+    for failure in failures:
+        which = "it" if failure.sequence == row.sequence else f"event {ids.get(failure.sequence)} of its object"
+        if seconds := _ahead(failure.retry_at, now):
+            reasons.append(f"{which} was refused {failure.attempts} times; next attempt in {seconds:.1f} s")
+        elif blocks and failure.dead_at is not None and failure.buried_at is None:
+            reasons.append(f"{which} is dead, and DEAD_BLOCKS_OBJECT is set: replay it, or bury it")
+    queue = QueueEntry.objects.using(using).filter(partition=row.partition, object_hash=row.object_hash)
+    if earlier := queue.filter(sequence__lt=row.sequence).count():
+        reasons.append(f"{earlier} earlier events of its object are pending")
+    return reasons or ["it is due: the next wake-up or sweep takes it"]
+
+
+def _ahead(moment: int | None, now: int) -> float | None:
+    return (moment - now) / MICROSECONDS if moment is not None and moment > now else None

@@ -1,0 +1,38 @@
+"""``events bury``."""
+
+from argparse import ArgumentParser, ArgumentTypeError
+from typing import Any
+from uuid import UUID
+
+from django_events_sourcing.inspection import inspect
+from django_events_sourcing.management.subcommands.base import Subcommand
+from django_events_sourcing.operations import bury
+
+__all__ = ["BurySubcommand"]
+
+
+class BurySubcommand(Subcommand):
+    """An event that is given up."""
+
+    name = "bury"
+    help = "Take an event out of the way of the later ones of its object, as dead: kept, not published."
+
+    @classmethod
+    def add_arguments(cls, parser: ArgumentParser) -> None:
+        """Which one, and why."""
+        parser.add_argument("--id", type=UUID, required=True, metavar="ID", help="Id of the event.")
+        parser.add_argument(
+            "--why", type=_reason, required=True, metavar="TEXT", help="Kept with it, for whoever looks at it next."
+        )
+
+    def run(self, options: dict[str, Any]) -> None:
+        """Bury it, in whichever database has it."""
+        alias, state = self.first(lambda alias: inspect(alias, options["id"]))
+        bury(alias, options["id"], options["why"])
+        self.stdout.write(f"Event {options['id']} ({state.event.name}, {state.event.object}) is buried.")
+
+
+def _reason(text: str) -> str:
+    if not text.strip():
+        raise ArgumentTypeError("it says nothing")
+    return text.strip()

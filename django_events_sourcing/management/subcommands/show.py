@@ -1,0 +1,52 @@
+"""``events show``."""
+
+import json
+from argparse import ArgumentParser
+from typing import Any
+from uuid import UUID
+
+from rich.table import Table
+
+from django_events_sourcing.inspection import EventState, inspect
+from django_events_sourcing.management.subcommands.base import Subcommand
+
+__all__ = ["ShowSubcommand"]
+
+
+class ShowSubcommand(Subcommand):
+    """One event."""
+
+    name = "show"
+    help = "One event: its state, what it waits for, and what it holds."
+
+    @classmethod
+    def add_arguments(cls, parser: ArgumentParser) -> None:
+        """Which one."""
+        parser.add_argument("id", type=UUID, metavar="ID", help="Id of the event, as in logs and messages.")
+
+    def run(self, options: dict[str, Any]) -> None:
+        """Show it, from whichever database has it."""
+        alias, state = self.first(lambda alias: inspect(alias, options["id"]))
+        table = Table(title=f"Event {state.event.id}", title_justify="left", show_header=False)
+        for name, value in _facts(alias, state).items():
+            table.add_row(name, value)
+        self.console.print(table, markup=False)
+
+
+def _facts(alias: str, state: EventState) -> dict[str, str]:
+    event = state.event
+    facts = {
+        "state": state.state,
+        "waits for": "\n".join(state.waits_for),
+        "name": event.name,
+        "service": event.service,
+        "object": event.object,
+        "time": event.time.isoformat(),
+        "sequence": f"{event.sequence} in partition {state.partition} of database {alias!r}",
+        "attempts refused": str(state.attempts or ""),
+        "last error": state.error,
+        "dead since": state.dead_since.isoformat() if state.dead_since else "",
+        "headers": json.dumps(dict(event.headers), ensure_ascii=False) if event.headers else "",
+        "body": event.body,
+    }
+    return {name: value for name, value in facts.items() if value}

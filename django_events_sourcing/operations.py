@@ -1,0 +1,147 @@
+"""What operators do to a database's outbox: plain functions behind ``manage.py events``, for any other code, too."""
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from time import monotonic, sleep
+from uuid import UUID, uuid4
+
+from django_events_sourcing import queries
+from django_events_sourcing.conf import get_settings
+from django_events_sourcing.exceptions import OperationError
+from django_events_sourcing.models import LogEntry
+from django_events_sourcing.outbox import PARTITIONS, object_hash
+from django_events_sourcing.queries import Queued
+from django_events_sourcing.tables import missing_tables_told
+from django_events_sourcing.waker import wake
+
+__all__ = ["ALL", "bury", "pause", "queue_row", "reserved", "resume"]
+
+#: Every partition.
+ALL = frozenset(range(PARTITIONS))
+
+# Between two looks at whether a relay's turn is over, in seconds.
+_POLL = 0.05
+
+# How long after the end of the longest lease an operator's command still waits for it, in seconds.
+_PATIENCE = 5.0
+
+
+def pause(using: str, numbers: Collection[int] = ALL, *, stopping: Callable[[], bool] = lambda: False) -> bool:
+    """Keep relays from partitions, until ``resume``. What is written meanwhile waits.
+
+    Args:
+        using: Alias of the database.
+        numbers: The partitions.
+        stopping: Asked often; once it says yes, the end of the relays' turns is not awaited any longer.
+
+    Returns:
+        Whether the relays that were at work have ended their turns, so that nothing is on its way any more.
+
+    Raises:
+        ConfigurationError: The database has no outbox, or a setting is wrong.
+        OperationError: There is no such partition.
+        django.db.Error: It can't be asked.
+    """
+    with _prepared(using, numbers):
+        queries.pause(using, numbers)
+        ends = monotonic() + get_settings().lease + _PATIENCE
+        while queries.leased(using, numbers):
+            if stopping() or monotonic() > ends:
+                return False
+            sleep(_POLL)
+    return True
+
+
+def resume(using: str, numbers: Collection[int] = ALL) -> None:
+    """Let relays publish again what is in the partitions.
+
+    Args:
+        using: Alias of the database.
+        numbers: The partitions.
+
+    Raises:
+        ConfigurationError: The database has no outbox, or a setting is wrong.
+        OperationError: There is no such partition.
+        django.db.Error: It can't be asked.
+    """
+    with _prepared(using, numbers):
+        queries.resume(using, numbers)
+    wake(using)
+
+
+def bury(using: str, event_id: UUID, why: str) -> None:
+    """Take an event that stands in the way out of it, as dead: it is not published, and holds back no other.
+
+    Args:
+        using: Alias of the database.
+        event_id: Of the event, which is pending or dead.
+        why: What is kept as its error.
+
+    Raises:
+        ConfigurationError: The database has no outbox, or a setting is wrong.
+        OperationError: There is no such event, it was published, or its partition can't be had.
+        django.db.Error: The database can't be asked.
+    """
+    with missing_tables_told(using):
+        row = queue_row(using, event_id)
+        with reserved(using, {row.partition}) as owner:
+            found = queries.bury(using, owner, row, why)
+    if found is None:
+        raise OperationError(f"Event {event_id} was not buried: the lease on its partition ran out. Try again.")
+    if not found:
+        raise OperationError(f"Event {event_id} has been published: there is nothing to bury.")
+    wake(using)
+
+
+def queue_row(using: str, event_id: UUID) -> Queued:
+    """Where an event is in the queue, if it is there.
+
+    Raises:
+        OperationError: The log has no such event.
+    """
+    found = LogEntry.objects.using(using).filter(event_id=event_id).values_list("sequence", "object").first()
+    if found is None:
+        raise OperationError(f"The log of database {using!r} has no event {event_id}.")
+    sequence, key = found
+    return Queued(object_hash(key) % PARTITIONS, sequence, object_hash(key))
+
+
+@contextmanager
+def reserved(using: str, numbers: Collection[int]) -> Iterator[UUID]:
+    """Hold partitions between the turns of relays, so that nothing in them is on its way.
+
+    Yields:
+        The owner of their leases.
+
+    Raises:
+        OperationError: They can't be had, as a relay holds on to them.
+    """
+    queries.ensure_partitions(using)
+    owner, lease = uuid4(), get_settings().lease
+    ends = monotonic() + lease + _PATIENCE
+    held: list[int] = []
+    try:
+        for number in sorted(numbers):  # the same way for all, so that no two wait for each other
+            while not queries.reserve(using, owner, number, lease):
+                if monotonic() > ends:
+                    raise OperationError(
+                        f"Partition {number} of database {using!r} could not be had: a relay holds on to it. Nothing "
+                        "was done; `manage.py events status` shows for how long it does."
+                    )
+                if held:
+                    queries.renew(using, owner, held, lease)
+                sleep(_POLL)
+            held.append(number)
+        yield owner
+    finally:
+        for number in held:
+            queries.unreserve(using, owner, number)
+
+
+@contextmanager
+def _prepared(using: str, numbers: Collection[int]) -> Iterator[None]:
+    if unknown := sorted(set(numbers) - ALL):
+        raise OperationError(f"There is no partition {unknown[0]}: they are numbered 0 to {PARTITIONS - 1}.")
+    with missing_tables_told(using):
+        queries.ensure_partitions(using)
+        yield
