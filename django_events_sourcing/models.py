@@ -35,12 +35,16 @@ class LogEntry(models.Model):
 
 
 class QueueEntry(models.Model):
-    """An event of the log that is pending. The row is deleted when the event is published."""
+    """An event of the log that is pending. The row is deleted when the event is published.
+
+    ``replay_to`` is set on one that is published once more: the name of the only queue it is for, or empty.
+    """
 
     pk = models.CompositePrimaryKey("partition", "sequence")
     partition = models.SmallIntegerField()
     sequence = models.BigIntegerField()
     object_hash = models.BigIntegerField()
+    replay_to = models.CharField(max_length=255, null=True)
 
     class Meta:
         db_table = "django_events_sourcing_queue"
@@ -62,6 +66,7 @@ class Failure(models.Model):
     retry_at = models.BigIntegerField(null=True)
     dead_at = models.BigIntegerField(null=True)
     buried_at = models.BigIntegerField(null=True)
+    replay_to = models.CharField(max_length=255, null=True)
     error = models.TextField()
 
     class Meta:

@@ -232,7 +232,7 @@ class _Flight:
             row, event = following
             self._leaving = row
             try:
-                self._publish(producer, event)
+                self._publish(producer, event, row.replay_to)
             except _UNPUBLISHABLE as exc:
                 self._batch.refuse(row, EventRefused(f"it can't be encoded: {type(exc).__name__}: {exc}"))
             else:
@@ -244,8 +244,8 @@ class _Flight:
                     self._batch.confirm(row)
             self._leaving = None
 
-    def _publish(self, producer: Producer, event: Event) -> None:
-        exchange = self._messages.exchange(event)
+    def _publish(self, producer: Producer, event: Event, replay_to: str | None) -> None:
+        exchange = self._messages.exchange(event, replay_to)
         if exchange.name not in self._declared:
             while self._in_flight:  # so that trouble with this exchange is told from theirs
                 self._wait(producer)
@@ -254,7 +254,7 @@ class _Flight:
             self._declared.add(exchange.name)
         self.exchange_name = exchange.name
         producer.publish(  # type: ignore[no-untyped-call]
-            exchange=exchange, timeout=PUBLISH_TIMEOUT, **self._messages.arguments(event)
+            exchange=exchange, timeout=PUBLISH_TIMEOUT, **self._messages.arguments(event, replay_to)
         )
 
     def _wait(self, producer: Producer) -> None:

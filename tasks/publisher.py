@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from amqp.exceptions import AMQPError, ChannelError, MessageNacked, NotFound, PreconditionFailed
+from amqp.exceptions import AMQPError, ChannelError, MessageNacked, NotFound, PreconditionFailed, ResourceLocked
 from amqp.exceptions import ConnectionError as AMQPConnectionError
 from kombu.connection import Connection
 from kombu.entity import Exchange
@@ -27,6 +27,7 @@ __all__ = [
     "Messages",
     "acquire_producer",
     "event_dispatcher",
+    "has_queue",
     "publish_error",
     "transport_errors",
 ]
@@ -44,6 +45,10 @@ FRAME_FAULTS = frozenset({501, 502, 503, 505})
 _EXCHANGE_DECLARE = (40, 10)
 _BASIC_PUBLISH = (60, 40)
 _NO_ROUTE = 312
+
+
+# RabbitMQ's default exchange, which takes a message to the queue that the routing key names.
+_NO_EXCHANGE = Exchange("", type="direct")  # type: ignore[no-untyped-call]
 
 
 class Messages:
@@ -67,18 +72,24 @@ class Messages:
             raise ConfigurationError(f"NAMEKO_CONFIG's 'serializer' or 'SERIALIZERS': {exc}") from exc
         self._stored_as_is = self._serializer == "json" and "json" not in config.get("SERIALIZERS", {})
 
-    def exchange(self, event: Event) -> Exchange:
-        """The exchange that the event is published to."""
-        exchange: Exchange = get_event_exchange(event.service, self._config)
+    def exchange(self, event: Event, replay_to: str | None = None) -> Exchange:
+        """The exchange that the event is published to: RabbitMQ's own, if it is replayed to one queue."""
+        exchange: Exchange = _NO_EXCHANGE if replay_to else get_event_exchange(event.service, self._config)
         return exchange
 
-    def arguments(self, event: Event) -> dict[str, Any]:
-        """What kombu's ``Producer.publish`` takes beside the exchange."""
+    def arguments(self, event: Event, replay_to: str | None = None) -> dict[str, Any]:
+        """What kombu's ``Producer.publish`` takes beside the exchange.
+
+        Args:
+            event: The event.
+            replay_to: None, or if it is replayed: the name of the only queue it is for, or empty.
+        """
         if self._stored_as_is:
             body = {"body": event.body, "content_type": "application/json", "content_encoding": "utf-8"}
         else:
             body = {"body": event.data, "serializer": self._serializer}
-        return {"routing_key": event.name, "mandatory": self._mandatory, **body, **_properties(event)}
+        way = {"routing_key": replay_to or event.name, "mandatory": bool(replay_to) or self._mandatory}
+        return {**way, **body, **_properties(event, is_replayed=replay_to is not None)}
 
 
 def event_dispatcher(settings: Settings) -> Callable[[Event], None]:
@@ -140,13 +151,33 @@ def acquire_producer(settings: Settings, *, confirms: bool) -> Iterator[Producer
             raise
 
 
+def has_queue(settings: Settings, name: str) -> bool:
+    """Whether RabbitMQ has a queue of that name.
+
+    Raises:
+        ConfigurationError: As ``Messages``.
+        PublishError: RabbitMQ can't be asked.
+    """
+    Messages(settings)
+    try:
+        with acquire_producer(settings, confirms=False) as producer:
+            producer.channel.queue_declare(name, passive=True)
+    except NotFound:
+        return False
+    except ResourceLocked:  # it is some connection's own
+        return True
+    except transport_errors(settings) as exc:
+        raise PublishError(f"RabbitMQ can't be asked for the queue {name!r}. {type(exc).__name__}: {exc}") from exc
+    return True
+
+
 def transport_errors(settings: Settings) -> tuple[type[Exception], ...]:
     """What publishing raises when the broker or the way to it is in trouble; with a virtual transport, its own too."""
     connection = Connection(settings.nameko_config["AMQP_URI"])  # type: ignore[no-untyped-call]
     return (AMQPError, KombuError, MessageNacked, OSError, *connection.connection_errors, *connection.channel_errors)
 
 
-def _properties(event: Event) -> dict[str, Any]:
+def _properties(event: Event, *, is_replayed: bool) -> dict[str, Any]:
     context = {
         **event.headers,
         "call_id_stack": [f"{event.service}.{event.name}.{event.id}"],
@@ -156,6 +187,8 @@ def _properties(event: Event) -> dict[str, Any]:
     }
     if event.sequence is not None:
         context["event_sequence"] = event.sequence
+    if is_replayed:
+        context["event_replayed"] = True
     return {
         "message_id": str(event.id),
         "type": event.name,
@@ -193,6 +226,8 @@ def _own_fault(exc: Exception, exchange: str) -> str | None:
     if isinstance(exc, EncodeError):
         return f"NAMEKO_CONFIG['serializer'] can't encode it: {exc}"
     if isinstance(exc, ChannelError) and exc.reply_code == _NO_ROUTE:
+        if not exchange:
+            return "the queue that it is replayed to does not exist"
         return f"no queue is bound to {exchange} for it, and MANDATORY is set"
     is_too_large = isinstance(exc, PreconditionFailed) and exc.method_sig == _BASIC_PUBLISH
     is_odd_frame = isinstance(exc, AMQPConnectionError) and exc.reply_code in FRAME_FAULTS  # its headers are too long

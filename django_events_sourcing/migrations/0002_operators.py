@@ -8,5 +8,7 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.AddField("failure", "buried_at", models.BigIntegerField(null=True)),
+        migrations.AddField("failure", "replay_to", models.CharField(max_length=255, null=True)),
+        migrations.AddField("queueentry", "replay_to", models.CharField(max_length=255, null=True)),
         migrations.AddField("partition", "paused_at", models.BigIntegerField(null=True)),
     ]

@@ -17,9 +17,9 @@ None of them leaves a transaction open: events are published in between.
 # and its lease has run out. Then events go out twice, each time under the same id; the first to arrive of each are in
 # order.
 
+from django_events_sourcing.queries.common import PURGE
 from django_events_sourcing.queries.outcomes import Refusal, RefusalPolicy, bury, count_published, refuse, settle
 from django_events_sourcing.queries.partitions import (
-    PURGE,
     PartitionState,
     back_off,
     count_lost,
@@ -37,6 +37,7 @@ from django_events_sourcing.queries.partitions import (
 )
 from django_events_sourcing.queries.passes import Pass, Queued, load, read, start_pass
 from django_events_sourcing.queries.purging import purge, purge_counts
+from django_events_sourcing.queries.replaying import Replayable, Selection, replayable, requeue
 
 __all__ = [
     "PURGE",
@@ -45,6 +46,8 @@ __all__ = [
     "Queued",
     "Refusal",
     "RefusalPolicy",
+    "Replayable",
+    "Selection",
     "back_off",
     "bury",
     "count_lost",
@@ -61,6 +64,8 @@ __all__ = [
     "refuse",
     "release",
     "renew",
+    "replayable",
+    "requeue",
     "reserve",
     "resume",
     "settle",

@@ -92,7 +92,8 @@ def refuse(using: str, owner: UUID, row: Queued, error: str, policy: RefusalPoli
         failures = Failure.objects.using(using).filter(sequence=row.sequence)
         before = failures.values_list("attempts", flat=True).first()
         attempts = (before or 0) + 1
-        is_dead = attempts >= policy.max_attempts
+        # What is for one consumer only holds back nobody's events.
+        is_dead = attempts >= policy.max_attempts or bool(row.replay_to)
         values: dict[str, Any] = {
             "attempts": attempts,
             "error": error,
@@ -100,8 +101,7 @@ def refuse(using: str, owner: UUID, row: Queued, error: str, policy: RefusalPoli
             "dead_at": DatabaseNow() if is_dead else None,
         }
         if before is None:
-            keys = {"sequence": row.sequence, "partition": row.partition, "object_hash": row.object_hash}
-            Failure.objects.using(using).bulk_create([Failure(**keys, **values)])
+            Failure.objects.using(using).bulk_create([Failure(**_keys(row), **values)])
         else:
             failures.update(**values)
         if is_dead:
@@ -131,9 +131,8 @@ def bury(using: str, owner: UUID, row: Queued, why: str) -> bool | None:
             dead_at = Coalesce("dead_at", DatabaseNow())
             failures.update(error=why, retry_at=None, dead_at=dead_at, buried_at=DatabaseNow())
         elif was_pending:
-            keys = {"sequence": row.sequence, "partition": row.partition, "object_hash": row.object_hash}
             times = {"dead_at": DatabaseNow(), "buried_at": DatabaseNow()}
-            Failure.objects.using(using).bulk_create([Failure(**keys, **times, attempts=0, error=why)])
+            Failure.objects.using(using).bulk_create([Failure(**_keys(row), **times, attempts=0, error=why)])
         delete(_its_row(using, row), using)
     return was_pending or was_refused
 
@@ -141,6 +140,15 @@ def bury(using: str, owner: UUID, row: Queued, why: str) -> bool | None:
 def _fenced(using: str, owner: UUID, partition: int) -> bool:
     """Whether the lease is held. Its row stays locked until the commit, so that nobody takes it over in between."""
     return bool(Partition.objects.using(using).filter(owner=owner, number=partition).update(owner=owner))
+
+
+def _keys(row: Queued) -> dict[str, Any]:
+    return {
+        "sequence": row.sequence,
+        "partition": row.partition,
+        "object_hash": row.object_hash,
+        "replay_to": row.replay_to,
+    }
 
 
 def _its_row(using: str, row: Queued) -> QuerySet[QueueEntry]:

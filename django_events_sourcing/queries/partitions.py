@@ -11,10 +11,9 @@ from django.db.models.fields import BooleanField
 from django_events_sourcing.clock import DatabaseNow, in_microseconds
 from django_events_sourcing.models import Partition, QueueEntry
 from django_events_sourcing.outbox import PARTITIONS
-from django_events_sourcing.queries.common import waiting_failures
+from django_events_sourcing.queries.common import PURGE, waiting_failures
 
 __all__ = [
-    "PURGE",
     "PartitionState",
     "back_off",
     "count_lost",
@@ -30,9 +29,6 @@ __all__ = [
     "take",
     "unreserve",
 ]
-
-#: The lease on the purge of the log is kept beside those on the partitions, under this number.
-PURGE = PARTITIONS
 
 # How long a partition that an operator waits for is kept from relays, in seconds; he asks again well within that.
 _RESERVED = 1.0

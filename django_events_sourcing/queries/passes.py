@@ -12,7 +12,7 @@ from django_events_sourcing.clock import DatabaseNow, from_microseconds
 from django_events_sourcing.events import Event
 from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
 from django_events_sourcing.outbox import PARTITIONS
-from django_events_sourcing.queries.common import waiting_failures
+from django_events_sourcing.queries.common import blocks_object, waiting_failures
 
 __all__ = [
     "Pass",
@@ -47,11 +47,12 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A row of the queue."""
+    """A row of the queue, as ``models.QueueEntry`` describes it."""
 
     partition: int
     sequence: int
     object_hash: int
+    replay_to: str | None = None
 
 
 def start_pass(using: str, numbers: Collection[int], *, dead_blocks: bool) -> Pass:
@@ -65,7 +66,7 @@ def start_pass(using: str, numbers: Collection[int], *, dead_blocks: bool) -> Pa
             now=DatabaseNow(),
             highest=Subquery(highest),
             any_refused=Exists(failures.filter(retry_at__isnull=False)),
-            any_dead=Exists(failures.filter(buried_at__isnull=True)) if dead_blocks else Value(value=False),
+            any_dead=Exists(failures.filter(blocks_object())) if dead_blocks else Value(value=False),
         )
         .values_list("now", "highest", "any_refused", "any_dead")
         .first()
@@ -91,12 +92,13 @@ def read(using: str, current: Pass, after: Mapping[int, int], limit: int) -> lis
     # One short scan of the index for each partition, whatever the statistics say.
     quote = connections[using].ops.quote_name
     partition, sequence, object_hash = map(quote, ("partition", "sequence", "object_hash"))
+    columns = f"{partition}, {sequence}, {object_hash}, {quote('replay_to')}"
     parts: list[str] = []
     params: list[int] = []
     for number, last in after.items():
         left_out, its_params = _left_out(quote, current, number)
         parts.append(
-            f"SELECT * FROM (SELECT {partition}, {sequence}, {object_hash} FROM {quote(QueueEntry._meta.db_table)} q "  # noqa: S608
+            f"SELECT * FROM (SELECT {columns} FROM {quote(QueueEntry._meta.db_table)} q "  # noqa: S608
             f"WHERE {partition} = %s AND {sequence} > %s AND {sequence} <= %s{left_out} "
             f"ORDER BY {sequence} LIMIT {limit:d}) p{number:d}"
         )
@@ -114,9 +116,10 @@ def _left_out(quote: Callable[[str], str], current: Pass, number: int) -> tuple[
     partition, object_hash = quote("partition"), quote("object_hash")
     if len(waiting) <= _FEW:
         return f" AND {object_hash} NOT IN ({', '.join(['%s'] * len(waiting))})", waiting
-    dead = f" OR (f.{quote('dead_at')} IS NOT NULL AND f.{quote('buried_at')} IS NULL)" if current.dead_blocks else ""
+    is_dead = f"f.{quote('dead_at')} IS NOT NULL AND f.{quote('buried_at')} IS NULL"
+    blocks = f" OR ({is_dead} AND COALESCE(f.{quote('replay_to')}, '') = '')" if current.dead_blocks else ""
     its = f"f.{partition} = q.{partition} AND f.{object_hash} = q.{object_hash}"
-    waits = f"(f.{quote('retry_at')} > %s{dead})"
+    waits = f"(f.{quote('retry_at')} > %s{blocks})"
     failures = quote(Failure._meta.db_table)
     return f" AND NOT EXISTS (SELECT 1 FROM {failures} f WHERE {its} AND {waits})", [current.now]  # noqa: S608
 

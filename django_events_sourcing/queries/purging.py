@@ -1,5 +1,6 @@
 """Deleting what is no longer needed."""
 
+from django.db import transaction
 from django.db.models import Q
 from django.db.models.expressions import ExpressionWrapper
 from django.db.models.fields import BooleanField
@@ -7,7 +8,7 @@ from django.db.models.fields import BooleanField
 from django_events_sourcing.clock import MINUTE, DatabaseNow, in_microseconds
 from django_events_sourcing.models import Failure, LogEntry, PublishedCount, QueueEntry
 from django_events_sourcing.outbox import PARTITIONS
-from django_events_sourcing.queries.common import delete
+from django_events_sourcing.queries.common import delete, lock_log
 
 __all__ = [
     "purge",
@@ -27,6 +28,13 @@ def purge(using: str, retention: float, after: int, limit: int) -> tuple[int, in
     Returns:
         How many were deleted, and the id to go on from, None if what follows is younger.
     """
+    with transaction.atomic(using=using):
+        # A replay that begins meanwhile waits for the end of this batch, and then no longer finds what was deleted.
+        lock_log(using)
+        return _purge(using, retention, after, limit)
+
+
+def _purge(using: str, retention: float, after: int, limit: int) -> tuple[int, int | None]:
     log = LogEntry.objects.using(using)
     is_old = ExpressionWrapper(Q(time__lt=DatabaseNow() - in_microseconds(retention)), BooleanField())
     rows = log.filter(sequence__gt=after).annotate(is_old=is_old).order_by("sequence")[:limit]

@@ -5,6 +5,7 @@ from django_events_sourcing.management.subcommands.bury import BurySubcommand
 from django_events_sourcing.management.subcommands.pause import PauseSubcommand, ResumeSubcommand
 from django_events_sourcing.management.subcommands.purge import PurgeSubcommand
 from django_events_sourcing.management.subcommands.relay import RelaySubcommand
+from django_events_sourcing.management.subcommands.replay import ReplaySubcommand
 from django_events_sourcing.management.subcommands.show import ShowSubcommand
 from django_events_sourcing.management.subcommands.status import StatusSubcommand
 
@@ -15,6 +16,7 @@ SUBCOMMANDS: list[type[Subcommand]] = [
     StatusSubcommand,
     ShowSubcommand,
     RelaySubcommand,
+    ReplaySubcommand,
     PauseSubcommand,
     ResumeSubcommand,
     BurySubcommand,

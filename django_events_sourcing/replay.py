@@ -1,0 +1,87 @@
+"""Publishing events of the log once more."""
+
+from collections.abc import Iterator
+from time import monotonic, sleep
+
+from django_events_sourcing import queries
+from django_events_sourcing.exceptions import OperationError
+from django_events_sourcing.operations import reserved
+from django_events_sourcing.queries import Replayable, Selection
+from django_events_sourcing.tables import missing_tables_told
+from django_events_sourcing.waker import wake
+
+__all__ = ["Replayable", "Selection", "preview", "replay"]
+
+# How many events of the log are looked at at once.
+_PAGE = 5000
+
+# With a rate, how much time one portion is for, in seconds.
+_PORTION = 0.5
+
+
+def preview(using: str, selection: Selection, first: int = 0) -> tuple[int, list[Replayable]]:
+    """How many events ``replay`` would publish, and the first of them.
+
+    Args:
+        using: Alias of the database.
+        selection: Which are meant.
+        first: How many to return at most.
+
+    Raises:
+        ConfigurationError: The database has no outbox.
+        django.db.Error: It can't be asked.
+    """
+    count = 0
+    shown: list[Replayable] = []
+    with missing_tables_told(using):
+        for page in queries.replayable(using, selection, _PAGE):
+            count += len(page)
+            shown += page[: max(0, first - len(shown))]
+    return count, shown
+
+
+def replay(
+    using: str,
+    selection: Selection,
+    *,
+    to_queue: str | None = None,
+    rate: float | None = None,
+) -> Iterator[int]:
+    """Put published and dead events back into the queue, for the relay to publish them with ``nameko.event_replayed``.
+
+    Each object's are in order among themselves; what is pending already is left alone. It is done portion by portion as
+    the result is iterated over: ``sum(replay(…))`` replays all.
+
+    Args:
+        using: Alias of the database.
+        selection: Which are meant.
+        to_queue: The queue of one consumer, which alone gets them; None for all that are bound for them.
+        rate: How many in a second at most; None for as fast as it goes.
+
+    Yields:
+        How many were just put back.
+
+    Raises:
+        ConfigurationError: The database has no outbox, or a setting is wrong.
+        OperationError: A partition can't be had; what was put back until then is.
+        django.db.Error: The database is in trouble; so it is then.
+    """
+    replayed = 0
+    size = _PAGE if rate is None else max(1, min(_PAGE, int(rate * _PORTION)))
+    with missing_tables_told(using):
+        for page in queries.replayable(using, selection, _PAGE):
+            for start in range(0, len(page), size):
+                begun = monotonic()
+                portion = page[start : start + size]
+                with reserved(using, {event.partition for event in portion}) as owner:
+                    count = queries.requeue(using, owner, portion, to_queue)
+                if count is None:
+                    raise OperationError(
+                        f"The lease on a partition of database {using!r} ran out. {replayed} events are replayed so "
+                        "far; the same command once more takes those, too."
+                    )
+                replayed += count
+                wake(using)
+                yield count
+                if rate is not None:
+                    sleep(max(0.0, len(portion) / rate - (monotonic() - begun)))
