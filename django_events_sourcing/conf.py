@@ -51,6 +51,14 @@ def _count(value: object) -> int:
     return value
 
 
+def _rate(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ValueError("a number of events in a second above 0, or None for no bound")
+    return float(value)
+
+
 def _flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError("True or False")  # noqa: TRY004 - one kind of error for every option
@@ -84,6 +92,7 @@ class Settings:
     retry_backoff_max: float = _option(300.0, _seconds)
     max_attempts: int = _option(10, _count)
     retention: float = _option(7 * 24 * 3600.0, _seconds)
+    max_rate: float | None = _option(None, _rate)
     dead_blocks_object: bool = _option(default=False, parse=_flag)
     queue: str | None = _option(None, _queue)
     mandatory: bool = _option(default=False, parse=_flag)

@@ -15,6 +15,7 @@ from django_events_sourcing.leases import Leases
 from django_events_sourcing.outbox import PARTITIONS
 from django_events_sourcing.queries import PartitionState, Pass, Queued, RefusalPolicy
 from django_events_sourcing.tasks.pipeline import Batch, Outcome, Pipeline
+from django_events_sourcing.tasks.rate import PORTION, rate_limit
 from django_events_sourcing.tasks.retry import delay
 
 __all__ = ["Relay", "Report"]
@@ -140,7 +141,7 @@ class Relay:
         try:
             while after and not self._is_stopped() and monotonic() < ends:
                 self._leases.keep()
-                limit = math.ceil(self._settings.batch_size / len(after))
+                limit = math.ceil(self._batch_size() / len(after))
                 rows = queries.read(self._using, current, after, limit)
                 outcome = self._publish(rows, current, sitting_out)
                 published += len(outcome.confirmed)
@@ -157,8 +158,20 @@ class Relay:
                 queries.count_published(self._using, current.now, min(numbers), published)
         return batches <= 1 and not after
 
+    def _batch_size(self) -> int:
+        if self._settings.max_rate is None:
+            return self._settings.batch_size
+        return max(1, min(self._settings.batch_size, int(self._settings.max_rate * PORTION)))
+
+    def _may_go_on(self) -> bool:
+        self._leases.keep()
+        return not self._is_stopped()
+
     def _publish(self, rows: list[Queued], current: Pass, sitting_out: set[int]) -> Outcome:
         rows = [row for row in rows if row.object_hash not in sitting_out]
+        if rows and self._settings.max_rate is not None:
+            # Where it is told to stop meanwhile, the batch publishes nothing.
+            rate_limit.wait(len(rows), self._settings.max_rate, self._may_go_on)
         events = queries.load(self._using, [row.sequence for row in rows]) if rows else {}
         if gone := [row for row in rows if row.sequence not in events]:
             logger.error(

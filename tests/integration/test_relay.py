@@ -3,6 +3,7 @@
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 from uuid import uuid4
 
 import pytest
@@ -450,3 +451,35 @@ def test_partitions__table_emptied_by_hand__fills_again(emit, relay, database):
     emit("thing:1", number=1)
     assert relay().published == 1
     assert Partition.objects.using(database).filter(number__lt=PARTITIONS).count() == PARTITIONS
+
+
+def test_max_rate__set__bounds_a_drain(emit, relay, received, database, options):
+    """All goes out, in order, but no faster than that; several relays of a worker share it."""
+    for number in range(60):
+        emit(f"thing:{number % 20}", number=number)
+    options(MAX_RATE=50)
+    begun = monotonic()
+
+    def work():
+        try:
+            return relay().published
+        finally:
+            connections[database].close()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sum(future.result() for future in [pool.submit(work) for _ in range(2)]) == 60
+    assert monotonic() - begun >= 60 / 50 * 0.6  # the first and the last portion wait for nothing
+    assert numbers_by_object(received()) == {f"thing:{n}": list(range(n, 60, 20)) for n in range(20)}
+
+
+def test_max_rate__far_below_what_is_pending__stops_when_asked(emit, relay, received, database, options):
+    """However long the wait would be."""
+    for number in range(20):
+        emit(f"thing:{number}", number=number)
+    options(MAX_RATE=0.1)
+    ends = monotonic() + 0.5
+    report = relay(stopping=lambda: monotonic() >= ends)
+    assert report.is_stopped
+    assert monotonic() < ends + 5
+    assert pending(database) == 20 - report.published
+    assert not Partition.objects.using(database).filter(owner__isnull=False).exists()
