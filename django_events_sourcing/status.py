@@ -10,6 +10,7 @@ from django_events_sourcing.conf import get_settings
 from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
 from django_events_sourcing.outbox import PARTITIONS
 from django_events_sourcing.tables import missing_tables_told
+from django_events_sourcing.vacuum import OldestTransaction, oldest_transaction
 
 __all__ = ["PartitionStatus", "Status", "status"]
 
@@ -53,6 +54,7 @@ class Status:
         dead: How many events are dead, those that were buried left out.
         buried: How many are buried.
         published_last_hour: How many events were published in the last 60 minutes.
+        oldest_transaction: On PostgreSQL, the oldest transaction that keeps dead rows from being vacuumed.
         partitions: Each of them.
     """
 
@@ -62,6 +64,7 @@ class Status:
     dead: int
     buried: int
     published_last_hour: int
+    oldest_transaction: OldestTransaction | None
     partitions: list[PartitionStatus]
 
 
@@ -94,6 +97,7 @@ def _status(using: str) -> Status:
         dead=failures.filter(dead_at__isnull=False, buried_at__isnull=True).count(),
         buried=failures.filter(buried_at__isnull=False).count(),
         published_last_hour=counts.aggregate(total=Sum("count"))["total"] or 0,
+        oldest_transaction=oldest_transaction(using),
         partitions=[_partition(row, pending.get(row.number, 0), current.now) for row in rows],
     )
 

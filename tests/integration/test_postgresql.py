@@ -1,14 +1,18 @@
 """What only PostgreSQL has, and takes in more than one form."""
 
+import io
 import json
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
+import psycopg
 import pytest
+from django.core.management import call_command
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
 from psycopg.types.range import Range
 
+from django_events_sourcing.status import status
 from tests.project.models import Anything, Booking, Row
 
 MONDAY, TUESDAY, WEDNESDAY = date(2026, 1, 5), date(2026, 1, 6), date(2026, 1, 7)
@@ -83,3 +87,26 @@ def test_values_of_the_right_types__no_query(postgresql, register, handed_over):
     with CaptureQueriesContext(connections[postgresql]) as queries:
         Booking(period=Range(MONDAY, WEDNESDAY), dates=[MONDAY], duration=timedelta(1)).save(using=postgresql)
     assert len(queries) == 1
+
+
+def test_status__while_somebody_keeps_a_transaction_open__names_the_session(postgresql_alias, django_db_blocker):
+    """It keeps dead rows from being vacuumed; whoever ran the command is not meant."""
+    settings = connections[postgresql_alias].settings_dict
+    server = {"host": settings["HOST"], "port": settings["PORT"], "user": settings["USER"], "dbname": settings["NAME"]}
+    with django_db_blocker.unblock():
+        before = status(postgresql_alias).oldest_transaction
+        with psycopg.connect(**server, application_name="report") as other:
+            pid = other.info.backend_pid
+            other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            other.execute("SELECT txid_current(), count(*) FROM django_events_sourcing_queue")
+            found = status(postgresql_alias).oldest_transaction
+            output = io.StringIO()
+            call_command("events", "status", "--database", postgresql_alias, stdout=output)
+        connections[postgresql_alias].close()
+    assert before is None
+    assert found is not None
+    assert f"pid {pid}, user postgres, application report" in found.holder
+    assert "idle in transaction" in found.holder
+    assert found.seconds is not None
+    assert 0 <= found.seconds < 60
+    assert "application report" in output.getvalue()

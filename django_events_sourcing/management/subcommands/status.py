@@ -46,10 +46,13 @@ class StatusSubcommand(Subcommand):
             "buried": str(one.buried),
             "published in the last hour": str(one.published_last_hour),
         }
+        if one.oldest_transaction:
+            age = duration(one.oldest_transaction.seconds)
+            facts["oldest open transaction"] = f"{age}: {one.oldest_transaction.holder}"
         summary = Table(title=f"Outbox of database {alias!r}", title_justify="left", show_header=False)
         for name, value in facts.items():
             summary.add_row(name, value)
-        console.print(summary)
+        console.print(summary, markup=False)
         at_work = [each for each in one.partitions if _has_something_to_tell(each)]
         if not at_work:
             return
