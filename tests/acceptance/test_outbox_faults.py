@@ -9,127 +9,18 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from statistics import quantiles
 from typing import Any
 
 import pytest
-from kombu.connection import Connection
-from kombu.entity import Queue
-from mirakuru import TCPExecutor
-from nameko.standalone.events import get_event_exchange
+from redis import Redis
 
 from tests.acceptance.conftest import connect
-from tests.acceptance.verdict import Arrival, Changes, Verdict, judge, read_ledger
+from tests.acceptance.shop import EVENTS_OF_EACH, LEASE, SWEEP_INTERVAL, WRITERS, Shop
+from tests.acceptance.verdict import Verdict, judge
 from tests.processes import pause, run, running, wait_until
 from tests.servers import stopped, suspended
-
-WRITERS = 3
-EVENTS_OF_EACH = 1000
-SWEEP_INTERVAL = 2.0
-LEASE = 4.0
-
-
-class Shop:
-    """The system under fault: writers, workers, and a queue that keeps whatever arrives."""
-
-    def __init__(self, system, redis: TCPExecutor, rabbitmq: TCPExecutor) -> None:
-        self.system = system
-        self.redis = redis
-        self.rabbitmq = rabbitmq
-        self.changes: Changes = {}
-        self.took: list[tuple[float, float]] = []
-        self._workers: dict[str, tuple[ExitStack, Any]] = {}
-
-    def open(self) -> None:
-        """Have a queue for all events."""
-        with self._queue() as queue:
-            queue.declare()
-
-    def arrivals(self) -> list[Arrival]:
-        """What has arrived, in order."""
-        arrived = []
-        with self._queue() as queue:
-            while message := queue.get(no_ack=True):
-                headers = {key.removeprefix("nameko."): value for key, value in message.headers.items()}
-                kind = message.delivery_info["routing_key"].partition("__")[2]
-                what = (kind, message.decode()["name"])
-                arrived.append(Arrival(headers["event_id"], headers["event_object"], headers["event_sequence"], what))
-        return arrived
-
-    def arrived(self) -> int:
-        """How many have arrived and were not taken."""
-        with self._queue() as queue:
-            return int(queue.queue_declare(passive=True).message_count)
-
-    @contextmanager
-    def _queue(self) -> Iterator[Any]:
-        with Connection(self.system.env["AMQP_URI"]) as connection:
-            exchange = get_event_exchange(self.system.env["SERVICE_NAME"], {})
-            yield Queue(self.system.env["SERVICE_NAME"], exchange, "#")(connection.default_channel)
-
-    def start_worker(self, name: str, *options: str) -> None:
-        stack = ExitStack()
-        # Not when it is ready: it never is while Redis is away.
-        process = stack.enter_context(self.system.worker(*options, name=name, ready="[tasks]"))
-        self._workers[name] = (stack, process)
-
-    def pid_of(self, name: str) -> int:
-        """The worker's main process."""
-        return int(self._workers[name][1].pid)
-
-    def kill_worker(self, name: str) -> None:
-        os.killpg(self.pid_of(name), signal.SIGKILL)
-        self.end_worker(name)
-
-    def end_worker(self, name: str) -> None:
-        self._workers.pop(name)[0].close()
-
-    def end(self) -> None:
-        for name in list(self._workers):
-            self.end_worker(name)
-
-    @contextmanager
-    def writing(self, writers: int = WRITERS, events: int = EVENTS_OF_EACH) -> Iterator[None]:
-        """Within it writers write; it ends when each has made so many events, and none has raised."""
-        stop = self.system.folder / f"stop-{random.getrandbits(32)}"
-        with ExitStack() as stack:
-            processes = []
-            for number in range(writers):
-                ledger = self.system.folder / f"{stop.name}-{number}.ledger"
-                command = [sys.executable, "-m", "tests.acceptance.writer", ledger, stop, str(events)]
-                log = self.system.log(f"{stop.name}-{number}")
-                processes.append((ledger, log, stack.enter_context(running(command, "", log, self.system.env))))
-            wait_until(lambda: all(ledger.exists() for ledger, *_ in processes), "all writers write")
-            yield
-            stop.touch()
-            for ledger, log, process in processes:
-                assert process.wait(120) == 0, log.read_text()
-                self.learn(ledger)
-
-    def learn(self, ledger: Path) -> None:
-        """Take over what a writer wrote down."""
-        changes, took = read_ledger(ledger, self._was_committed)
-        self.changes.update(changes)
-        self.took += took
-
-    def _was_committed(self, key: int, kind: str, name: str) -> bool:
-        found: list[str] = self.system.django(
-            f"print(*Product.objects.filter(pk={key}).values_list('name', flat=True))"
-        ).split()
-        return found == ([] if kind == "deleted" else [name])
-
-    def pending(self, database: str = "default") -> int:
-        """How many events have not gone out."""
-        return int(self.system.status(database)["pending"])
-
-    def wait_until_drained(self, within: float = 60) -> None:
-        wait_until(lambda: self.pending() == 0, "all events have gone out", within)
-
-    def p99(self, since: float, until: float) -> float:
-        """Of the time that a change took, in seconds."""
-        return quantiles([took for at, took in self.took if since <= at <= until], n=100)[98]
 
 
 @pytest.fixture
@@ -141,6 +32,25 @@ def shop(system, redis_proc, rabbitmq_proc) -> Iterator[Shop]:
         yield shop
     finally:
         shop.end()
+
+
+@pytest.fixture
+def use_database(shop, request, tmp_path):
+    """Have the system be on another database than PostgreSQL."""
+
+    def use(name):
+        env = shop.system.env
+        if name == "postgresql":
+            return
+        del env["POSTGRES_PORT"]
+        if name == "mariadb":
+            env |= {"MYSQL_PORT": str(request.getfixturevalue("mariadb_proc").port), "MYSQL_DATABASE": "acceptance"}
+        else:
+            env["SQLITE_DATABASE"] = str(tmp_path / "database")
+        run([sys.executable, "-m", "django", "migrate", "--run-syncdb"], env)
+        run([sys.executable, "-m", "django", "flush", "--no-input"], env)
+
+    return use
 
 
 def nothing(shop: Shop) -> None:
@@ -198,22 +108,111 @@ def transaction_held_open(shop: Shop) -> None:
         pause(5)
 
 
-FAULTS: list[Callable[[Shop], None]] = [
-    nothing,
-    workers_killed,
-    rabbitmq_restarted,
-    rabbitmq_suspended,
-    rabbitmq_away_for_long,
-    redis_killed,
-    redis_suspended,
-    transaction_held_open,
-]
+def workers_shut_down(shop: Shop) -> None:
+    """A warm shutdown at random moments, again and again."""
+    for number in range(6):
+        pause(random.uniform(0.2, 1.2))
+        shop.shut_down_worker(name := f"worker-{number % 2}")
+        shop.start_worker(name)
+
+
+def workers_suspended_past_their_leases(shop: Shop) -> None:
+    """One stands still in the middle of whatever it is at, the other takes over, and then it goes on."""
+    for number in range(2):
+        pause(random.uniform(0.5, 1.5))
+        group = shop.pid_of(f"worker-{number}")
+        os.killpg(group, signal.SIGSTOP)
+        pause(LEASE + 1)
+        os.killpg(group, signal.SIGCONT)
+
+
+def memory_alarm(shop: Shop) -> None:
+    """RabbitMQ reads no more from those who publish, for longer than anybody waits for a confirm."""
+    pause(1)
+    shop.rabbitmqctl("set_vm_memory_high_watermark", "0.00001")
+    try:
+        pause(12)
+    finally:
+        shop.rabbitmqctl("set_vm_memory_high_watermark", "0.6")
+
+
+def disk_alarm(shop: Shop) -> None:
+    """The same, and it passes sooner."""
+    pause(1)
+    shop.rabbitmqctl("set_disk_free_limit", "1000000GB")
+    try:
+        pause(4)
+    finally:
+        shop.rabbitmqctl("set_disk_free_limit", "50MB")
+
+
+def full_queue(shop: Shop) -> None:
+    """One of the queues rejects what comes; that costs no event an attempt."""
+    pause(1)
+    with shop.full_queue():
+        pause(4)
+    assert shop.system.status()["dead"] == 0
+
+
+def exchange_deleted(shop: Shop) -> None:
+    """With MANDATORY, what finds nothing bound is refused, and tried again."""
+    for _ in range(4):
+        pause(0.7)
+        shop.delete_exchange()
+
+
+def redis_flushed(shop: Shop) -> None:
+    """All wake-ups are gone, again and again."""
+    for _ in range(10):
+        pause(0.3)
+        with Redis.from_url(shop.system.env["REDIS_URL"]) as redis:
+            redis.flushall()
+
+
+def thousand_wake_ups(shop: Shop) -> None:
+    """Far more than there is to do, and many at the same time."""
+    shop.system.django(
+        "from django_events_sourcing.enqueue import enqueue\n"
+        "for _ in range(1000):\n"
+        "    enqueue('django_events_sourcing.relay', 'default')"
+    )
+
+
+def connections_cut(shop: Shop) -> None:
+    """The database ends the workers' sessions, in the middle of whatever they are at."""
+    with connect(shop.system.env) as connection:
+        for _ in range(20):
+            pause(0.2)
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'worker-%'"
+            )
+
+
+FAULTS: dict[Callable[[Shop], None], dict[str, Any]] = {
+    nothing: {},
+    workers_killed: {},
+    workers_shut_down: {},
+    workers_suspended_past_their_leases: {},
+    rabbitmq_restarted: {},
+    rabbitmq_suspended: {},
+    rabbitmq_away_for_long: {},
+    memory_alarm: {},
+    disk_alarm: {},
+    full_queue: {},
+    exchange_deleted: {"MANDATORY": True, "MAX_ATTEMPTS": 100},
+    redis_killed: {},
+    redis_suspended: {},
+    redis_flushed: {},
+    thousand_wake_ups: {},
+    transaction_held_open: {},
+    connections_cut: {},
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_fault__while_several_write_and_two_workers_relay__keeps_the_promise(shop, fault):
     """Nothing lost, no ghost, no disorder, no event under two ids; and no writer raises."""
-    shop.system.configure(MAX_ATTEMPTS=2)
+    shop.system.configure(**{"MAX_ATTEMPTS": 2, **FAULTS[fault]})
     for number in range(2):
         shop.start_worker(f"worker-{number}")
     with shop.writing():
@@ -223,19 +222,42 @@ def test_fault__while_several_write_and_two_workers_relay__keeps_the_promise(sho
 
 
 @pytest.mark.parametrize("other", ["mariadb", "sqlite"])
-def test_no_fault__on_another_database__keeps_the_promise(shop, other, request, tmp_path):
+def test_no_fault__on_another_database__keeps_the_promise(shop, other, use_database):
     """The same promise everywhere; SQLite has one writer at a time."""
-    env = shop.system.env
-    del env["POSTGRES_PORT"]
-    if other == "mariadb":
-        env |= {"MYSQL_PORT": str(request.getfixturevalue("mariadb_proc").port), "MYSQL_DATABASE": "acceptance"}
-    else:
-        env["SQLITE_DATABASE"] = str(tmp_path / "database")
-    run([sys.executable, "-m", "django", "migrate", "--run-syncdb"], env)
+    use_database(other)
     for number in range(2):
         shop.start_worker(f"worker-{number}")
     with shop.writing(writers=WRITERS if other == "mariadb" else 1):
         nothing(shop)
+    shop.wait_until_drained()
+    assert judge(shop.changes, shop.arrivals()) == Verdict()
+
+
+@pytest.mark.parametrize("other", ["postgresql", "mariadb"])
+def test_worker__whose_processes_end_after_each_task__keeps_the_promise(shop, other, use_database):
+    """Each of them has a thread of its own, which starts and ends with it."""
+    use_database(other)
+    for number in range(2):
+        shop.start_worker(f"worker-{number}", "--max-tasks-per-child", "1")
+    with shop.writing():
+        nothing(shop)
+    shop.wait_until_drained()
+    assert judge(shop.changes, shop.arrivals()) == Verdict()
+
+
+@pytest.mark.parametrize("other", ["postgresql", "mariadb"])
+def test_database__restarted_in_the_middle_of_a_drain__goes_on_by_itself(shop, other, use_database, request):
+    """What was on its way may arrive twice, under its id."""
+    use_database(other)
+    with shop.writing():
+        nothing(shop)
+    shop.system.configure(MAX_RATE=300)  # so that there is a middle
+    for number in range(2):
+        shop.start_worker(f"worker-{number}")
+    wait_until(lambda: shop.arrived() > 100, "some have gone out")
+    with stopped(request.getfixturevalue(f"{other}_proc")):
+        assert shop.arrived() < 2 * EVENTS_OF_EACH
+        pause(2)
     shop.wait_until_drained()
     assert judge(shop.changes, shop.arrivals()) == Verdict()
 

@@ -4,10 +4,11 @@ import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import connections
+from django.db import OperationalError, connections
 from kombu import pools
 from kombu.entity import Queue
 from nameko.standalone.events import get_event_exchange
@@ -18,6 +19,7 @@ from django_events_sourcing.delivery import deliver
 from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
 from django_events_sourcing.outbox import PARTITIONS, object_hash
 from django_events_sourcing.tasks import pipeline
+from django_events_sourcing.tasks.publisher import Messages
 from django_events_sourcing.tasks.relay import Relay
 from tests.processes import pause
 from tests.project.models import Product
@@ -483,3 +485,53 @@ def test_max_rate__far_below_what_is_pending__stops_when_asked(emit, relay, rece
     assert monotonic() < ends + 5
     assert pending(database) == 20 - report.published
     assert not Partition.objects.using(database).filter(owner__isnull=False).exists()
+
+
+def test_settling__fails_once__events_come_again_under_the_same_ids(emit, relay, received, database, monkeypatch):
+    """The database's trouble after the confirms: nothing is lost, and each object's first arrivals are in order."""
+    for number in range(30):
+        emit(f"thing:{number % 3}", number=number)
+    settle = queries.settle
+
+    def fail(*args, **kwargs):
+        monkeypatch.setattr(queries, "settle", settle)
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(queries, "settle", fail)
+    with pytest.raises(OperationalError, match="gone"):
+        relay()
+    assert not Partition.objects.using(database).filter(owner__isnull=False).exists()
+    once = received()
+    assert pending(database) == 30
+    relay()
+    twice = received()
+    assert pending(database) == 0
+    assert {message.properties["message_id"] for message in once} <= {m.properties["message_id"] for m in twice}
+    assert numbers_by_object(twice) == {f"thing:{n}": list(range(n, 30, 3)) for n in range(3)}
+
+
+def test_own_code__raises_in_the_middle_of_a_batch__what_was_confirmed_is_settled(
+    emit, relay, received, database, monkeypatch
+):
+    """The rest goes out the next time; an event that was on its way comes twice, under its id."""
+    events = [emit(f"thing:{number % 3}", number=number) for number in range(30)]
+    arguments = Messages.arguments
+
+    def fail(self, event, replay_to=None):
+        if event.id == events[20].id:
+            raise RuntimeError("a bug")
+        return arguments(self, event, replay_to)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Messages, "arguments", fail)
+        with pytest.raises(RuntimeError, match="a bug"):
+            relay()
+    assert not Partition.objects.using(database).filter(owner__isnull=False).exists()
+    once = received()
+    assert 30 - len(once) <= pending(database) < 30
+    relay()
+    assert pending(database) == 0
+    firsts: dict[str, Any] = {}
+    for message in [*once, *received()]:
+        firsts.setdefault(message.properties["message_id"], message)
+    assert numbers_by_object(firsts.values()) == {f"thing:{n}": list(range(n, 30, 3)) for n in range(3)}

@@ -1,0 +1,154 @@
+"""The system that faults happen to: writers, workers, servers, and a queue that keeps whatever arrives."""
+
+import os
+import random
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import quantiles
+from typing import Any
+
+from kombu.connection import Connection
+from kombu.entity import Queue
+from mirakuru import TCPExecutor
+from nameko.standalone.events import get_event_exchange
+from pytest_rabbitmq.factories.executor import RabbitMqExecutor
+
+from tests.acceptance.verdict import Arrival, Changes, read_ledger
+from tests.processes import running, wait_until
+
+__all__ = ["EVENTS_OF_EACH", "LEASE", "SWEEP_INTERVAL", "WRITERS", "Shop"]
+
+WRITERS = 3
+EVENTS_OF_EACH = 1000
+SWEEP_INTERVAL = 2.0
+LEASE = 4.0
+
+
+class Shop:
+    """The system under fault: writers, workers, and a queue that keeps whatever arrives."""
+
+    def __init__(self, system, redis: TCPExecutor, rabbitmq: RabbitMqExecutor) -> None:
+        self.system = system
+        self.redis = redis
+        self.rabbitmq = rabbitmq
+        self.changes: Changes = {}
+        self.took: list[tuple[float, float]] = []
+        self._workers: dict[str, tuple[ExitStack, Any]] = {}
+
+    def open(self) -> None:
+        """Have a queue for all events."""
+        with self._queue() as queue:
+            queue.declare()
+
+    def arrivals(self) -> list[Arrival]:
+        """What has arrived, in order."""
+        arrived = []
+        with self._queue() as queue:
+            while message := queue.get(no_ack=True):
+                headers = {key.removeprefix("nameko."): value for key, value in message.headers.items()}
+                kind = message.delivery_info["routing_key"].partition("__")[2]
+                what = (kind, message.decode()["name"])
+                arrived.append(Arrival(headers["event_id"], headers["event_object"], headers["event_sequence"], what))
+        return arrived
+
+    def arrived(self) -> int:
+        """How many have arrived and were not taken."""
+        with self._queue() as queue:
+            return int(queue.queue_declare(passive=True).message_count)
+
+    @contextmanager
+    def _queue(self, name: str = "", **arguments: Any) -> Iterator[Any]:
+        with Connection(self.system.env["AMQP_URI"]) as connection:
+            exchange = get_event_exchange(service := self.system.env["SERVICE_NAME"], {})
+            yield Queue(service + name, exchange, "#", queue_arguments=arguments)(connection.default_channel)
+
+    @contextmanager
+    def full_queue(self) -> Iterator[None]:
+        """Within it there is another queue for all events, which soon rejects what comes."""
+        with self._queue("-full", **{"x-max-length": 5, "x-overflow": "reject-publish"}) as queue:
+            queue.declare()
+            try:
+                yield
+            finally:
+                queue.delete()
+
+    def delete_exchange(self) -> None:
+        """Have nothing bound any more, for a moment."""
+        with self._queue() as queue:
+            queue.exchange.delete()
+            queue.declare()
+
+    def rabbitmqctl(self, *command: str) -> None:
+        self.rabbitmq.rabbitctl_output(*command)
+
+    def start_worker(self, name: str, *options: str, **env: str) -> None:
+        stack = ExitStack()
+        # Not when it is ready: it never is while Redis is away.
+        process = stack.enter_context(self.system.worker(*options, name=name, ready="[tasks]", **env))
+        self._workers[name] = (stack, process)
+
+    def pid_of(self, name: str) -> int:
+        """The worker's main process."""
+        return int(self._workers[name][1].pid)
+
+    def kill_worker(self, name: str) -> None:
+        os.killpg(self.pid_of(name), signal.SIGKILL)
+        self.end_worker(name)
+
+    def end_worker(self, name: str) -> None:
+        self._workers.pop(name)[0].close()
+
+    def shut_down_worker(self, name: str) -> None:
+        """By SIGTERM to its main process, as service managers do; it ends by itself."""
+        _, process = self._workers[name]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0, self.system.log(name).read_text()
+        self.end_worker(name)
+
+    def end(self) -> None:
+        for name in list(self._workers):
+            self.end_worker(name)
+
+    @contextmanager
+    def writing(self, writers: int = WRITERS, events: int = EVENTS_OF_EACH) -> Iterator[None]:
+        """Within it writers write; it ends when each has made so many events, and none has raised."""
+        stop = self.system.folder / f"stop-{random.getrandbits(32)}"
+        with ExitStack() as stack:
+            processes = []
+            for number in range(writers):
+                ledger = self.system.folder / f"{stop.name}-{number}.ledger"
+                command = [sys.executable, "-m", "tests.acceptance.writer", ledger, stop, str(events)]
+                log = self.system.log(f"{stop.name}-{number}")
+                processes.append((ledger, log, stack.enter_context(running(command, "", log, self.system.env))))
+            wait_until(lambda: all(ledger.exists() for ledger, *_ in processes), "all writers write")
+            yield
+            stop.touch()
+            for ledger, log, process in processes:
+                assert process.wait(120) == 0, log.read_text()
+                self.learn(ledger)
+
+    def learn(self, ledger: Path) -> None:
+        """Take over what a writer wrote down."""
+        changes, took = read_ledger(ledger, self._was_committed)
+        self.changes.update(changes)
+        self.took += took
+
+    def _was_committed(self, key: int, kind: str, name: str) -> bool:
+        found: list[str] = self.system.django(
+            f"print(*Product.objects.filter(pk={key}).values_list('name', flat=True))"
+        ).split()
+        return found == ([] if kind == "deleted" else [name])
+
+    def pending(self, database: str = "default") -> int:
+        """How many events have not gone out."""
+        return int(self.system.status(database)["pending"])
+
+    def wait_until_drained(self, within: float = 60) -> None:
+        wait_until(lambda: self.pending() == 0, "all events have gone out", within)
+
+    def p99(self, since: float, until: float) -> float:
+        """Of the time that a change took, in seconds."""
+        return quantiles([took for at, took in self.took if since <= at <= until], n=100)[98]
