@@ -7,7 +7,15 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import BigIntegerField, Func
 from django.db.models.sql.compiler import SQLCompiler
 
-__all__ = ["MICROSECONDS", "MINUTE", "DatabaseNow", "from_microseconds", "in_microseconds", "to_microseconds"]
+__all__ = [
+    "MICROSECONDS",
+    "MINUTE",
+    "DatabaseNow",
+    "from_microseconds",
+    "in_microseconds",
+    "seconds_until",
+    "to_microseconds",
+]
 
 # Note [Times are whole microseconds]
 # The outbox's tables hold times as microseconds since 1970, UTC, not as Django's date columns: those are in the time
@@ -42,6 +50,11 @@ class DatabaseNow(Func):
 def in_microseconds(seconds: float) -> int:
     """A duration as the tables reckon."""
     return round(seconds * MICROSECONDS)
+
+
+def seconds_until(moment: int | None, now: int) -> float | None:
+    """How far ahead a moment is that a table holds; None if there is none, or it is over."""
+    return (moment - now) / MICROSECONDS if moment is not None and moment > now else None
 
 
 def to_microseconds(time: datetime) -> int:

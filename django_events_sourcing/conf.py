@@ -30,12 +30,16 @@ def _delivery(value: object) -> str:
     return value
 
 
+def _positive(value: object, wanted: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ValueError(wanted)
+    return float(value)
+
+
 def _seconds(value: object) -> float:
     if isinstance(value, timedelta):
         value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise ValueError("a number of seconds above 0, or a timedelta")
-    return float(value)
+    return _positive(value, "a number of seconds above 0, or a timedelta")
 
 
 def _lease(value: object) -> float:
@@ -54,9 +58,7 @@ def _count(value: object) -> int:
 def _rate(value: object) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise ValueError("a number of events in a second above 0, or None for no bound")
-    return float(value)
+    return _positive(value, "a number of events in a second above 0, or None for no bound")
 
 
 def _flag(value: object) -> bool:

@@ -5,7 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django_events_sourcing import queries
-from django_events_sourcing.clock import MICROSECONDS, from_microseconds
+from django_events_sourcing.clock import DatabaseNow, from_microseconds, seconds_until
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
@@ -54,8 +54,8 @@ def inspect(using: str, event_id: UUID) -> EventState:
     with missing_tables_told(using):
         row = queue_row(using, event_id)
         queries.ensure_partitions(using)
-        partition = Partition.objects.using(using).get(number=row.partition)
-        now = queries.start_pass(using, [row.partition], dead_blocks=False).now
+        partition = Partition.objects.using(using).annotate(now=DatabaseNow()).get(number=row.partition)
+        now = partition.now
         failure = Failure.objects.using(using).filter(sequence=row.sequence).first()
         is_pending = QueueEntry.objects.using(using).filter(partition=row.partition, sequence=row.sequence).exists()
         return EventState(
@@ -83,10 +83,10 @@ def _partition_says(partition: Partition, now: int) -> list[str]:
     reasons = []
     if partition.paused_at is not None:
         reasons.append(f"partition {partition.number} is paused; `manage.py events resume` lets it go on")
-    if seconds := _ahead(partition.retry_at, now):
+    if seconds := seconds_until(partition.retry_at, now):
         trouble = f" after trouble: {partition.error}" if partition.error else ""
         reasons.append(f"partition {partition.number} is let alone for {seconds:.1f} s more{trouble}")
-    if partition.owner and (seconds := _ahead(partition.leased_until, now)):
+    if partition.owner and (seconds := seconds_until(partition.leased_until, now)):
         reasons.append(f"a relay is at work on partition {partition.number}, for {seconds:.1f} s more at most")
     return reasons
 
@@ -102,7 +102,7 @@ def _object_says(using: str, row: Queued, now: int) -> list[str]:
     )
     for failure in failures:
         which = "it" if failure.sequence == row.sequence else f"event {ids.get(failure.sequence)} of its object"
-        if seconds := _ahead(failure.retry_at, now):
+        if seconds := seconds_until(failure.retry_at, now):
             reasons.append(f"{which} was refused {failure.attempts} times; next attempt in {seconds:.1f} s")
         elif blocks and failure.dead_at is not None and failure.buried_at is None:
             reasons.append(f"{which} is dead, and DEAD_BLOCKS_OBJECT is set: replay it, or bury it")
@@ -110,7 +110,3 @@ def _object_says(using: str, row: Queued, now: int) -> list[str]:
     if earlier := queue.filter(sequence__lt=row.sequence).count():
         reasons.append(f"{earlier} earlier events of its object are pending")
     return reasons or ["it is due: the next wake-up or sweep takes it"]
-
-
-def _ahead(moment: int | None, now: int) -> float | None:
-    return (moment - now) / MICROSECONDS if moment is not None and moment > now else None

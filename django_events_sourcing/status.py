@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from django.db.models import Count, Sum
 
 from django_events_sourcing import queries
-from django_events_sourcing.clock import MICROSECONDS, MINUTE
+from django_events_sourcing.clock import MICROSECONDS, MINUTE, seconds_until
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
 from django_events_sourcing.outbox import PARTITIONS
@@ -103,19 +103,15 @@ def _status(using: str) -> Status:
 
 
 def _partition(row: Partition, pending: int, now: int) -> PartitionStatus:
-    leased = _ahead(row.leased_until, now)
+    leased = seconds_until(row.leased_until, now)
     return PartitionStatus(
         number=row.number,
         pending=pending,
         owner=str(row.owner) if leased else None,
         leased_seconds=leased,
         failures=row.failures,
-        retry_seconds=_ahead(row.retry_at, now),
+        retry_seconds=seconds_until(row.retry_at, now),
         error=row.error,
         lost=row.lost,
         paused_seconds=None if row.paused_at is None else (now - row.paused_at) / MICROSECONDS,
     )
-
-
-def _ahead(moment: int | None, now: int) -> float | None:
-    return (moment - now) / MICROSECONDS if moment is not None and moment > now else None

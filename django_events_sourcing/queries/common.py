@@ -1,18 +1,23 @@
 """What several of the queries use."""
 
+from collections.abc import Collection
 from typing import Any
+from uuid import UUID
 
 from django.db.models import F, Q, QuerySet
 
 from django_events_sourcing.clock import DatabaseNow
-from django_events_sourcing.models import Failure, Partition
+from django_events_sourcing.models import Failure, Partition, QueueEntry
 from django_events_sourcing.outbox import PARTITIONS
 
 __all__ = [
     "PURGE",
     "blocks_object",
     "delete",
+    "fence",
     "lock_log",
+    "pending_among",
+    "span",
     "waiting_failures",
 ]
 
@@ -23,6 +28,26 @@ PURGE = PARTITIONS
 def delete(rows: QuerySet[Any], using: str) -> None:
     """One DELETE, without the signals that a project's receivers for all models would get."""
     rows._raw_delete(using)  # noqa: SLF001
+
+
+def fence(using: str, owner: UUID, numbers: Collection[int]) -> bool:
+    """Whether all the leases are held. Their rows stay locked until the commit: nobody takes one over in between."""
+    mine = Partition.objects.using(using).filter(owner=owner, number__in=numbers)
+    return mine.update(owner=owner) == len(numbers)
+
+
+def pending_among(using: str, sequences: Collection[int]) -> set[int]:
+    """Those from the first to the last of the ids that the queue has."""
+    if not sequences:
+        return set()
+    every_partition = range(PARTITIONS)  # named, for the index begins with it
+    rows = QueueEntry.objects.using(using).filter(span(sequences), partition__in=every_partition)
+    return set(rows.values_list("sequence", flat=True))
+
+
+def span(sequences: Collection[int]) -> Q:
+    """From the first to the last of the ids."""
+    return Q(sequence__gte=min(sequences), sequence__lte=max(sequences))
 
 
 def lock_log(using: str) -> None:

@@ -10,8 +10,8 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce
 
 from django_events_sourcing.clock import MINUTE, DatabaseNow, in_microseconds
-from django_events_sourcing.models import Failure, Partition, PublishedCount, QueueEntry
-from django_events_sourcing.queries.common import delete
+from django_events_sourcing.models import Failure, PublishedCount, QueueEntry
+from django_events_sourcing.queries.common import delete, fence
 from django_events_sourcing.queries.passes import Queued
 
 __all__ = [
@@ -87,7 +87,7 @@ def refuse(using: str, owner: UUID, row: Queued, error: str, policy: RefusalPoli
         What is known of the event, None if the lease was lost: then the attempt is not counted.
     """
     with transaction.atomic(using=using):
-        if not _fenced(using, owner, row.partition):
+        if not fence(using, owner, {row.partition}):
             return None
         failures = Failure.objects.using(using).filter(sequence=row.sequence)
         before = failures.values_list("attempts", flat=True).first()
@@ -122,7 +122,7 @@ def bury(using: str, owner: UUID, row: Queued, why: str) -> bool | None:
         Whether it was pending or dead; None if the lease was lost, so that nothing was done.
     """
     with transaction.atomic(using=using):
-        if not _fenced(using, owner, row.partition):
+        if not fence(using, owner, {row.partition}):
             return None
         failures = Failure.objects.using(using).filter(sequence=row.sequence)
         was_refused = failures.exists()
@@ -135,11 +135,6 @@ def bury(using: str, owner: UUID, row: Queued, why: str) -> bool | None:
             Failure.objects.using(using).bulk_create([Failure(**_keys(row), **times, attempts=0, error=why)])
         delete(_its_row(using, row), using)
     return was_pending or was_refused
-
-
-def _fenced(using: str, owner: UUID, partition: int) -> bool:
-    """Whether the lease is held. Its row stays locked until the commit, so that nobody takes it over in between."""
-    return bool(Partition.objects.using(using).filter(owner=owner, number=partition).update(owner=owner))
 
 
 def _keys(row: Queued) -> dict[str, Any]:

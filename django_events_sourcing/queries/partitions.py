@@ -61,7 +61,7 @@ def look(using: str, *, dead_blocks: bool) -> list[PartitionState]:
         .filter(number__lt=PARTITIONS)
         .annotate(
             has_due=Exists(queue.filter(~Exists(waits))),
-            leased=ExpressionWrapper(Q(owner__isnull=False, leased_until__gt=DatabaseNow()), BooleanField()),
+            leased=ExpressionWrapper(_is_leased(), BooleanField()),
             paused=ExpressionWrapper(Q(paused_at__isnull=False), BooleanField()),
             backs_off=ExpressionWrapper(Q(retry_at__isnull=False, retry_at__gt=DatabaseNow()), BooleanField()),
         )
@@ -131,9 +131,7 @@ def resume(using: str, numbers: Collection[int]) -> None:
 
 def leased(using: str, numbers: Collection[int]) -> set[int]:
     """Those of the partitions that somebody holds a lease on."""
-    held = Partition.objects.using(using).filter(
-        number__in=numbers, owner__isnull=False, leased_until__gt=DatabaseNow()
-    )
+    held = Partition.objects.using(using).filter(_is_leased(), number__in=numbers)
     return set(held.values_list("number", flat=True))
 
 
@@ -179,6 +177,10 @@ def back_off(using: str, owner: UUID, number: int, delay: float, error: str) -> 
     mine = Partition.objects.using(using).filter(owner=owner, number=number)
     retry_at = DatabaseNow() + in_microseconds(delay)
     return bool(mine.update(failures=F("failures") + 1, retry_at=retry_at, error=error))
+
+
+def _is_leased() -> Q:
+    return Q(owner__isnull=False, leased_until__gt=DatabaseNow())
 
 
 def _is_free() -> Q:

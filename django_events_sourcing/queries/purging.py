@@ -6,9 +6,8 @@ from django.db.models.expressions import ExpressionWrapper
 from django.db.models.fields import BooleanField
 
 from django_events_sourcing.clock import MINUTE, DatabaseNow, in_microseconds
-from django_events_sourcing.models import Failure, LogEntry, PublishedCount, QueueEntry
-from django_events_sourcing.outbox import PARTITIONS
-from django_events_sourcing.queries.common import delete, lock_log
+from django_events_sourcing.models import Failure, LogEntry, PublishedCount
+from django_events_sourcing.queries.common import delete, lock_log, pending_among, span
 
 __all__ = [
     "purge",
@@ -42,12 +41,8 @@ def _purge(using: str, retention: float, after: int, limit: int) -> tuple[int, i
     old = {sequence for sequence, is_old in found if is_old}
     if not old:
         return 0, None
-    span = {"sequence__gte": min(old), "sequence__lte": max(old)}
-    every_partition = range(PARTITIONS)  # named, for the index begins with it
-    old -= set(
-        QueueEntry.objects.using(using).filter(partition__in=every_partition, **span).values_list("sequence", flat=True)
-    )
-    old -= set(Failure.objects.using(using).filter(**span).values_list("sequence", flat=True))
+    failed = Failure.objects.using(using).filter(span(old)).values_list("sequence", flat=True)
+    old -= pending_among(using, old) | set(failed)
     delete(log.filter(sequence__in=old), using)
     return len(old), found[-1][0] if len(found) == limit else None
 

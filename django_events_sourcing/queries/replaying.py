@@ -6,12 +6,12 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Max, Q, QuerySet
+from django.db.models import Max, QuerySet
 
 from django_events_sourcing.clock import to_microseconds
-from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
+from django_events_sourcing.models import Failure, LogEntry, QueueEntry
 from django_events_sourcing.outbox import PARTITIONS, object_hash
-from django_events_sourcing.queries.common import delete, lock_log
+from django_events_sourcing.queries.common import delete, fence, lock_log, pending_among, span
 
 __all__ = ["Replayable", "Selection", "replayable", "requeue"]
 
@@ -70,10 +70,10 @@ def replayable(using: str, selection: Selection, limit: int) -> Iterator[list[Re
         if not page:
             return
         after = page[-1][0]
-        left_out = _pending(using, [row[0] for row in page])
+        left_out = pending_among(using, [row[0] for row in page])
         if not selection.ids:
             buried = Failure.objects.using(using).filter(buried_at__isnull=False)
-            left_out |= set(buried.filter(_span([row[0] for row in page])).values_list("sequence", flat=True))
+            left_out |= set(buried.filter(span([row[0] for row in page])).values_list("sequence", flat=True))
         found = [Replayable(*row) for row in page if row[0] not in left_out]
         # MySQL's comparison may take no notice of case.
         yield [each for each in found if selection.object in {None, each.object}]
@@ -97,11 +97,10 @@ def requeue(using: str, owner: UUID, events: Collection[Replayable], replay_to: 
     sequences = [event.sequence for event in events]
     with transaction.atomic(using=using):
         lock_log(using)
-        mine = Partition.objects.using(using).filter(owner=owner, number__in=numbers)
-        if mine.update(owner=owner) != len(numbers):
+        if not fence(using, owner, numbers):
             return None
         log = LogEntry.objects.using(using).filter(sequence__in=sequences)
-        wanted = set(log.values_list("sequence", flat=True)) - _pending(using, sequences)
+        wanted = set(log.values_list("sequence", flat=True)) - pending_among(using, sequences)
         failures = Failure.objects.using(using).filter(sequence__in=wanted)
         before = dict(failures.values_list("sequence", "replay_to"))
         delete(failures, using)
@@ -135,16 +134,3 @@ def _selected(using: str, selection: Selection) -> QuerySet[LogEntry]:
     if selection.until is not None:
         rows = rows.filter(time__lt=to_microseconds(selection.until))
     return rows
-
-
-def _pending(using: str, sequences: Collection[int]) -> set[int]:
-    """Those that the queue has."""
-    if not sequences:
-        return set()
-    every_partition = range(PARTITIONS)  # named, for the index begins with it
-    rows = QueueEntry.objects.using(using).filter(_span(sequences), partition__in=every_partition)
-    return set(rows.values_list("sequence", flat=True))
-
-
-def _span(sequences: Collection[int]) -> Q:
-    return Q(sequence__gte=min(sequences), sequence__lte=max(sequences))

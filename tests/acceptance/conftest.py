@@ -40,13 +40,11 @@ class System:
         )
         return run([sys.executable, "-c", prelude + code], self.env)
 
-    def worker(
-        self, *options: str, name: str = "worker", ready: str = " ready.", **env: str
-    ) -> AbstractContextManager[Any]:
+    def worker(self, *options: str, name: str = "worker", ready: str = " ready.") -> AbstractContextManager[Any]:
         """A Celery worker, entered when its log says ``ready``; PostgreSQL knows its sessions by its name."""
         celery = [sys.executable, "-m", "celery", "-A", "tests.project", "worker", "--loglevel", "INFO"]
         command = [*celery, "--concurrency", "2", "--hostname", f"{name}@%h", *options]
-        return running(command, ready, self.log(name), {**self.env, "PGAPPNAME": name, **env})
+        return running(command, ready, self.log(name), {**self.env, "PGAPPNAME": name})
 
     def service(self) -> AbstractContextManager[Any]:
         """The nameko service; it is ready when its queues are bound."""

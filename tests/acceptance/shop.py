@@ -84,10 +84,10 @@ class Shop:
     def rabbitmqctl(self, *command: str) -> None:
         self.rabbitmq.rabbitctl_output(*command)
 
-    def start_worker(self, name: str, *options: str, **env: str) -> None:
+    def start_worker(self, name: str, *options: str) -> None:
         stack = ExitStack()
         # Not when it is ready: it never is while Redis is away.
-        process = stack.enter_context(self.system.worker(*options, name=name, ready="[tasks]", **env))
+        process = stack.enter_context(self.system.worker(*options, name=name, ready="[tasks]"))
         self._workers[name] = (stack, process)
 
     def pid_of(self, name: str) -> int:
