@@ -58,16 +58,14 @@ class Leases:
 
     def keep(self) -> None:
         """Renew the leases when it is time; those that were lost are no longer held."""
-        asked = monotonic()
-        if not self._numbers or asked < self._asked + self._duration * _RENEW_AFTER:
-            return
-        still = queries.renew(self._using, self.owner, self._numbers, self._duration)
-        self._asked = asked
-        self.lose(self._numbers - still)
+        if self._numbers and monotonic() >= self._asked + self._duration * _RENEW_AFTER:
+            self.renew()
 
-    def lose(self, numbers: Collection[int]) -> None:
-        """Stop at partitions that another relay has taken over."""
-        lost = self._numbers & set(numbers)
+    def renew(self) -> None:
+        """Renew the leases; those that were lost are no longer held."""
+        asked = monotonic()
+        lost = self._numbers - queries.renew(self._using, self.owner, self._numbers, self._duration)
+        self._asked = asked
         if not lost:
             return
         self._numbers -= lost

@@ -179,7 +179,7 @@ class Relay:
                 self._using,
                 ", ".join(str(row.sequence) for row in gone),
             )
-            queries.settle(self._using, gone, any_refused=True)
+            queries.settle(self._using, self._leases.owner, gone)
         batch = Batch(
             [(row, events[row.sequence]) for row in rows if row.sequence in events],
             may_publish=lambda row: self._leases.holds(row.partition) and not self._is_stopped(),
@@ -194,7 +194,13 @@ class Relay:
 
     def _settle(self, outcome: Outcome, current: Pass) -> None:
         if outcome.confirmed:
-            queries.settle(self._using, outcome.confirmed, any_refused=current.any_refused)
+            partitions = {row.partition for row in outcome.confirmed}
+            queries.settle(
+                self._using,
+                self._leases.owner,
+                outcome.confirmed,
+                lambda: current.any_refused or not all(map(self._leases.holds, partitions)),
+            )
             self.report.published += len(outcome.confirmed)
             self._on_published(len(outcome.confirmed))
         well = {row.partition for row in outcome.confirmed} - outcome.troubled.keys()
@@ -209,7 +215,7 @@ class Relay:
     def _count_refusal(self, row: Queued, event: Event, refusal: PublishError) -> None:
         counted = queries.refuse(self._using, self._leases.owner, row, str(refusal), self._policy)
         if counted is None:
-            self._leases.lose({row.partition})
+            self._leases.renew()
             return
         self.report.refused += 1
         self.report.dead += counted.is_dead
@@ -230,7 +236,7 @@ class Relay:
             failures = self._failures[number] = self._failures.get(number, 0) + 1
             seconds = delay(failures, self._settings)
             if not queries.back_off(self._using, self._leases.owner, number, seconds, str(trouble)):
-                self._leases.lose({number})
+                self._leases.renew()
         self.report.trouble = trouble
         logger.warning(
             "Partitions %s of database %r wait, %d times in a row by now. %s",

@@ -1,6 +1,7 @@
 """What became of events that were sent."""
 
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -45,23 +46,50 @@ class Refusal:
     is_dead: bool
 
 
-def settle(using: str, published: Collection[Queued], *, any_refused: bool) -> None:
-    """Take published events out of the queue; right also after the lease was lost, as it only saves duplicates.
+def settle(
+    using: str, owner: UUID, published: Collection[Queued], may_be_refused: Callable[[], bool] = lambda: True
+) -> None:
+    """Take published events out of the queue.
+
+    It is right also after the lease was lost, as it only saves duplicates: an event is pending for the first time only
+    once. Not so a replay, which may be another by now: without the lease, it stays.
 
     Args:
         using: Alias of the database.
+        owner: Who held the leases.
         published: Rows whose own confirm has come.
-        any_refused: Whether any of them may have been refused before.
+        may_be_refused: Whether any of them may have been refused before. Asked again when they are gone, for while one
+            is there another relay that took over may be refused it.
     """
+    if first := [row for row in published if row.replay_to is None]:
+        with transaction.atomic(using=using) if may_be_refused() else nullcontext():
+            delete(_rows(using, first), using)
+            if may_be_refused():
+                delete(_failures(using, first), using)
+    if again := [row for row in published if row.replay_to is not None]:
+        with transaction.atomic(using=using):
+            if fence(using, owner, {row.partition for row in again}):
+                delete(_rows(using, again), using)
+                delete(_failures(using, again), using)
+
+
+def _rows(using: str, rows: Collection[Queued]) -> QuerySet[QueueEntry]:
     by_partition: dict[int, list[int]] = {}
-    for row in published:
+    for row in rows:
         by_partition.setdefault(row.partition, []).append(row.sequence)
-    rows = Q()
+    them = Q()
     for number, sequences in by_partition.items():
-        rows |= Q(partition=number, sequence__in=sequences)
-    delete(QueueEntry.objects.using(using).filter(rows), using)
-    if any_refused:
-        delete(Failure.objects.using(using).filter(sequence__in=[row.sequence for row in published]), using)
+        them |= Q(partition=number, sequence__in=sequences)
+    return QueueEntry.objects.using(using).filter(them, replay_to__isnull=_are_first(rows))
+
+
+def _failures(using: str, rows: Collection[Queued]) -> QuerySet[Failure]:
+    sequences = [row.sequence for row in rows]
+    return Failure.objects.using(using).filter(sequence__in=sequences, replay_to__isnull=_are_first(rows))
+
+
+def _are_first(rows: Collection[Queued]) -> bool:
+    return all(row.replay_to is None for row in rows)
 
 
 def count_published(using: str, now: int, partition: int, count: int) -> None:
@@ -84,10 +112,11 @@ def refuse(using: str, owner: UUID, row: Queued, error: str, policy: RefusalPoli
         policy: How often it is tried.
 
     Returns:
-        What is known of the event, None if the lease was lost: then the attempt is not counted.
+        What is known of the event. None if the lease was lost, or an earlier holder of it has got the event published:
+        then the attempt is not counted.
     """
     with transaction.atomic(using=using):
-        if not fence(using, owner, {row.partition}):
+        if not (fence(using, owner, {row.partition}) and _lock(using, row)):
             return None
         failures = Failure.objects.using(using).filter(sequence=row.sequence)
         before = failures.values_list("attempts", flat=True).first()
@@ -144,6 +173,11 @@ def _keys(row: Queued) -> dict[str, Any]:
         "object_hash": row.object_hash,
         "replay_to": row.replay_to,
     }
+
+
+def _lock(using: str, row: Queued) -> bool:
+    """Whether it is pending; until the commit nobody settles it."""
+    return bool(_its_row(using, row).update(object_hash=row.object_hash))
 
 
 def _its_row(using: str, row: Queued) -> QuerySet[QueueEntry]:
