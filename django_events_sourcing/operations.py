@@ -90,7 +90,6 @@ def bury(using: str, event_id: UUID, why: str) -> None:
         raise OperationError(f"Event {event_id} was not buried: the lease on its partition ran out. Try again.")
     if not found:
         raise OperationError(f"Event {event_id} has been published: there is nothing to bury.")
-    wake(using)
 
 
 def queue_row(using: str, event_id: UUID) -> Queued:
@@ -136,6 +135,7 @@ def reserved(using: str, numbers: Collection[int]) -> Iterator[UUID]:
     finally:
         for number in held:
             queries.unreserve(using, owner, number)
+        wake(using)  # whatever came of it: relays that were woken meanwhile have been turned away
 
 
 @contextmanager

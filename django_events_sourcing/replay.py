@@ -8,7 +8,6 @@ from django_events_sourcing.exceptions import OperationError
 from django_events_sourcing.operations import reserved
 from django_events_sourcing.queries import Replayable, Selection
 from django_events_sourcing.tables import missing_tables_told
-from django_events_sourcing.waker import wake
 
 __all__ = ["Replayable", "Selection", "preview", "replay"]
 
@@ -81,7 +80,6 @@ def replay(
                         "far; the same command once more takes those, too."
                     )
                 replayed += count
-                wake(using)
                 yield count
                 if rate is not None:
                     sleep(max(0.0, len(portion) / rate - (monotonic() - begun)))
