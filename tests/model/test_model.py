@@ -1,0 +1,294 @@
+"""The promise, in whatever order writers, relays, operators and troubles come: a model test.
+
+Hypothesis makes up the order. ``world`` says what is checked at each step, and at the end.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+
+from django_events_sourcing import operations, purge, queries, replay
+from django_events_sourcing.conf import get_settings
+from django_events_sourcing.models import LogEntry, QueueEntry
+from django_events_sourcing.queries import Selection
+from django_events_sourcing.tasks.pipeline import Batch
+from django_events_sourcing.tasks.relay import Relay
+from tests.model.world import LEASE, MOODS, Process, Stage, World, create, delete, roll_back, save
+
+NUMBERS = st.integers(0, 9)
+SAVES = st.builds(save, NUMBERS)
+SIMPLE_ACTIONS = st.one_of(st.just(create), SAVES, SAVES, st.builds(delete, NUMBERS))
+ACTIONS = st.one_of(SIMPLE_ACTIONS, st.builds(roll_back, st.lists(SIMPLE_ACTIONS, min_size=1, max_size=3)))
+
+
+@dataclass(frozen=True)
+class Replay:
+    """All events of the log, or those that are dead."""
+
+    dead: bool
+    to_queue: str | None
+
+    def __call__(self) -> None:
+        sum(replay.replay("default", Selection(dead=self.dead), to_queue=self.to_queue))
+
+
+@dataclass(frozen=True)
+class Purge:
+    """What is older."""
+
+    retention: float
+
+    def __call__(self) -> None:
+        purge.purge_now("default", get_settings(), self.retention, lambda: False)
+
+
+@dataclass(frozen=True)
+class Bury:
+    """One of those that are pending by now."""
+
+    which: int
+
+    def __call__(self) -> None:
+        rows = LogEntry.objects.filter(sequence__in=QueueEntry.objects.values("sequence"))
+        if pending := list(rows.values_list("event_id", flat=True)):
+            operations.bury("default", pending[self.which % len(pending)], "in the way")
+
+
+# Processes that take turns; more would meet each other no more often.
+MOST = 3
+
+stage = Stage()
+
+
+class Machine(RuleBasedStateMachine):
+    """All that may happen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = stage.world = World()
+        self.world.empty()
+        self.world.transact([create, create])
+
+    @initialize(mood=st.sampled_from(["well", "refuses"]))
+    def rabbitmq_begins(self, mood):
+        self.world.mood = mood
+
+    @rule(actions=st.lists(ACTIONS, min_size=1, max_size=4))
+    def transaction(self, actions):
+        self.world.transact(actions)
+
+    @precondition(lambda self: len(self.world.open) < 2 and self.world.free)
+    @rule(numbers=st.lists(NUMBERS, min_size=1, max_size=2))
+    def transaction_that_stays_open(self, numbers):
+        self.world.transact([save(number) for number in numbers], stays_open=True)
+
+    @precondition(lambda self: self.world.open)
+    @rule(which=NUMBERS, goes_on=st.booleans())
+    def commit(self, which, goes_on):
+        self.world.commit(which % len(self.world.open), goes_on=goes_on)
+
+    @precondition(lambda self: self.world.open)
+    @rule(numbers=st.lists(NUMBERS, min_size=3, max_size=6), at=st.integers(4, 20))
+    def commit_while_one_is_at_work(self, numbers, at):
+        self.world.transact([save(number) for number in numbers])
+        first = self.world.start_relay()
+        self.world.run(first, at)
+        self.world.commit(0, goes_on=True)
+        self.world.run(first)
+
+    @precondition(lambda self: self.world.is_waking and len(self.world.processes) < MOST)
+    @rule(is_lost=st.booleans())
+    def wake_up(self, is_lost):
+        if is_lost:
+            self.world.lose_wake_up()
+        else:
+            self.world.start_relay()
+
+    @precondition(lambda self: len(self.world.processes) < MOST)
+    @rule()
+    def sweep_or_double_wake_up(self):
+        self.world.start_relay()
+
+    @rule(numbers=st.lists(NUMBERS, min_size=1, max_size=3), at=st.integers(1, 25))
+    def save_while_one_is_at_work(self, numbers, at):
+        self.world.transact([save(number) for number in numbers])
+        first = self.world.start_relay()
+        self.world.run(first, at)
+        self.world.transact([save(numbers[0])])
+        self.world.run(self.world.start_relay())
+        self.world.run(first)
+
+    @precondition(lambda self: self.world.processes)
+    @rule(turns=st.lists(st.sampled_from([0, 0, 0, 1, 1, 2, "save", "commit", "wake up"]), min_size=20, max_size=60))
+    def all_go_on(self, turns):
+        for turn in turns:
+            if turn == "save":
+                self.world.transact([save(0)])
+            elif turn == "commit" and self.world.open:
+                self.world.commit(0, goes_on=True)
+            elif turn == "wake up" and self.world.is_waking and len(self.world.processes) < MOST:
+                self.wake_up(is_lost=False)
+            elif self.world.processes and isinstance(turn, int):
+                self.world.step(self._process(turn))
+
+    @precondition(lambda self: self.world.processes)
+    @rule(which=NUMBERS)
+    def one_goes_on(self, which):
+        self.world.run(self._process(which))
+
+    @precondition(lambda self: self.world.processes)
+    @rule(which=NUMBERS, kill=st.booleans())
+    def end(self, which, kill):
+        if kill:
+            self.world.kill(self._process(which))
+        else:
+            self._process(which).is_stopping = True
+
+    @rule(seconds=st.sampled_from([0.5, 2, LEASE + 1]))
+    def time_goes_by(self, seconds):
+        self.world.pass_time(seconds)
+
+    @rule(
+        numbers=st.lists(NUMBERS, min_size=1, max_size=4),
+        at=st.integers(1, 25),
+        steps=st.one_of(st.integers(1, 20), st.just(1000)),
+    )
+    def one_sleeps_past_its_lease_while_another_takes_over(self, numbers, at, steps):
+        self.world.transact([save(number) for number in numbers])
+        sleeper = self.world.start_relay()
+        self.world.run(sleeper, at)
+        self.world.pass_time(LEASE + 1)
+        self.world.run(self.world.start_relay(), steps)
+        self.world.run(sleeper)
+
+    @rule(mood=st.sampled_from(["well", "refuses", *MOODS]))
+    def rabbitmq_changes_its_mood(self, mood):
+        self.world.mood = mood
+
+    @precondition(lambda self: len(self.world.processes) < MOST)
+    @rule(
+        command=st.one_of(
+            st.builds(Replay, dead=st.booleans(), to_queue=st.sampled_from([None, "", "one"])),
+            st.builds(Purge, retention=st.sampled_from([1.0, 10.0])),
+            st.builds(Bury, NUMBERS),
+        ),
+        steps=st.sampled_from([0, 5, 1000]),
+    )
+    def operator(self, command, steps):
+        self.world.run(self.world.start_operator(command), steps)
+
+    def _process(self, which: int) -> Process:
+        return self.world.processes[which % len(self.world.processes)]
+
+    def teardown(self):
+        try:
+            self.world.finish()
+        finally:
+            self.world.end()
+
+
+@pytest.fixture
+def on_stage(monkeypatch, transactional_db, settings, make_celery_app):
+    make_celery_app(task_always_eager=True)  # in which a commit sends its wake-up then and there
+    settings.EVENTS_SOURCING = {
+        "BATCH_SIZE": 2,
+        "LEASE": LEASE,
+        "MAX_ATTEMPTS": 2,
+        "RETRY_BACKOFF": 1,
+        "RETRY_BACKOFF_MAX": 2,
+    }
+    monkeypatch.setattr(logging.getLogger("django_events_sourcing"), "disabled", True)
+    stage.set(monkeypatch)
+
+
+# The same examples each time, so that a failure of this test is a failure of what was changed.
+HOW = settings(
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=40,
+    stateful_step_count=40,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.generate],  # to shrink an example takes minutes
+    report_multiple_bugs=False,
+    print_blob=False,
+)
+
+
+def test_library__whatever_comes_in_whatever_order__keeps_the_promise(on_stage):
+    """Nothing lost, made up, in disorder or left behind; nothing replayed out of order, or tried before its time."""
+    run_state_machine_as_test(Machine, settings=HOW)
+
+
+# The library broken on purpose.
+
+
+def no_fence(patch):
+    """Whoever wants to count a refusal, bury or replay does so, whether or not his lease has run out."""
+    for module in ("outcomes", "replaying"):
+        patch.setattr(f"django_events_sourcing.queries.{module}.fence", lambda *_args: True)
+
+
+def no_second_look(patch):
+    """A relay ends after one turn."""
+
+    def run(self):
+        seen = queries.look(self._using, dead_blocks=False)
+        self._leases.take(self._share(seen, is_behind=False))
+        self._failures = {state.number: state.failures for state in seen}
+        self._turn()
+        self._leases.release()
+        return self.report
+
+    patch.setattr(Relay, "run", run)
+
+
+def id_above_the_last(patch):
+    """A relay reads on from the highest id that was read before it."""
+    read = queries.read
+    last: dict[int, int] = {}
+
+    def read_on(using, current, after, limit):
+        rows = read(using, current, {number: max(where, last.get(number, 0)) for number, where in after.items()}, limit)
+        for row in rows:
+            last[row.partition] = max(row.sequence, last.get(row.partition, 0))
+        return rows
+
+    patch.setattr(queries, "read", read_on)
+
+
+def pass_without_bound(patch):
+    """A pass goes on to what is committed after it began."""
+    start = queries.start_pass
+    patch.setattr(queries, "start_pass", lambda *args, **options: replace(start(*args, **options), top=2**62))
+
+
+def refused_object_goes_on(patch):
+    """A refused event holds back nothing."""
+
+    def refuse(self, row, error):
+        waiting = self._by_object[row.object_hash]
+        self.outcome.refused.append((row, waiting.popleft()[1], error))
+        self._ready.extend([row.object_hash] if waiting else [])
+
+    patch.setattr(Batch, "refuse", refuse)
+
+
+def purge_of_all(patch):
+    """The purge does not ask what is pending."""
+    patch.setattr("django_events_sourcing.queries.purging.pending_among", lambda *_args: set())
+
+
+BROKEN = [no_fence, no_second_look, id_above_the_last, pass_without_bound, refused_object_goes_on, purge_of_all]
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.__name__)
+def test_broken_library__under_the_same_model__is_caught(on_stage, monkeypatch, broken):
+    """The test of the test."""
+    broken(monkeypatch)
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(Machine, settings=settings(HOW, max_examples=500))
