@@ -81,8 +81,14 @@ class Shop:
             queue.exchange.delete()
             queue.declare()
 
-    def rabbitmqctl(self, *command: str) -> None:
-        self.rabbitmq.rabbitctl_output(*command)
+    @contextmanager
+    def limit(self, command: str, low: str, usual: str) -> Iterator[None]:
+        """Within it RabbitMQ raises an alarm, over a limit that a command of rabbitmqctl sets."""
+        self.rabbitmq.rabbitctl_output(command, low)
+        try:
+            yield
+        finally:
+            self.rabbitmq.rabbitctl_output(command, usual)
 
     def start_worker(self, name: str, *options: str) -> None:
         stack = ExitStack()

@@ -129,21 +129,15 @@ def workers_suspended_past_their_leases(shop: Shop) -> None:
 def memory_alarm(shop: Shop) -> None:
     """RabbitMQ reads no more from those who publish, for longer than anybody waits for a confirm."""
     pause(1)
-    shop.rabbitmqctl("set_vm_memory_high_watermark", "0.00001")
-    try:
+    with shop.limit("set_vm_memory_high_watermark", "0.00001", usual="0.6"):
         pause(12)
-    finally:
-        shop.rabbitmqctl("set_vm_memory_high_watermark", "0.6")
 
 
 def disk_alarm(shop: Shop) -> None:
     """The same, and it passes sooner."""
     pause(1)
-    shop.rabbitmqctl("set_disk_free_limit", "1000000GB")
-    try:
+    with shop.limit("set_disk_free_limit", "1000000GB", usual="50MB"):
         pause(4)
-    finally:
-        shop.rabbitmqctl("set_disk_free_limit", "50MB")
 
 
 def full_queue(shop: Shop) -> None:
@@ -173,8 +167,9 @@ def thousand_wake_ups(shop: Shop) -> None:
     """Far more than there is to do, and many at the same time."""
     shop.system.django(
         "from django_events_sourcing.enqueue import enqueue\n"
+        "from django_events_sourcing.waker import RELAY_TASK\n"
         "for _ in range(1000):\n"
-        "    enqueue('django_events_sourcing.relay', 'default')"
+        "    enqueue(RELAY_TASK, 'default')"
     )
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from django_events_sourcing import queries
 from django_events_sourcing.models import Failure, QueueEntry
+from django_events_sourcing.operations import ALL
+from django_events_sourcing.outbox import PARTITIONS
 from django_events_sourcing.queries import Queued, RefusalPolicy
 
 POLICY = RefusalPolicy(max_attempts=2, delay=lambda attempts: 60)
@@ -16,7 +18,7 @@ HASH = 48
 def owner(database):
     """Who holds the lease on all partitions."""
     queries.ensure_partitions(database)
-    queries.take(database, owner := uuid4(), range(16), 60)
+    queries.take(database, owner := uuid4(), ALL, 60)
     return owner
 
 
@@ -25,7 +27,7 @@ def queued(database):
     """Have an event be pending; its only failure, if it has one, is of an earlier attempt."""
 
     def queued(replay_to=None, *, refused=False):
-        row = Queued(partition=HASH % 16, sequence=7, object_hash=HASH, replay_to=replay_to)
+        row = Queued(partition=HASH % PARTITIONS, sequence=7, object_hash=HASH, replay_to=replay_to)
         QueueEntry.objects.using(database).create(
             partition=row.partition, sequence=row.sequence, object_hash=HASH, replay_to=replay_to
         )
@@ -73,7 +75,7 @@ def test_replayed_event__settled_by_an_earlier_holder__stays(database, owner, qu
 def test_event_published_for_the_first_time__pending_again_as_a_replay__stays(database, owner, queued):
     """A relay that slept through all of it takes out of the queue what it had read, and nothing else."""
     queued("")
-    queries.settle(database, owner, [Queued(partition=HASH % 16, sequence=7, object_hash=HASH)])
+    queries.settle(database, owner, [Queued(partition=HASH % PARTITIONS, sequence=7, object_hash=HASH)])
     assert left(database) == (1, 0)
 
 

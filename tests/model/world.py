@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
-from django.db.models import Max, Q
+from django.db.models import Max
 from django.utils import timezone
 from greenlet import GreenletExit, getcurrent, greenlet
 
@@ -45,8 +45,10 @@ Action = Callable[["World"], list[Change]]
 
 _STATEMENTS = [name for name in queries.__all__ if name.islower() and name != "replayable"]  # a generator
 
-
-_IS_MARKED = Q(owner__isnull=False) | Q(retry_at__isnull=False, number__lt=queries.PURGE)
+_PARTITIONS = (
+    f"SELECT failures > 0, owner IS NOT NULL OR (retry_at IS NOT NULL AND number < {queries.PURGE}) "
+    "FROM django_events_sourcing_partition"
+)
 _ATTEMPTS = "SELECT sequence, attempts, COALESCE(retry_at, 0) FROM django_events_sourcing_failure"
 
 
@@ -162,6 +164,7 @@ class World:
     _arrived: set[int] = field(default_factory=set)
     _were_dead: set[int] = field(default_factory=set)
     _attempts: dict[int, list[int]] = field(default_factory=dict)  # how many, and when the next is due
+    _replaying: dict[int, str] = field(default_factory=dict)  # pending replays, after the last step
     _replays: dict[int, tuple[str, int]] = field(default_factory=dict)  # where to, and since when
 
     def empty(self) -> None:
@@ -209,9 +212,8 @@ class World:
     def step(self, process: Process) -> None:
         """Let a process go on."""
         self.moment += 1
-        before = _replaying()
         process.switch()
-        self._after_step(before)
+        self._after_step()
 
     def lose_wake_up(self) -> None:
         """Have no worker hear of it."""
@@ -221,26 +223,27 @@ class World:
     def kill(self, process: Process) -> None:
         """End a process where it stands."""
         process.kill()
+        self.processes.remove(process)
         self.needs_sweep = True
-        self.processes = [each for each in self.processes if not each.dead]
 
     def end(self) -> None:
         """Have nothing of it go on."""
         for process in self.processes:
             process.kill()
 
-    def _after_step(self, before: dict[int, str]) -> None:
+    def _after_step(self) -> None:
         self.processes = [process for process in self.processes if not process.dead]
         self._were_dead |= _sequences("failure WHERE dead_at IS NOT NULL")
-        replaying = _replaying()
-        self._replays |= {key: (replaying[key], self.moment) for key in replaying.keys() - before.keys()}
+        before, self._replaying = self._replaying, _replaying()
+        self._replays |= {key: (self._replaying[key], self.moment) for key in self._replaying.keys() - before.keys()}
         pending, refused = _sequences("queue"), _sequences("failure WHERE dead_at IS NULL")
         assert refused <= pending, f"events {refused - pending} were refused, and are not pending"
         logged = _sequences("log")
         assert pending <= logged, f"events {pending - logged} were purged, and are pending"
         self._check_attempts()
-        self.needs_sweep |= bool(refused or Partition.objects.filter(failures__gt=0).exists())
-        if not (self.processes or pending or Partition.objects.filter(_IS_MARKED).exists()):
+        partitions = _rows(_PARTITIONS)
+        self.needs_sweep |= bool(refused) or any(met_trouble for met_trouble, _ in partitions)
+        if not (self.processes or pending or any(is_kept for _, is_kept in partitions)):
             self.needs_sweep = False
         if not (self.processes or self.is_waking or self.needs_sweep):
             assert not pending, f"events {pending} are pending, and nobody looks before the sweep"
@@ -311,14 +314,14 @@ class World:
         told = [(entry.object, entry.name.partition("__")[2], json.loads(entry.body)["name"]) for entry in entries]
         assert told == changes
         assert self.sent - sent == bool(changes)
-        rows = list(QueueEntry.objects.filter(sequence__gt=last))
-        self.open.append(Transaction(entries, rows, changes))
+        done = Transaction(entries, list(QueueEntry.objects.filter(sequence__gt=last)), changes)
         if stays_open:
+            self.open.append(done)
             self.is_waking = was_waking
             for model in (LogEntry, QueueEntry):
                 model.objects.filter(sequence__gt=last).delete()
         else:
-            self._committed(self.open.pop())
+            self._committed(done)
 
     def commit(self, which: int, *, goes_on: bool) -> None:
         """Have an open transaction be committed; its writer may go on with the same objects."""
