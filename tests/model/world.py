@@ -49,7 +49,9 @@ _PARTITIONS = (
     f"SELECT failures > 0, owner IS NOT NULL OR (retry_at IS NOT NULL AND number < {queries.PURGE}) "
     "FROM django_events_sourcing_partition"
 )
-_ATTEMPTS = "SELECT sequence, attempts, COALESCE(retry_at, 0) FROM django_events_sourcing_failure"
+_QUEUE = "SELECT sequence, replay_to FROM django_events_sourcing_queue"
+_LOG = "SELECT sequence FROM django_events_sourcing_log"
+_FAILURES = "SELECT sequence, dead_at IS NOT NULL, attempts, COALESCE(retry_at, 0) FROM django_events_sourcing_failure"
 
 
 class Process(greenlet):  # type: ignore[misc]  # it has no types
@@ -132,6 +134,43 @@ class Transaction:
 
 
 @dataclass
+class Outbox:
+    """What the tables hold.
+
+    Attributes:
+        logged: Events of the log; and so on.
+        replaying: Where pending replays go to.
+        attempts: Of events that were refused, how many attempts there were, and when the next is due.
+        met_trouble: Whether partitions are let alone after trouble.
+        is_kept: Whether partitions are leased, or let alone.
+    """
+
+    logged: set[int] = field(default_factory=set)
+    pending: set[int] = field(default_factory=set)
+    replaying: dict[int, str] = field(default_factory=dict)
+    refused: set[int] = field(default_factory=set)
+    dead: set[int] = field(default_factory=set)
+    attempts: dict[int, tuple[int, int]] = field(default_factory=dict)
+    met_trouble: bool = False
+    is_kept: bool = False
+
+    @classmethod
+    def now(cls) -> "Outbox":
+        """As it is."""
+        queue, failures, partitions = _rows(_QUEUE), _rows(_FAILURES), _rows(_PARTITIONS)
+        return cls(
+            logged={sequence for (sequence,) in _rows(_LOG)},
+            pending={sequence for sequence, _ in queue},
+            replaying={sequence: replay_to for sequence, replay_to in queue if replay_to is not None},
+            refused={sequence for sequence, is_dead, *_ in failures if not is_dead},
+            dead={sequence for sequence, is_dead, *_ in failures if is_dead},
+            attempts={sequence: (attempts, retry_at) for sequence, _, attempts, retry_at in failures},
+            met_trouble=any(met_trouble for met_trouble, _ in partitions),
+            is_kept=any(is_kept for _, is_kept in partitions),
+        )
+
+
+@dataclass
 class World:
     """All there is.
 
@@ -163,9 +202,9 @@ class World:
     _names: Iterator[str] = field(default_factory=lambda: map(str, itertools.count()))
     _arrived: set[int] = field(default_factory=set)
     _were_dead: set[int] = field(default_factory=set)
-    _attempts: dict[int, list[int]] = field(default_factory=dict)  # how many, and when the next is due
-    _replaying: dict[int, str] = field(default_factory=dict)  # pending replays, after the last step
     _replays: dict[int, tuple[str, int]] = field(default_factory=dict)  # where to, and since when
+    _outbox: Outbox = field(default_factory=Outbox)
+    _changes: int = -1  # SQLite's count of changed rows, when the outbox was last looked at
 
     def empty(self) -> None:
         """Have nothing in the database."""
@@ -212,7 +251,10 @@ class World:
     def step(self, process: Process) -> None:
         """Let a process go on."""
         self.moment += 1
-        process.switch()
+        try:
+            process.switch()
+        finally:
+            self.processes = [process for process in self.processes if not process.dead]
         self._after_step()
 
     def lose_wake_up(self) -> None:
@@ -232,29 +274,27 @@ class World:
             process.kill()
 
     def _after_step(self) -> None:
-        self.processes = [process for process in self.processes if not process.dead]
-        self._were_dead |= _sequences("failure WHERE dead_at IS NOT NULL")
-        before, self._replaying = self._replaying, _replaying()
-        self._replays |= {key: (self._replaying[key], self.moment) for key in self._replaying.keys() - before.keys()}
-        pending, refused = _sequences("queue"), _sequences("failure WHERE dead_at IS NULL")
-        assert refused <= pending, f"events {refused - pending} were refused, and are not pending"
-        logged = _sequences("log")
-        assert pending <= logged, f"events {pending - logged} were purged, and are pending"
-        self._check_attempts()
-        partitions = _rows(_PARTITIONS)
-        self.needs_sweep |= bool(refused) or any(met_trouble for met_trouble, _ in partitions)
-        if not (self.processes or pending or any(is_kept for _, is_kept in partitions)):
+        if (changes := connection.connection.total_changes) != self._changes:
+            self._changes = changes
+            self._look()
+        outbox = self._outbox
+        self.needs_sweep |= bool(outbox.refused) or outbox.met_trouble
+        if not (self.processes or outbox.pending or outbox.is_kept):
             self.needs_sweep = False
         if not (self.processes or self.is_waking or self.needs_sweep):
-            assert not pending, f"events {pending} are pending, and nobody looks before the sweep"
+            assert not outbox.pending, f"events {outbox.pending} are pending, and nobody looks before the sweep"
 
-    def _check_attempts(self) -> None:
+    def _look(self) -> None:
+        before, self._outbox = self._outbox, (outbox := Outbox.now())
+        self._were_dead |= outbox.dead
+        new = outbox.replaying.keys() - before.replaying.keys()
+        self._replays |= {key: (outbox.replaying[key], self.moment) for key in new}
+        assert outbox.refused <= outbox.pending, f"{outbox.refused - outbox.pending} were refused, and are not pending"
+        assert outbox.pending <= outbox.logged, f"{outbox.pending - outbox.logged} were purged, and are pending"
         now = self.now * MICROSECONDS
-        attempts = {key: its for key, *its in _rows(_ATTEMPTS)}
-        for key in attempts.keys() & self._attempts.keys():
-            (before, retry_at), (count, _) = self._attempts[key], attempts[key]
-            assert count <= before or now >= retry_at, f"event {key} was tried again before its time"
-        self._attempts = attempts
+        for key in outbox.attempts.keys() & before.attempts.keys():
+            (count_before, retry_at), (count, _) = before.attempts[key], outbox.attempts[key]
+            assert count <= count_before or now >= retry_at, f"event {key} was tried again before its time"
 
     def arrive(self, row: Queued) -> None:
         """An event has come to RabbitMQ, from the process that is at work."""
@@ -403,16 +443,7 @@ def roll_back(actions: list[Action]) -> Action:
 
 
 def _rows(statement: str) -> list[Any]:
-    with connection.cursor() as cursor:
-        return list(cursor.execute(statement))
-
-
-def _sequences(table: str) -> set[int]:
-    return {sequence for (sequence,) in _rows(f"SELECT sequence FROM django_events_sourcing_{table}")}
-
-
-def _replaying() -> dict[int, str]:
-    return dict(_rows("SELECT sequence, replay_to FROM django_events_sourcing_queue WHERE replay_to IS NOT NULL"))
+    return list(connection.connection.execute(statement))  # without what Django adds: this is run thousands of times
 
 
 def _is_in_use(pk: int) -> bool:
