@@ -6,9 +6,9 @@ import pytest
 from celery import Celery, current_app
 
 from django_events_sourcing import Event, conf
-from tests.servers import mariadb_proc, postgresql_proc, rabbitmq_proc, redis_proc
+from tests.servers import mariadb_proc, pgbouncer_port, postgresql_proc, rabbitmq_proc, redis_proc
 
-__all__ = ["mariadb_proc", "postgresql_proc", "rabbitmq_proc", "redis_proc"]
+__all__ = ["mariadb_proc", "pgbouncer_port", "postgresql_proc", "rabbitmq_proc", "redis_proc"]
 
 _events: list[Event] = []
 

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,10 +23,12 @@ class System:
     Attributes:
         env: Environment of its processes.
         folder: Where their logs are.
+        worker_env: What its workers have beside or in place of that.
     """
 
     env: dict[str, str]
     folder: Path
+    worker_env: dict[str, str] = field(default_factory=dict)
 
     def configure(self, **options: Any) -> None:
         """Set keys of EVENTS_SOURCING, for the processes that are started afterwards."""
@@ -44,7 +46,7 @@ class System:
         """A Celery worker, entered when its log says ``ready``; PostgreSQL knows its sessions by its name."""
         celery = [sys.executable, "-m", "celery", "-A", "tests.project", "worker", "--loglevel", "INFO"]
         command = [*celery, "--concurrency", "2", "--hostname", f"{name}@%h", *options]
-        return running(command, ready, self.log(name), {**self.env, "PGAPPNAME": name})
+        return running(command, ready, self.log(name), {**self.env, **self.worker_env, "PGAPPNAME": name})
 
     def service(self) -> AbstractContextManager[Any]:
         """The nameko service; it is ready when its queues are bound."""

@@ -17,10 +17,13 @@ import pytest
 from redis import Redis
 
 from tests.acceptance.conftest import connect
-from tests.acceptance.shop import EVENTS_OF_EACH, LEASE, SWEEP_INTERVAL, WRITERS, Shop
+from tests.acceptance.shop import LEASE, SWEEP_INTERVAL, WRITERS, Shop
 from tests.acceptance.verdict import Verdict, judge
 from tests.processes import pause, run, running, wait_until
 from tests.servers import stopped, suspended
+from tests.servers.proxy import Proxy
+
+LIBFAKETIME = next(map(str, Path("/usr/lib").glob("**/faketime/libfaketimeMT.so.1")), "")
 
 
 @pytest.fixture
@@ -51,6 +54,10 @@ def use_database(shop, request, tmp_path):
         run([sys.executable, "-m", "django", "flush", "--no-input"], env)
 
     return use
+
+
+def logs_of_workers(shop: Shop) -> str:
+    return "".join(shop.system.log(f"worker-{number}").read_text() for number in range(2))
 
 
 def nothing(shop: Shop) -> None:
@@ -110,7 +117,7 @@ def transaction_held_open(shop: Shop) -> None:
 
 def workers_shut_down(shop: Shop) -> None:
     """A warm shutdown at random moments, again and again."""
-    for number in range(6):
+    for number in range(4):
         pause(random.uniform(0.2, 1.2))
         shop.shut_down_worker(name := f"worker-{number % 2}")
         shop.start_worker(name)
@@ -183,6 +190,27 @@ def connections_cut(shop: Shop) -> None:
             )
 
 
+def lease_table_emptied(shop: Shop) -> None:
+    """By hand, again and again: nobody knows any more whose turn it is."""
+    with connect(shop.system.env) as connection:
+        for _ in range(10):
+            pause(0.3)
+            connection.execute("DELETE FROM django_events_sourcing_partition")
+
+
+def deadlocks(shop: Shop) -> None:
+    """Somebody locks the partitions' rows the other way round, and insists."""
+    lock = "SELECT number FROM django_events_sourcing_partition WHERE number = %s FOR UPDATE"
+    with connect(shop.system.env) as connection:
+        connection.execute("SET deadlock_timeout = '1min'")  # so that it's the other who finds out, and gives up
+        for _ in range(4):
+            with connection.transaction():
+                for number in (15, 0):
+                    connection.execute(lock, [number])
+                    pause(0.3)
+    assert "deadlock detected" in logs_of_workers(shop)
+
+
 FAULTS: dict[Callable[[Shop], None], dict[str, Any]] = {
     nothing: {},
     workers_killed: {},
@@ -201,57 +229,153 @@ FAULTS: dict[Callable[[Shop], None], dict[str, Any]] = {
     thousand_wake_ups: {},
     transaction_held_open: {},
     connections_cut: {},
+    deadlocks: {},
+    lease_table_emptied: {},
 }
+
+
+def check_promise(shop: Shop, fault: Callable[[], None], *worker_options: str, writers: int = WRITERS) -> None:
+    """Have a fault while several write and two workers relay, and the verdict on all that arrived."""
+    for number in range(2):
+        shop.start_worker(f"worker-{number}", *worker_options)
+    with shop.writing(writers):
+        fault()
+    shop.wait_until_drained()
+    assert judge(shop.changes, shop.arrivals()) == Verdict()
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_fault__while_several_write_and_two_workers_relay__keeps_the_promise(shop, fault):
     """Nothing lost, no ghost, no disorder, no event under two ids; and no writer raises."""
     shop.system.configure(**{"MAX_ATTEMPTS": 2, **FAULTS[fault]})
-    for number in range(2):
-        shop.start_worker(f"worker-{number}")
-    with shop.writing():
-        fault(shop)
-    shop.wait_until_drained()
-    assert judge(shop.changes, shop.arrivals()) == Verdict()
+    check_promise(shop, lambda: fault(shop))
+
+
+def stalls(shop: Shop, network: Proxy) -> None:
+    """Nothing gets through for longer than anybody waits for a confirm; then all does, what was given up, too."""
+    pause(1)
+    with network.stalled():
+        pause(12)
+
+
+def cuts(shop: Shop, network: Proxy) -> None:
+    """Connections break in the middle of a frame, again and again."""
+    for _ in range(10):
+        before = network.cuts
+        network.cut()
+        wait_until(lambda before=before: network.cuts > before, "a connection is cut")  # type: ignore[misc]
+        pause(0.2)
+
+
+def loses_confirms(shop: Shop, network: Proxy) -> None:
+    """What was sent arrives, and its confirms never come."""
+    pause(1)
+    with network.without_confirms():
+        pause(12)
+    assert network.swallowed > 0
+
+
+def delays_confirms_past_a_lease(shop: Shop, network: Proxy) -> None:
+    """A worker that stands still meanwhile gets them when the other has taken over."""
+    pause(1)
+    with network.stalled():
+        pause(0.5)
+        os.killpg(shop.pid_of("worker-0"), signal.SIGSTOP)
+        pause(LEASE + 0.5)
+    pause(2)
+    os.killpg(shop.pid_of("worker-0"), signal.SIGCONT)
+
+
+@pytest.mark.parametrize(
+    "fault", [stalls, cuts, loses_confirms, delays_confirms_past_a_lease], ids=lambda fault: fault.__name__
+)
+def test_network__in_trouble_between_the_workers_and_rabbitmq__keeps_the_promise(shop, fault):
+    """The same, and nothing of it costs an event an attempt."""
+    shop.system.configure(MAX_ATTEMPTS=2)
+    with shop.on_a_network() as network:
+        check_promise(shop, lambda: fault(shop, network))
+    assert shop.system.status()["dead"] == 0
 
 
 @pytest.mark.parametrize("other", ["mariadb", "sqlite"])
 def test_no_fault__on_another_database__keeps_the_promise(shop, other, use_database):
-    """The same promise everywhere; SQLite has one writer at a time."""
+    """The same promise everywhere; on SQLite the writers wait for each other."""
     use_database(other)
-    for number in range(2):
-        shop.start_worker(f"worker-{number}")
-    with shop.writing(writers=WRITERS if other == "mariadb" else 1):
-        nothing(shop)
-    shop.wait_until_drained()
-    assert judge(shop.changes, shop.arrivals()) == Verdict()
+    check_promise(shop, lambda: nothing(shop))
+
+
+def test_pgbouncer__in_transaction_pooling__keeps_the_promise(shop, pgbouncer_port):
+    """Nothing of it needs a session of its own."""
+    direct = shop.system.env["POSTGRES_PORT"]
+    shop.system.env["POSTGRES_PORT"] = str(pgbouncer_port)
+    check_promise(shop, lambda: nothing(shop))
+    sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    with connect({**shop.system.env, "POSTGRES_PORT": direct}) as connection:
+        assert connection.execute(sessions).fetchall() == [(3,)]
+
+
+def test_serializable_workers__whose_rows_somebody_changes__keep_the_promise(shop):
+    """Where others would wait for his commit and go on, they fail, and try again."""
+    shop.system.worker_env["PGOPTIONS"] = "-c default_transaction_isolation=serializable"
+
+    def others_change():
+        with connect(shop.system.env) as connection:
+            for _ in range(10):
+                with connection.transaction():
+                    connection.execute("UPDATE django_events_sourcing_partition SET lost = lost")
+                    pause(0.2)
+
+    check_promise(shop, others_change)
+    assert "could not serialize access" in logs_of_workers(shop)
+
+
+def test_sqlite__busy_with_three_writers__keeps_the_promise(shop, use_database):
+    """Workers that wait for nobody are told that it is locked, and try again."""
+    use_database("sqlite")
+    shop.system.worker_env["SQLITE_TIMEOUT"] = "0.001"
+    check_promise(shop, lambda: nothing(shop))
+    assert "database is locked" in logs_of_workers(shop)
+
+
+def test_clock__of_the_workers_host_jumps__keeps_the_promise(shop):
+    """It is the database's that says when something is due."""
+    clock = shop.system.folder / "clock"
+    clock.write_text("+0")
+    shop.system.worker_env |= {
+        "LD_PRELOAD": LIBFAKETIME,
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+
+    def jump():
+        for offset in ("+1h", "-1h", "+4000d", "+0"):
+            pause(1.5)
+            clock.write_text(offset)
+
+    check_promise(shop, jump)
+    assert "Discarding revoked task" in logs_of_workers(shop)  # wake-ups that seem to be years old
 
 
 @pytest.mark.parametrize("other", ["postgresql", "mariadb"])
 def test_worker__whose_processes_end_after_each_task__keeps_the_promise(shop, other, use_database):
     """Each of them has a thread of its own, which starts and ends with it."""
     use_database(other)
-    for number in range(2):
-        shop.start_worker(f"worker-{number}", "--max-tasks-per-child", "1")
-    with shop.writing():
-        nothing(shop)
-    shop.wait_until_drained()
-    assert judge(shop.changes, shop.arrivals()) == Verdict()
+    check_promise(shop, lambda: nothing(shop), "--max-tasks-per-child", "1")
 
 
 @pytest.mark.parametrize("other", ["postgresql", "mariadb"])
 def test_database__restarted_in_the_middle_of_a_drain__goes_on_by_itself(shop, other, use_database, request):
     """What was on its way may arrive twice, under its id."""
     use_database(other)
-    with shop.writing():
+    with shop.writing(events=1000):
         nothing(shop)
     shop.system.configure(MAX_RATE=300)  # so that there is a middle
     for number in range(2):
         shop.start_worker(f"worker-{number}")
     wait_until(lambda: shop.arrived() > 100, "some have gone out")
     with stopped(request.getfixturevalue(f"{other}_proc")):
-        assert shop.arrived() < 2 * EVENTS_OF_EACH
+        assert shop.arrived() < 2000
         pause(2)
     shop.wait_until_drained()
     assert judge(shop.changes, shop.arrivals()) == Verdict()
@@ -270,7 +394,7 @@ def test_redis__away__saves_as_fast_as_ever_and_events_come_by_the_sweep(shop, a
             down = time.time()
             pause(4)
         ended = time.time()
-        shop.wait_until_drained(within=2 * SWEEP_INTERVAL + 2)  # what status itself takes comes on top
+        shop.wait_until_drained(within=2 * SWEEP_INTERVAL + 2)
         assert judge(shop.changes, shop.arrivals()) == Verdict()
         assert shop.p99(down, ended) <= 2 * shop.p99(up, down)
     worker = shop.system.log("worker-0")

@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import Any
 
 SECRET_KEY = "tests only"
 USE_TZ = True
@@ -14,13 +15,14 @@ INSTALLED_APPS = [
     "django_events_sourcing",
     "tests.project",
 ]
-DATABASES = {
+DATABASES: dict[str, dict[str, Any]] = {
     "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
     "other": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
 }
 
 if "SQLITE_DATABASE" in os.environ:
     DATABASES["default"]["NAME"] = os.environ["SQLITE_DATABASE"]
+    DATABASES["default"]["OPTIONS"] = {"timeout": float(os.environ.get("SQLITE_TIMEOUT", "5"))}
 for alias, prefix, engine, user in (
     ("default", "POSTGRES", "postgresql", "postgres"),
     ("default", "MYSQL", "mysql", "root"),

@@ -17,9 +17,9 @@ from pytest_postgresql.factories import postgresql_proc as postgresql_factory
 from pytest_rabbitmq.factories.executor import RabbitMqExecutor
 from pytest_redis.factories import redis_proc as redis_factory
 
-from tests.processes import run, wait_until
+from tests.processes import run, running, wait_until
 
-__all__ = ["mariadb_proc", "postgresql_proc", "rabbitmq_proc", "redis_proc", "stopped", "suspended"]
+__all__ = ["mariadb_proc", "pgbouncer_port", "postgresql_proc", "rabbitmq_proc", "redis_proc", "stopped", "suspended"]
 
 _SBIN = os.pathsep.join([os.environ["PATH"], "/usr/sbin"])
 
@@ -73,6 +73,28 @@ postgresql_proc = postgresql_factory(
     port=None,
     unixsocketdir="/tmp",
 )
+
+
+@pytest.fixture
+def pgbouncer_port(tmp_path: Path, postgresql_proc: TCPExecutor) -> Iterator[int]:
+    """A port where PostgreSQL is reached through pgbouncer, which has a transaction get any of its few sessions."""
+    config = tmp_path / "pgbouncer.ini"
+    config.write_text(
+        "[databases]\n"
+        f"* = host=127.0.0.1 port={postgresql_proc.port} user=postgres\n"
+        "[pgbouncer]\n"
+        "listen_addr = 127.0.0.1\n"
+        f"listen_port = {(port := _free_port())}\n"
+        "unix_socket_dir =\n"
+        "auth_type = any\n"
+        "pool_mode = transaction\n"
+        "default_pool_size = 3\n"
+    )
+    # As root it refuses to run, as PostgreSQL does.
+    command = ["pgbouncer", *(["--user=postgres"] if os.geteuid() == 0 else []), str(config)]
+    with running(command, "process up", tmp_path / "pgbouncer.log", {**os.environ, "PATH": _SBIN}):
+        yield port
+
 
 redis_proc = redis_factory(port=(20000, 25000))
 
