@@ -11,6 +11,7 @@ from django_events_sourcing.events import Event
 from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
 from django_events_sourcing.operations import queue_row
 from django_events_sourcing.queries import Queued
+from django_events_sourcing.queries.common import waiting_failures
 from django_events_sourcing.tables import missing_tables_told
 
 __all__ = ["EventState", "inspect"]
@@ -93,8 +94,8 @@ def _partition_says(partition: Partition, now: int) -> list[str]:
 
 def _object_says(using: str, row: Queued, now: int) -> list[str]:
     reasons = []
-    failures = Failure.objects.using(using).filter(partition=row.partition, object_hash=row.object_hash)
-    blocks = get_settings().dead_blocks_object
+    waiting = waiting_failures(dead_blocks=get_settings().dead_blocks_object).using(using)
+    failures = waiting.filter(partition=row.partition, object_hash=row.object_hash)
     ids = dict(
         LogEntry.objects.using(using)
         .filter(sequence__in=[failure.sequence for failure in failures])
@@ -102,10 +103,10 @@ def _object_says(using: str, row: Queued, now: int) -> list[str]:
     )
     for failure in failures:
         which = "it" if failure.sequence == row.sequence else f"event {ids.get(failure.sequence)} of its object"
-        if seconds := seconds_until(failure.retry_at, now):
-            reasons.append(f"{which} was refused {failure.attempts} times; next attempt in {seconds:.1f} s")
-        elif blocks and failure.dead_at is not None and failure.buried_at is None:
+        if failure.dead_at is not None:
             reasons.append(f"{which} is dead, and DEAD_BLOCKS_OBJECT is set: replay it, or bury it")
+        elif seconds := seconds_until(failure.retry_at, now):
+            reasons.append(f"{which} was refused {failure.attempts} times; next attempt in {seconds:.1f} s")
     queue = QueueEntry.objects.using(using).filter(partition=row.partition, object_hash=row.object_hash)
     if earlier := queue.filter(sequence__lt=row.sequence).count():
         reasons.append(f"{earlier} earlier events of its object are pending")

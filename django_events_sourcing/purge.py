@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 
 from django_events_sourcing import queries
-from django_events_sourcing.conf import Settings
+from django_events_sourcing.conf import Settings, get_settings
 from django_events_sourcing.exceptions import OperationError
 from django_events_sourcing.leases import Leases
 from django_events_sourcing.tables import missing_tables_told
@@ -39,29 +39,29 @@ def purge_database(using: str, settings: Settings, stopping: Callable[[], bool])
     return _purge(using, leases, settings.retention, stopping) if leases.numbers else 0
 
 
-def purge_now(using: str, settings: Settings, retention: float, stopping: Callable[[], bool]) -> int:
+def purge_now(using: str, retention: float | None = None, *, stopping: Callable[[], bool] = lambda: False) -> int:
     """Delete what was published and is older than ``retention``, though a worker just did so.
 
     Args:
         using: Alias of the database.
-        settings: All of them.
-        retention: In seconds.
+        retention: In seconds; None for the setting ``RETENTION``.
         stopping: Asked before each batch; once it says yes, the purge ends.
 
     Returns:
         How many events were deleted.
 
     Raises:
-        ConfigurationError: The database has no outbox.
+        ConfigurationError: The database has no outbox, or a setting is wrong.
         OperationError: Another process is at it.
         django.db.Error: The database is in trouble.
     """
+    settings = get_settings()
     with missing_tables_told(using):
         queries.ensure_partitions(using)
         leases = Leases(using, settings.lease)
         if not leases.reserve(queries.PURGE):
             raise OperationError(f"The log of database {using!r} is being purged already, by another process.")
-        return _purge(using, leases, retention, stopping)
+        return _purge(using, leases, settings.retention if retention is None else retention, stopping)
 
 
 def _purge(using: str, leases: Leases, retention: float, stopping: Callable[[], bool]) -> int:

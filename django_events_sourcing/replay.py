@@ -1,15 +1,17 @@
 """Publishing events of the log once more."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from time import monotonic, sleep
+from uuid import UUID
 
 from django_events_sourcing import queries
 from django_events_sourcing.exceptions import OperationError
+from django_events_sourcing.models import LogEntry
 from django_events_sourcing.operations import reserved
 from django_events_sourcing.queries import Replayable, Selection
 from django_events_sourcing.tables import missing_tables_told
 
-__all__ = ["Replayable", "Selection", "preview", "replay"]
+__all__ = ["Replayable", "Selection", "preview", "replay", "unknown"]
 
 # How many events of the log are looked at at once.
 _PAGE = 5000
@@ -37,6 +39,17 @@ def preview(using: str, selection: Selection, first: int = 0) -> tuple[int, list
             count += len(page)
             shown += page[: max(0, first - len(shown))]
     return count, shown
+
+
+def unknown(using: str, ids: Collection[UUID]) -> set[UUID]:
+    """Those of the ids that the log of database ``using`` has no event with.
+
+    Raises:
+        ConfigurationError: The database has no outbox.
+        django.db.Error: It can't be asked.
+    """
+    with missing_tables_told(using):
+        return set(ids) - set(LogEntry.objects.using(using).filter(event_id__in=ids).values_list("event_id", flat=True))
 
 
 def replay(

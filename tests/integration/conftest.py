@@ -1,7 +1,9 @@
 """Databases and a RabbitMQ that a test may use in its own process, beside those of the settings."""
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Timer
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +15,11 @@ from kombu.connection import Connection
 from kombu.entity import Queue
 from nameko.standalone.events import get_event_exchange
 from redis import Redis
+
+from django_events_sourcing import Event, queries
+from django_events_sourcing.conf import get_settings
+from django_events_sourcing.delivery import deliver
+from django_events_sourcing.tasks.relay import Relay
 
 
 @contextmanager
@@ -96,3 +103,81 @@ def redis(redis_proc, make_celery_app):
     with Redis.from_url(url) as redis:
         redis.flushdb()
         yield redis
+
+
+@pytest.fixture
+def options(settings):
+    """Set keys of EVENTS_SOURCING beside the delivery."""
+
+    def options(**keys):
+        settings.EVENTS_SOURCING = {"DELIVERY": "outbox", "RETRY_BACKOFF": 60, "RETRY_BACKOFF_MAX": 60, **keys}
+
+    options()
+    return options
+
+
+@pytest.fixture
+def emit(database, settings, options):
+    """Hand an event of an object to the outbox."""
+
+    def emit(key, body="{}", **fields):
+        event = Event(name="thing__changed", service=settings.SERVICE_NAME, object=key, body=body, **fields)
+        deliver(event, database)
+        return event
+
+    return emit
+
+
+@pytest.fixture
+def relay(database, queue):
+    """Relay the database to the end; returns the objects of what arrived."""
+
+    def relay():
+        Relay(database, get_settings()).run()
+        found = []
+        while message := queue.channel.basic_get(queue.name, no_ack=True):
+            found.append(message.headers["nameko.event_object"])
+        return found
+
+    return relay
+
+
+@pytest.fixture
+def poison(emit, options):
+    """An event that no message can be made of, so that it is refused by itself."""
+    return lambda key: emit(key, headers={"x" * 300: 1})
+
+
+@pytest.fixture
+def events(database):
+    """Run the command on the database, and return what it prints."""
+
+    def events(*arguments):
+        output = io.StringIO()
+        call_command("events", *map(str, arguments), "--database", database, stdout=output)
+        return output.getvalue()
+
+    return events
+
+
+@pytest.fixture
+def at_work(database):
+    """Have a relay be at work on partitions, which ends its turn after so many seconds."""
+    timers = []
+    queries.ensure_partitions(database)
+
+    def at_work(numbers, ends_after=None):
+        owner = uuid4()
+        assert queries.take(database, owner, numbers, 60) == set(numbers)
+
+        def end():
+            queries.release(database, owner, numbers)
+            connections[database].close()
+
+        if ends_after is not None:
+            timers.append(Timer(ends_after, end))
+            timers[-1].start()
+
+    yield at_work
+    for timer in timers:
+        timer.join()

@@ -1,104 +1,21 @@
 """What operators do: each command and the function behind it, on each database."""
 
-import io
 import json
 import logging
-from threading import Timer
 from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connections
+from django.db import OperationalError
 
-from django_events_sourcing import Event, queries
-from django_events_sourcing.conf import get_settings
-from django_events_sourcing.delivery import deliver
+from django_events_sourcing import queries
 from django_events_sourcing.exceptions import OperationError
 from django_events_sourcing.inspection import inspect
 from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
 from django_events_sourcing.operations import ALL, bury, pause, resume
 from django_events_sourcing.outbox import PARTITIONS, object_hash
-from django_events_sourcing.tasks.relay import Relay
 
 MAX_SIZE = 5000
-
-
-@pytest.fixture
-def options(settings):
-    """Set keys of EVENTS_SOURCING beside the delivery."""
-
-    def options(**keys):
-        settings.EVENTS_SOURCING = {"DELIVERY": "outbox", "RETRY_BACKOFF": 60, "RETRY_BACKOFF_MAX": 60, **keys}
-
-    options()
-    return options
-
-
-@pytest.fixture
-def emit(database, settings, options):
-    """Hand an event of an object to the outbox."""
-
-    def emit(key, body="{}", **fields):
-        event = Event(name="thing__changed", service=settings.SERVICE_NAME, object=key, body=body, **fields)
-        deliver(event, database)
-        return event
-
-    return emit
-
-
-@pytest.fixture
-def relay(database, queue):
-    """Relay the database to the end; returns the objects of what arrived."""
-
-    def relay():
-        Relay(database, get_settings()).run()
-        found = []
-        while message := queue.channel.basic_get(queue.name, no_ack=True):
-            found.append(message.headers["nameko.event_object"])
-        return found
-
-    return relay
-
-
-@pytest.fixture
-def poison(emit, options):
-    """An event that no message can be made of, so that it is refused by itself."""
-    return lambda key: emit(key, headers={"x" * 300: 1})
-
-
-@pytest.fixture
-def events(database):
-    """Run the command on the database, and return what it prints."""
-
-    def events(*arguments):
-        output = io.StringIO()
-        call_command("events", *map(str, arguments), "--database", database, stdout=output)
-        return output.getvalue()
-
-    return events
-
-
-@pytest.fixture
-def at_work(database):
-    """Have a relay be at work on partitions, which ends its turn after so many seconds."""
-    timers = []
-    queries.ensure_partitions(database)
-
-    def at_work(numbers, ends_after=None):
-        owner = uuid4()
-        assert queries.take(database, owner, numbers, 60) == set(numbers)
-
-        def end():
-            queries.release(database, owner, numbers)
-            connections[database].close()
-
-        if ends_after is not None:
-            timers.append(Timer(ends_after, end))
-            timers[-1].start()
-
-    yield at_work
-    for timer in timers:
-        timer.join()
 
 
 def partition_of(key):
@@ -261,6 +178,18 @@ def test_arguments__wrong__one_line(arguments):
     with pytest.raises(CommandError, match="^Error: .*argument") as caught:
         call_command("events", *arguments)
     assert "\n" not in str(caught.value)
+
+
+def test_bury__while_the_database_is_in_trouble__one_line(emit, events, database, monkeypatch):
+    """Also when the trouble comes after the event was found."""
+
+    def fail(*_args):
+        raise OperationalError("no\nway")
+
+    event = emit("thing:1")
+    monkeypatch.setattr(queries, "bury", fail)
+    with pytest.raises(CommandError, match=f"Database '{database}' can't be asked: no way"):
+        events("bury", "--id", event.id, "--why", "x")
 
 
 def test_show__of_each_state__tells_it_and_what_it_waits_for(emit, poison, relay, events, database, options, caplog):

@@ -16,9 +16,7 @@ from django_events_sourcing.inspection import inspect
 from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
 from django_events_sourcing.operations import bury
 from django_events_sourcing.replay import Selection, preview, replay
-from tests.integration.test_operations import at_work, emit, events, options, partition_of, poison, relay, status
-
-__all__ = ["at_work", "emit", "events", "options", "poison", "relay"]
+from tests.integration.test_operations import partition_of, status
 
 ALL = Selection(since=datetime(2000, 1, 1, tzinfo=UTC))
 
@@ -276,6 +274,30 @@ def test_purge__of_events_that_are_replayed__leaves_them(published, database, ev
     assert relay() == ["thing:1"]
     assert not Failure.objects.using(database).exists()
     assert not Partition.objects.using(database).filter(owner__isnull=False).exists()
+
+
+def test_ids__that_no_log_has__one_line_and_nothing_done(published, events, database):
+    """A typing error is not told as "0 events"."""
+    (event,) = published("thing:1")
+    with pytest.raises(CommandError, match=f"No log has an event {(unknown := uuid4())}; nothing was done") as caught:
+        events("replay", "--id", event.id, "--id", unknown)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(CommandError, match="nor 1 others of those ids"):
+        events("replay", "--id", uuid4(), "--id", uuid4(), "--dry-run")
+    assert not QueueEntry.objects.using(database).exists()
+
+
+def test_show__of_an_object_whose_replay_to_one_queue_is_dead__does_not_say_that_it_blocks(
+    published, emit, relay, database, options
+):
+    """It doesn't: all other consumers have it."""
+    options(DEAD_BLOCKS_OBJECT=True)
+    published("thing:1")
+    assert sum(replay(database, Selection(object="thing:1"), to_queue="nobody's")) == 1
+    assert relay() == []
+    event = emit("thing:1")
+    assert inspect(database, event.id).waits_for == ["it is due: the next wake-up or sweep takes it"]
+    assert relay() == ["thing:1"]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """What the subcommands share."""
 
+import math
 import signal
 from abc import ABC, abstractmethod
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from django_events_sourcing.exceptions import EventsSourcingError
 
-__all__ = ["Problems", "Subcommand", "duration", "stop_at_signals"]
+__all__ = ["Problems", "Subcommand", "duration", "number"]
 
 _WIDTH_WITHOUT_TERMINAL = 120
 
@@ -77,6 +78,21 @@ class Subcommand(ABC):
                 return alias, found(alias)
         raise CommandError("\n".join([*self.problems, *problems]))
 
+    def in_each(self, do: Callable[[str, Callable[[], bool]], None], stopped: str) -> None:
+        """Do something in one database after the other, until Ctrl-C or SIGTERM asks to stop.
+
+        Args:
+            do: Takes the alias of the database, and what to ask often whether to stop.
+            stopped: What to tell of the rest if it was stopped.
+        """
+        with _stop_at_signals() as stopping:
+            for alias in self.aliases:
+                with self.problems.told(alias):
+                    do(alias, stopping)
+                if stopping():
+                    self.problems.append(f"Stopped; {stopped}.")
+                    return
+
     @property
     def console(self) -> Console:
         """For tables; plain, where there is no terminal."""
@@ -96,7 +112,7 @@ class Subcommand(ABC):
 
 
 @contextmanager
-def stop_at_signals() -> Iterator[Callable[[], bool]]:
+def _stop_at_signals() -> Iterator[Callable[[], bool]]:
     """Ctrl-C and SIGTERM ask to stop, instead of ending the process in the middle."""
     stopped = False
 
@@ -110,6 +126,21 @@ def stop_at_signals() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def number(text: str, *, may_be_zero: bool) -> float:
+    """An argument's value, for argparse.
+
+    Raises:
+        argparse.ArgumentTypeError: It isn't a finite number, or too low.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf or (value == 0 and not may_be_zero):
+        raise ArgumentTypeError(f"{text!r} is not a number {'from 0 on' if may_be_zero else 'above 0'}")
+    return value
 
 
 def duration(seconds: float | None) -> str:

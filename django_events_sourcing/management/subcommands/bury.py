@@ -28,8 +28,9 @@ class BurySubcommand(Subcommand):
     def run(self, options: dict[str, Any]) -> None:
         """Bury it, in whichever database has it."""
         alias, state = self.first(lambda alias: inspect(alias, options["id"]))
-        bury(alias, options["id"], options["why"])
-        self.stdout.write(f"Event {options['id']} ({state.event.name}, {state.event.object}) is buried.")
+        with self.problems.told(alias):
+            bury(alias, options["id"], options["why"])
+            self.stdout.write(f"Event {options['id']} ({state.event.name}, {state.event.object}) is buried.")
 
 
 def _reason(text: str) -> str:

@@ -1,50 +1,50 @@
 """``events pause`` and ``events resume``."""
 
 from argparse import ArgumentParser
+from collections.abc import Callable
 from typing import Any
 
-from django_events_sourcing.management.subcommands.base import Subcommand, stop_at_signals
+from django_events_sourcing.management.subcommands.base import Subcommand
 from django_events_sourcing.operations import ALL, pause, resume
 
 __all__ = ["PauseSubcommand", "ResumeSubcommand"]
 
 
-class PauseSubcommand(Subcommand):
+class _PartitionsSubcommand(Subcommand):
+    @classmethod
+    def add_arguments(cls, parser: ArgumentParser) -> None:
+        """All partitions, or some."""
+        help_text = "That partition only; may be given several times."
+        parser.add_argument("--partition", type=int, action="append", metavar="NUMBER", help=help_text)
+
+
+class PauseSubcommand(_PartitionsSubcommand):
     """An operator's stop."""
 
     name = "pause"
     help = "Publish nothing until `resume`; returns when nothing is on its way any more."
 
-    @classmethod
-    def add_arguments(cls, parser: ArgumentParser) -> None:
-        """All, or some."""
-        _add_partition(parser)
-
     def run(self, options: dict[str, Any]) -> None:
         """Pause each database."""
         numbers = options["partition"] or ALL
-        with stop_at_signals() as stopping:
-            for alias in self.aliases:
-                with self.problems.told(alias):
-                    if pause(alias, numbers, stopping=stopping):
-                        self.stdout.write(f"Database {alias!r}: {_named(numbers)} paused.")
-                    else:
-                        self.problems.append(
-                            f"Database {alias!r}: {_named(numbers)} paused, but a relay is still at work on its last "
-                            "turn; `manage.py events status` shows for how long."
-                        )
+
+        def pause_one(alias: str, stopping: Callable[[], bool]) -> None:
+            if pause(alias, numbers, stopping=stopping):
+                self.stdout.write(f"Database {alias!r}: {_named(numbers)} paused.")
+            elif not stopping():
+                self.problems.append(
+                    f"Database {alias!r}: {_named(numbers)} paused, but a relay is still at work on its last turn; "
+                    "`manage.py events status` shows for how long."
+                )
+
+        self.in_each(pause_one, "what is paused by now stays so; a relay may still be at work on its last turn")
 
 
-class ResumeSubcommand(Subcommand):
+class ResumeSubcommand(_PartitionsSubcommand):
     """The end of a pause."""
 
     name = "resume"
     help = "Publish again, after `pause`."
-
-    @classmethod
-    def add_arguments(cls, parser: ArgumentParser) -> None:
-        """All, or some."""
-        _add_partition(parser)
 
     def run(self, options: dict[str, Any]) -> None:
         """Resume each database."""
@@ -53,11 +53,6 @@ class ResumeSubcommand(Subcommand):
             with self.problems.told(alias):
                 resume(alias, numbers)
                 self.stdout.write(f"Database {alias!r}: {_named(numbers)} resumed.")
-
-
-def _add_partition(parser: ArgumentParser) -> None:
-    help_text = "That partition only; may be given several times."
-    parser.add_argument("--partition", type=int, action="append", metavar="NUMBER", help=help_text)
 
 
 def _named(numbers: Any) -> str:

@@ -1,11 +1,10 @@
 """``events purge``."""
 
-import math
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
+from collections.abc import Callable
 from typing import Any
 
-from django_events_sourcing.conf import get_settings
-from django_events_sourcing.management.subcommands.base import Subcommand, stop_at_signals
+from django_events_sourcing.management.subcommands.base import Subcommand, number
 from django_events_sourcing.purge import purge_now
 
 __all__ = ["PurgeSubcommand"]
@@ -26,23 +25,14 @@ class PurgeSubcommand(Subcommand):
     def run(self, options: dict[str, Any]) -> None:
         """Purge each database."""
         days = options["older_than"]
-        with stop_at_signals() as stopping:
-            for alias in self.aliases:
-                with self.problems.told(alias):
-                    settings = get_settings()
-                    retention = settings.retention if days is None else days * 24 * 3600
-                    purged = purge_now(alias, settings, retention, stopping)
-                    self.stdout.write(f"Database {alias!r}: {purged} events deleted.")
-                if stopping():
-                    self.problems.append("Stopped; what was deleted is deleted, the rest is for the next purge.")
-                    return
+        retention = None if days is None else days * 24 * 3600
+
+        def purge(alias: str, stopping: Callable[[], bool]) -> None:
+            purged = purge_now(alias, retention, stopping=stopping)
+            self.stdout.write(f"Database {alias!r}: {purged} events deleted.")
+
+        self.in_each(purge, "what was deleted is deleted, the rest is for the next purge")
 
 
 def _days(text: str) -> float:
-    try:
-        days = float(text)
-    except ValueError:
-        days = math.nan
-    if not 0 <= days < math.inf:
-        raise ArgumentTypeError(f"{text!r} is not a number of days")
-    return days
+    return number(text, may_be_zero=True)

@@ -1,9 +1,10 @@
 """``events relay``."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django_events_sourcing.conf import get_settings
-from django_events_sourcing.management.subcommands.base import Subcommand, stop_at_signals
+from django_events_sourcing.management.subcommands.base import Subcommand
 from django_events_sourcing.status import Status, status
 
 __all__ = ["RelaySubcommand"]
@@ -17,23 +18,20 @@ class RelaySubcommand(Subcommand):
 
     def run(self, options: dict[str, Any]) -> None:  # noqa: ARG002
         """Relay one database after the other."""
+        self.in_each(self._relay, "what is pending is free for any other relay")
+
+    def _relay(self, alias: str, stopping: Callable[[], bool]) -> None:
         from django_events_sourcing.tasks.relay import Relay  # noqa: PLC0415 - it loads nameko
 
-        with stop_at_signals() as stopping:
-            for alias in self.aliases:
-                with self.problems.told(alias):
-                    with self.progress(alias, status(alias).pending) as advance:
-                        report = Relay(alias, get_settings(), stopping=stopping, on_published=advance).run()
-                    after = status(alias)
-                    self.stdout.write(
-                        f"Database {alias!r}: {report.published} published, {report.dead} dead, {after.pending} "
-                        f"pending{_why_left(after)}."
-                    )
-                    if report.trouble:
-                        self.problems.append(f"RabbitMQ is in trouble; the events stay. {report.trouble}")
-                if stopping():
-                    self.problems.append("Stopped; what is pending is free for any other relay.")
-                    return
+        with self.progress(alias, status(alias).pending) as advance:
+            report = Relay(alias, get_settings(), stopping=stopping, on_published=advance).run()
+        after = status(alias)
+        self.stdout.write(
+            f"Database {alias!r}: {report.published} published, {report.dead} dead, {after.pending} "
+            f"pending{_why_left(after)}."
+        )
+        if report.trouble:
+            self.problems.append(f"RabbitMQ is in trouble; the events stay. {report.trouble}")
 
 
 def _why_left(one: Status) -> str:

@@ -1,7 +1,7 @@
 """``events replay``."""
 
-import math
 from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
 from datetime import datetime, time
 from typing import Any
 from uuid import UUID
@@ -14,8 +14,8 @@ from rich.table import Table
 
 from django_events_sourcing.clock import from_microseconds
 from django_events_sourcing.conf import get_settings
-from django_events_sourcing.management.subcommands.base import Subcommand, stop_at_signals
-from django_events_sourcing.replay import Replayable, Selection, preview, replay
+from django_events_sourcing.management.subcommands.base import Subcommand, number
+from django_events_sourcing.replay import Replayable, Selection, preview, replay, unknown
 from django_events_sourcing.stored import concrete_model
 
 __all__ = ["ReplaySubcommand"]
@@ -52,10 +52,14 @@ class ReplaySubcommand(Subcommand):
         selection = _selection(options)
         counts: dict[str, int] = {}
         shown: list[tuple[str, Replayable]] = []
+        missing = set(selection.ids)
         for alias in self.aliases:
             with self.problems.told(alias):
                 counts[alias], first = preview(alias, selection, _SHOWN - len(shown))
                 shown += [(alias, event) for event in first]
+                missing &= unknown(alias, selection.ids)
+        if missing:
+            raise CommandError("\n".join([*self.problems, f"No log has {_named(missing)}; nothing was done."]))
         total = sum(counts.values())
         if options["dry_run"]:
             self._show(total, shown)
@@ -64,20 +68,21 @@ class ReplaySubcommand(Subcommand):
             _check_queue(options["queue"])
         if total > _MANY and not options["no_input"]:
             self._ask(total)
-        with stop_at_signals() as stopping:
-            for alias, count in counts.items():
-                with self.problems.told(alias):
-                    replayed = 0
-                    with self.progress(alias, count) as advance:
-                        for portion in replay(alias, selection, to_queue=options["queue"], rate=options["rate"]):
-                            replayed += portion
-                            advance(portion)
-                            if stopping():
-                                break
-                    self.stdout.write(f"Database {alias!r}: {replayed} events are to be published once more.")
-                if stopping():
-                    self.problems.append("Stopped; what was put back is published, the rest is not.")
-                    return
+
+        def replay_one(alias: str, stopping: Callable[[], bool]) -> None:
+            replayed = 0
+            try:
+                with self.progress(alias, counts.get(alias, 0)) as advance:
+                    for portion in replay(alias, selection, to_queue=options["queue"], rate=options["rate"]):
+                        replayed += portion
+                        advance(portion)
+                        if stopping():
+                            break
+            finally:
+                self.stdout.write(f"Database {alias!r}: {replayed} events are to be published once more.")
+
+        self.aliases = list(counts)  # those that could be asked
+        self.in_each(replay_one, "what was put back is published, the rest is not")
 
     def _ask(self, total: int) -> None:
         self.stdout.write(f"{total:,} events will be published once more. Type 'yes' to go on: ", ending="")
@@ -136,10 +141,9 @@ def _moment(text: str) -> datetime:
 
 
 def _rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = math.nan
-    if not 0 < rate < math.inf:
-        raise ArgumentTypeError(f"{text!r} is not a number above 0")
-    return rate
+    return number(text, may_be_zero=False)
+
+
+def _named(ids: set[UUID]) -> str:
+    first, *others = sorted(map(str, ids))
+    return f"an event {first}" + (f", nor {len(others)} others of those ids" if others else "")
