@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format matrix servers clean
+.PHONY: help demo test soak lint format matrix servers clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -16,6 +16,10 @@ demo: $(VENV)/.demo  ## the main job, for real, on embedded brokers (or on REDIS
 
 test: $(VENV)/.test $(VENV)/.mysql  ## the whole suite, on servers of its own
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+soak: $(VENV)/.test $(VENV)/.mysql  ## what takes an hour: a million events, more of each fault, random orders
+	$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
+	EVENTS_OF_EACH=3000 $(BIN)/python -m pytest tests/acceptance/test_outbox_faults.py $(PYTEST_ARGS)
 
 lint: $(VENV)/.lint  ## style, import contracts, types
 	$(BIN)/ruff check

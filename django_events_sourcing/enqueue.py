@@ -1,6 +1,7 @@
 """Sending a task of ours to Celery's broker, from a process that must neither wait nor touch anything else."""
 
 import os
+import socket
 from collections.abc import Hashable
 from importlib import import_module
 from types import SimpleNamespace
@@ -21,6 +22,14 @@ __all__ = ["ENQUEUE_TIMEOUT", "current_project_app", "enqueue", "project_app"]
 ENQUEUE_TIMEOUT = 2.0
 
 _TASKS = "django_events_sourcing.tasks"
+
+# What amqp asks for by itself (amqp.transport.DEFAULT_SOCKET_SETTINGS), redis only where it is told to: else a firewall
+# would drop a connection that idles, and the first event after a calm would wait for a wake-up that got lost.
+_KEEPALIVE = {
+    getattr(socket, name): value
+    for name, value in {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 9}.items()
+    if hasattr(socket, name)
+}
 
 
 def enqueue(name: str, *args: Any, app: Celery | None = None, expires: float | None = None) -> None:
@@ -107,6 +116,8 @@ def _bounded_connection(app: Celery) -> Connection:
     options = {
         "socket_timeout": ENQUEUE_TIMEOUT,
         "socket_connect_timeout": ENQUEUE_TIMEOUT,
+        "socket_keepalive": True,
+        "socket_keepalive_options": _KEEPALIVE,
         "max_retries": 0,  # kombu would otherwise try again for seconds
     }
     connection: Connection = app.connection_for_write(

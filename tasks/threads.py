@@ -11,10 +11,8 @@
 # the database is asked no more often for there being many of them. A database that hangs holds up no other.
 
 import logging
-import mmap
 import os
 import signal
-import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -33,6 +31,7 @@ from django_events_sourcing import purge
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.tables import has_tables, missing_tables, outbox_databases
+from django_events_sourcing.tasks.moments import SharedMoments
 from django_events_sourcing.tasks.stopping import is_stopping
 from django_events_sourcing.tasks.work import relay_database, tell, tell_database_error
 
@@ -49,27 +48,26 @@ _CONFIGURATION_DELAY = 60.0
 # How long the end of a process waits for its threads, in seconds: for confirms on their way.
 _STOPPED_WITHIN = 15.0
 
-_MOMENT = struct.Struct("d")
 _MOST_DATABASES = 512
 
 
 class _Due:
-    """When something is due next, by the machine's monotonic clock; shared by the processes of a worker."""
+    """When something is due next in each database, for all processes of a worker."""
 
     def __init__(self) -> None:
-        self._shared = mmap.mmap(-1, _MOMENT.size * _MOST_DATABASES)
+        self._moments = SharedMoments(_MOST_DATABASES)
 
     def seconds(self, slot: int) -> float:
         """How long until then."""
-        moment: float = _MOMENT.unpack_from(self._shared, slot * _MOMENT.size)[0]
-        return max(0.0, moment - monotonic())
+        return max(0.0, self._moments[slot] - monotonic())
 
     def come(self, slot: int, interval: float) -> bool:
         """Whether it is due, which it then is no more for an interval: for any but the first to ask."""
-        if self.seconds(slot) > 0:
-            return False
-        _MOMENT.pack_into(self._shared, slot * _MOMENT.size, monotonic() + interval)
-        return True
+        with self._moments.locked():
+            if self.seconds(slot) > 0:
+                return False
+            self._moments[slot] = monotonic() + interval
+            return True
 
 
 _sweep_due = _Due()

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q, Subquery
 from django.db.models.expressions import ExpressionWrapper
 from django.db.models.fields import BooleanField
 
@@ -60,21 +60,22 @@ def look(using: str, *, dead_blocks: bool) -> list[PartitionState]:
         Partition.objects.using(using)
         .filter(number__lt=PARTITIONS)
         .annotate(
-            has_due=Exists(queue.filter(~Exists(waits))),
+            # In place of EXISTS, for which PostgreSQL would read the table from its start, dead rows and all.
+            first_due=Subquery(queue.filter(~Exists(waits)).order_by("sequence").values("sequence")[:1]),
             leased=ExpressionWrapper(_is_leased(), BooleanField()),
             paused=ExpressionWrapper(Q(paused_at__isnull=False), BooleanField()),
             backs_off=ExpressionWrapper(Q(retry_at__isnull=False, retry_at__gt=DatabaseNow()), BooleanField()),
         )
         .order_by("number")
-        .values_list("number", "owner", "failures", "has_due", "leased", "paused", "backs_off")
+        .values_list("number", "owner", "failures", "first_due", "leased", "paused", "backs_off")
     )
     found = list(rows)
     if len(found) < PARTITIONS:  # the first look of all, or the table was emptied
         ensure_partitions(using)
         found = list(rows.all())
     return [
-        PartitionState(number, owner if leased else None, bool(due and not (paused or backs_off)), failures)
-        for number, owner, failures, due, leased, paused, backs_off in found
+        PartitionState(number, owner if leased else None, first is not None and not (paused or backs_off), failures)
+        for number, owner, failures, first, leased, paused, backs_off in found
     ]
 
 

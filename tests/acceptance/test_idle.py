@@ -1,0 +1,44 @@
+"""A worker without events: what it costs the database, and how fast the next event is."""
+
+import re
+import time
+from pathlib import Path
+
+from tests.acceptance.shop import Shop
+from tests.processes import pause, wait_until
+
+#: What a worker asks a database in a minute without events, with the default settings, however many processes it has:
+#: at each of six sweeps one look, and what Django asks when it connects; once a minute the purge. (Each process asks
+#: once in its life whether there are the tables; that is not in it.)
+OF_A_SWEEP, OF_THE_PURGE = 2, 9
+STATEMENTS = 6 * OF_A_SWEEP + OF_THE_PURGE
+
+
+def test_worker__with_nothing_to_do__asks_little_and_is_as_fast_as_ever_afterwards(
+    system, postgresql_proc, redis_proc, rabbitmq_proc
+):
+    """The number of statements is the one that is documented; the connections that idled are not in the way."""
+    shop = Shop(system, redis_proc, rabbitmq_proc)
+    shop.open()
+    system.worker_env["PGOPTIONS"] = "-c log_statement=all"
+    log = Path(postgresql_proc.logfile)
+
+    def seconds() -> float:
+        """From a save to its event."""
+        before = shop.arrived()
+        saved = float(system.django("import time; Product.objects.create(name='x', price=1); print(time.time())"))
+        wait_until(lambda: shop.arrived() > before, "the event", 2)
+        return time.time() - saved
+
+    with system.worker("--concurrency", "4"):
+        warm = seconds()
+        pause(10)  # for longer than connections are kept
+        start = log.stat().st_size
+        pause(60)
+        with log.open("rb") as file:
+            file.seek(start)
+            # That for the tables begins with a line feed.
+            statements = re.findall(rb"LOG:  (?:statement|execute [^:]*): (.+)", file.read())
+        print(*statements, sep="\n")
+        assert abs(len(statements) - STATEMENTS) <= OF_A_SWEEP  # one sweep more or less is in the minute
+        assert seconds() <= 2 * warm + 0.5
