@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from time import monotonic, sleep
 
 from django_events_sourcing import queries
 from django_events_sourcing.conf import Settings, get_settings
@@ -18,6 +19,9 @@ BATCH_SIZE = 1000
 
 #: How long no other worker purges after one did, in seconds.
 INTERVAL = 60.0
+
+# The longest pause between two statements, in seconds.
+_LONGEST_PAUSE = 1.0
 
 
 def purge_database(using: str, settings: Settings, stopping: Callable[[], bool]) -> int:
@@ -71,8 +75,11 @@ def _purge(using: str, leases: Leases, retention: float, stopping: Callable[[], 
         queries.purge_counts(using)
         while after is not None and leases.numbers and not stopping():
             leases.keep()
+            begun = monotonic()
             deleted, after = queries.purge(using, retention, after, BATCH_SIZE)
             purged += deleted
+            if after is not None:  # there is no hurry: half of the time is for those who write and relay
+                sleep(min(monotonic() - begun, _LONGEST_PAUSE))
     finally:
         leases.release(retry_in=INTERVAL)
     if purged:

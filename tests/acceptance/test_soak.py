@@ -104,7 +104,7 @@ def test_relay__with_a_million_published_and_a_backlog__as_fast_as_with_empty_ta
     status_full = float(system.django(STATUS))
     full = rates(system)
     with held_open(system):
-        held = rates(system, 5)
+        held = rates(system, PENDING // PORTION - len(full))  # to the end, when nearly all of the queue is dead rows
         status_held = float(system.django(STATUS))
     empty(system, pending=4 * PORTION)
     without += rates(system)
@@ -148,7 +148,7 @@ def test_purge__of_a_million_old_events__slows_down_neither_writers_nor_relay(sh
     assert f"{PUBLISHED} events deleted" in said
     assert during.locks <= {"AccessShareLock", "RowShareLock", "RowExclusiveLock"}
     assert during.longest < 1
-    assert median(saves["during"]) <= 1.5 * median(saves["without"])
+    assert median(saves["during"]) <= 1.3 * median(saves["without"])
     assert median(during.pending) <= 1.5 * median(without.pending) + 10
 
 

@@ -9,6 +9,7 @@ from django_events_sourcing.clock import MICROSECONDS
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.delivery import deliver
 from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
+from tests.processes import pause
 
 OLD = 1  # a microsecond after 1970 began
 
@@ -83,6 +84,24 @@ def test_purge__asked_to_stop__ends_after_its_batch(database, published, run, mo
     assert run(lambda: next(asked)) == 4
     assert not Partition.objects.using(database).filter(owner__isnull=False).exists()
     assert run() == 6
+
+
+def test_purge__of_several_batches__leaves_half_of_the_time_to_others(database, published, run, monkeypatch):
+    """After each it waits for as long as it took."""
+    monkeypatch.setattr(purge, "BATCH_SIZE", 2)
+    published(5)
+    delete = queries.purge
+    pauses: list[float] = []
+
+    def slow(*args):
+        pause(0.1)
+        return delete(*args)
+
+    monkeypatch.setattr(queries, "purge", slow)
+    monkeypatch.setattr(purge, "sleep", pauses.append)
+    assert run() == 5
+    assert len(pauses) == 2
+    assert all(0.1 <= seconds <= 1 for seconds in pauses)
 
 
 def test_counts_of_published_events__older_than_the_status_asks_for__deleted(database, run):

@@ -19,7 +19,7 @@ from django.db.models import Max
 from django.utils import timezone
 from greenlet import GreenletExit, getcurrent, greenlet
 
-from django_events_sourcing import Event, leases, operations, queries, replay, waker
+from django_events_sourcing import Event, leases, operations, purge, queries, replay, waker
 from django_events_sourcing.clock import MICROSECONDS, DatabaseNow
 from django_events_sourcing.exceptions import EventRefused, OperationError, PublishError
 from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
@@ -477,10 +477,10 @@ class Stage:
 
         patch.setattr(DatabaseNow, "as_sqlite", as_sqlite)
         relay = import_module("django_events_sourcing.tasks.relay")  # where the package has the task of that name
-        for module in (leases, operations, relay, replay):
+        for module in (leases, operations, purge, relay, replay):
             patch.setattr(module, "monotonic", lambda: self.world.now)
         patch.setattr(operations, "_POLL", LEASE / 5)
-        for module in (operations, replay):
+        for module in (operations, purge, replay):
             patch.setattr(module, "sleep", self._sleep)
         patch.setattr(relay, "Pipeline", lambda _settings: RabbitMQ(self.world))
         for module in (waker, work):
