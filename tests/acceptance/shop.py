@@ -4,7 +4,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import quantiles
@@ -100,10 +100,17 @@ class Shop:
             yield network
 
     def start_worker(self, name: str, *options: str) -> None:
-        stack = ExitStack()
-        # Not when it is ready: it never is while Redis is away.
-        process = stack.enter_context(self.system.worker(*options, name=name, ready="[tasks]"))
-        self._workers[name] = (stack, process)
+        self.start_workers(name, options=options)
+
+    def start_workers(self, *names: str, options: Iterable[str] = ()) -> None:
+        """Start workers side by side, and wait until they run; not until they are ready, for Redis may be away."""
+        for name in names:
+            stack = ExitStack()
+            process = stack.enter_context(self.system.worker(*options, name=name, ready=""))
+            self._workers[name] = (stack, process)
+        for name in names:
+            log = self.system.log(name)
+            wait_until(lambda log=log: "[tasks]" in log.read_text(), f"worker {name} runs: {log}")  # type: ignore[misc]
 
     def pid_of(self, name: str) -> int:
         """The worker's main process."""

@@ -23,7 +23,10 @@ from tests.processes import pause, run, running, wait_until
 from tests.servers import stopped, suspended
 from tests.servers.proxy import Proxy
 
-LIBFAKETIME = next(map(str, Path("/usr/lib").glob("**/faketime/libfaketimeMT.so.1")), "")
+WORKERS = ("worker-0", "worker-1")
+
+# Where Debian's package faketime has it.
+LIBFAKETIME = next(map(str, Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), "")
 
 
 @pytest.fixture
@@ -57,7 +60,7 @@ def use_database(shop, request, tmp_path):
 
 
 def logs_of_workers(shop: Shop) -> str:
-    return "".join(shop.system.log(f"worker-{number}").read_text() for number in range(2))
+    return "".join(shop.system.log(name).read_text() for name in WORKERS)
 
 
 def nothing(shop: Shop) -> None:
@@ -236,8 +239,7 @@ FAULTS: dict[Callable[[Shop], None], dict[str, Any]] = {
 
 def check_promise(shop: Shop, fault: Callable[[], None], *worker_options: str, writers: int = WRITERS) -> None:
     """Have a fault while several write and two workers relay, and the verdict on all that arrived."""
-    for number in range(2):
-        shop.start_worker(f"worker-{number}", *worker_options)
+    shop.start_workers(*WORKERS, options=worker_options)
     with shop.writing(writers):
         fault()
     shop.wait_until_drained()
@@ -339,6 +341,7 @@ def test_sqlite__busy_with_three_writers__keeps_the_promise(shop, use_database):
 
 def test_clock__of_the_workers_host_jumps__keeps_the_promise(shop):
     """It is the database's that says when something is due."""
+    assert LIBFAKETIME, "the Debian package faketime is needed"
     clock = shop.system.folder / "clock"
     clock.write_text("+0")
     shop.system.worker_env |= {
@@ -371,8 +374,7 @@ def test_database__restarted_in_the_middle_of_a_drain__goes_on_by_itself(shop, o
     with shop.writing(events=1000):
         nothing(shop)
     shop.system.configure(MAX_RATE=300)  # so that there is a middle
-    for number in range(2):
-        shop.start_worker(f"worker-{number}")
+    shop.start_workers(*WORKERS)
     wait_until(lambda: shop.arrived() > 100, "some have gone out")
     with stopped(request.getfixturevalue(f"{other}_proc")):
         assert shop.arrived() < 2000
@@ -384,8 +386,7 @@ def test_database__restarted_in_the_middle_of_a_drain__goes_on_by_itself(shop, o
 @pytest.mark.parametrize("away", ["stopped", "suspended"])
 def test_redis__away__saves_as_fast_as_ever_and_events_come_by_the_sweep(shop, away):
     """Saves don't notice; all arrives while Redis is away; and when it is back, wake-ups work without a restart."""
-    for number in range(2):
-        shop.start_worker(f"worker-{number}")
+    shop.start_workers(*WORKERS)
     with ExitStack() as stack:
         with shop.writing():
             up = time.time()
@@ -551,8 +552,7 @@ def test_sigterm__of_a_worker_mid_batch__rest_goes_on_at_once(shop, whom):
     """With a lease and a sweep of a minute: nothing waits for either."""
     shop.system.configure(LEASE=60, SWEEP_INTERVAL=60)
     shop.system.django(BACKLOG)
-    for number in range(2):
-        shop.start_worker(f"worker-{number}")
+    shop.start_workers(*WORKERS)
     wait_until(lambda: shop.pending() < 5500, "some have gone out")
     (os.kill if whom == "main process" else os.killpg)(shop.pid_of("worker-0"), signal.SIGTERM)
     shop.wait_until_drained(within=25)
