@@ -17,7 +17,7 @@ demo: $(VENV)/.demo  ## the main job, for real, on embedded brokers (or on REDIS
 test: $(VENV)/.test $(VENV)/.mysql  ## the whole suite, on servers of its own
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-soak: $(VENV)/.test $(VENV)/.mysql  ## what takes an hour: a million events, more of each fault, random orders
+soak: $(VENV)/.test $(VENV)/.mysql  ## what takes an hour or more: a million events, more of each fault, random orders
 	$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
 	EVENTS_OF_EACH=3000 $(BIN)/python -m pytest tests/acceptance/test_outbox_faults.py $(PYTEST_ARGS)
 

@@ -118,23 +118,22 @@ def reserved(using: str, numbers: Collection[int]) -> Iterator[UUID]:
     queries.ensure_partitions(using)
     owner, lease = uuid4(), get_settings().lease
     ends = monotonic() + lease + _PATIENCE
-    held: list[int] = []
+    asked_for: list[int] = []
     try:
         for number in sorted(numbers):  # the same way for all, so that no two wait for each other
+            asked_for.append(number)
             while not queries.reserve(using, owner, number, lease):
                 if monotonic() > ends:
                     raise OperationError(
                         f"Partition {number} of database {using!r} could not be had: a relay holds on to it. Nothing "
                         "was done; `manage.py events status` shows for how long it does."
                     )
-                if held:
+                if held := asked_for[:-1]:
                     queries.renew(using, owner, held, lease)
                 sleep(_POLL)
-            held.append(number)
         yield owner
     finally:
-        for number in held:
-            queries.unreserve(using, owner, number)
+        queries.unreserve(using, owner, asked_for)
         wake(using)  # whatever came of it: relays that were woken meanwhile have been turned away
 
 

@@ -113,11 +113,11 @@ def reserve(using: str, owner: UUID, number: int, lease: float) -> bool:
     return False
 
 
-def unreserve(using: str, owner: UUID, number: int) -> None:
-    """Give back what was reserved; relays may take it again at once, unless it was let alone after trouble."""
-    mine = Partition.objects.using(using).filter(owner=owner, number=number)
-    mine.filter(failures=0).update(retry_at=None)
-    mine.update(owner=None, leased_until=None)
+def unreserve(using: str, owner: UUID, numbers: Collection[int]) -> None:
+    """Give back what was reserved, or waited for; relays may take it again at once, but for what met with trouble."""
+    partitions = Partition.objects.using(using).filter(number__in=numbers)
+    partitions.filter(failures=0).update(retry_at=None)
+    partitions.filter(owner=owner).update(owner=None, leased_until=None)
 
 
 def pause(using: str, numbers: Collection[int]) -> None:

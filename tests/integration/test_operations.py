@@ -125,8 +125,8 @@ def test_bury__while_a_relay_is_at_work__waits_for_the_end_of_its_turn(emit, at_
     assert relay() == ["thing:1"]  # nobody is kept from the partition afterwards
 
 
-def test_bury__of_what_a_relay_holds_on_to__nothing_is_done(emit, at_work, database, options, monkeypatch):
-    """The error says so; the partition is its relay's still."""
+def test_bury__of_what_a_relay_holds_on_to__nothing_is_done(emit, at_work, database, options, monkeypatch, relay):
+    """The error says so; the partition is its relay's still, and nobody is kept from it when that one has ended."""
     options(LEASE=1)
     monkeypatch.setattr("django_events_sourcing.operations._PATIENCE", -0.7)
     event = emit("thing:1")
@@ -135,6 +135,8 @@ def test_bury__of_what_a_relay_holds_on_to__nothing_is_done(emit, at_work, datab
         bury(database, event.id, "why not")
     assert inspect(database, event.id).state == "pending"
     assert queries.leased(database, ALL) == {partition_of("thing:1")}
+    Partition.objects.using(database).update(owner=None)
+    assert relay() == ["thing:1"]
 
 
 def test_bury__in_a_partition_that_is_paused_or_let_alone__is_done(emit, database, relay):
