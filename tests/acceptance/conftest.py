@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from tests.acceptance.shop import Shop
 from tests.processes import run, running, wait_until
 
 
@@ -89,6 +90,15 @@ def connect(database: dict[str, str]) -> psycopg.Connection:
     return psycopg.connect(host="127.0.0.1", port=port, user="postgres", dbname=name, autocommit=True)
 
 
+@contextmanager
+def held_open(database: dict[str, str]) -> Iterator[None]:
+    """Within it a transaction keeps what is deleted in PostgreSQL from being vacuumed."""
+    with connect(database) as connection, connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        connection.execute("SELECT txid_current(), count(*) FROM django_events_sourcing_queue")
+        yield
+
+
 @pytest.fixture(scope="session")
 def database(postgresql_proc) -> dict[str, str]:
     """Environment that names a PostgreSQL database with the test project's tables."""
@@ -118,6 +128,15 @@ def system(tmp_path, database, redis_proc, rabbitmq_proc) -> Iterator[System]:
     names = ("log", "queue", "failure", "partition", "published")
     with connect(database) as connection:
         connection.execute(f"TRUNCATE {', '.join(f'django_events_sourcing_{name}' for name in names)}")
+
+
+@pytest.fixture
+def shop(system, redis_proc, rabbitmq_proc) -> Iterator[Shop]:
+    """A system with a queue that keeps whatever arrives."""
+    shop = Shop(system, redis_proc, rabbitmq_proc)
+    shop.open()
+    yield shop
+    shop.end()
 
 
 @pytest.fixture

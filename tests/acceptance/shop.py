@@ -20,7 +20,7 @@ from tests.acceptance.verdict import Arrival, Changes, read_ledger
 from tests.processes import running, wait_until
 from tests.servers.proxy import Proxy
 
-__all__ = ["EVENTS_OF_EACH", "LEASE", "SWEEP_INTERVAL", "WRITERS", "Shop"]
+__all__ = ["LEASE", "SWEEP_INTERVAL", "Shop"]
 
 WRITERS = 3
 #: Of each writer, at least: they go on while the fault does. `make soak` has it larger.
@@ -176,7 +176,11 @@ class Shop:
 
     def p99(self, since: float, until: float) -> float:
         """Of the time that a change took, in seconds."""
-        return quantiles([took for at, took in self.took if since <= at <= until], n=100)[98]
+        return quantiles(self.durations(since, until), n=100)[98]
+
+    def durations(self, since: float, until: float) -> list[float]:
+        """How long each change took that ended within that time, in seconds."""
+        return [took for at, took in self.took if since <= at <= until]
 
 
 _WAIT_UNTIL_DRAINED = """

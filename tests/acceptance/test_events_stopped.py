@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import System, connect
+from tests.backlog import fill
 from tests.processes import run, wait_until
 
 EVENTS = [sys.executable, "-m", "django", "events"]
@@ -19,7 +20,6 @@ with transaction.atomic():
         product.name = number
         product.save()
 """
-LOG = "INSERT INTO django_events_sourcing_log (event_id, service, name, object, body, headers, time)"
 
 
 @pytest.fixture
@@ -82,10 +82,7 @@ def test_replay__stopped_by_a_signal__what_was_put_back_is_replayed(system, quer
 def test_purge__stopped_by_a_signal__another_may_go_on_at_once(system, database, query):
     """What was deleted is deleted."""
     with connect(database) as connection:
-        connection.execute(
-            f"{LOG} SELECT gen_random_uuid(), 'shop', 'thing__changed', 'thing:' || n, '{{}}', '{{}}', n "
-            "FROM generate_series(1, 100000) n"
-        )
+        fill(connection, system.env["SERVICE_NAME"], published=100_000, pending=0, age=30 * 24 * 3600)
 
     def logged() -> int:
         return int(query("SELECT count(*) FROM django_events_sourcing_log"))

@@ -4,7 +4,6 @@ import re
 import time
 from pathlib import Path
 
-from tests.acceptance.shop import Shop
 from tests.processes import pause, wait_until
 
 #: What a worker asks a database in a minute without events, with the default settings, however many processes it has:
@@ -14,12 +13,9 @@ OF_A_SWEEP, OF_THE_PURGE = 2, 9
 STATEMENTS = 6 * OF_A_SWEEP + OF_THE_PURGE
 
 
-def test_worker__with_nothing_to_do__asks_little_and_is_as_fast_as_ever_afterwards(
-    system, postgresql_proc, redis_proc, rabbitmq_proc
-):
+def test_worker__with_nothing_to_do__asks_little_and_is_as_fast_as_ever_afterwards(shop, postgresql_proc):
     """The number of statements is the one that is documented; the connections that idled are not in the way."""
-    shop = Shop(system, redis_proc, rabbitmq_proc)
-    shop.open()
+    system = shop.system
     system.worker_env["PGOPTIONS"] = "-c log_statement=all"
     log = Path(postgresql_proc.logfile)
 

@@ -8,7 +8,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from tests.acceptance.conftest import connect
-from tests.acceptance.shop import LEASE, SWEEP_INTERVAL, WRITERS, Shop
+from tests.acceptance.conftest import connect, held_open
+from tests.acceptance.shop import LEASE, SWEEP_INTERVAL, Shop
 from tests.acceptance.verdict import Verdict, judge
 from tests.processes import pause, run, running, wait_until
 from tests.servers import stopped, suspended
@@ -30,14 +30,10 @@ LIBFAKETIME = next(map(str, Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1
 
 
 @pytest.fixture
-def shop(system, redis_proc, rabbitmq_proc) -> Iterator[Shop]:
-    system.configure(SWEEP_INTERVAL=SWEEP_INTERVAL, LEASE=LEASE, RETRY_BACKOFF=0.2, RETRY_BACKOFF_MAX=1)
-    shop = Shop(system, redis_proc, rabbitmq_proc)
-    shop.open()
-    try:
-        yield shop
-    finally:
-        shop.end()
+def shop(shop):
+    """One that waits for nothing long."""
+    shop.system.configure(SWEEP_INTERVAL=SWEEP_INTERVAL, LEASE=LEASE, RETRY_BACKOFF=0.2, RETRY_BACKOFF_MAX=1)
+    return shop
 
 
 @pytest.fixture
@@ -112,9 +108,7 @@ def redis_suspended(shop: Shop) -> None:
 
 def transaction_held_open(shop: Shop) -> None:
     """Somebody's long transaction keeps the dead rows of the queue from being vacuumed."""
-    with connect(shop.system.env) as connection, connection.transaction():
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        connection.execute("SELECT txid_current(), count(*) FROM django_events_sourcing_queue")
+    with held_open(shop.system.env):
         pause(5)
 
 
@@ -237,11 +231,11 @@ FAULTS: dict[Callable[[Shop], None], dict[str, Any]] = {
 }
 
 
-def check_promise(shop: Shop, fault: Callable[[], None], *worker_options: str, writers: int = WRITERS) -> None:
+def check_promise(shop: Shop, fault: Callable[[Shop], None] = nothing, *, worker_options: Iterable[str] = ()) -> None:
     """Have a fault while several write and two workers relay, and the verdict on all that arrived."""
     shop.start_workers(*WORKERS, options=worker_options)
-    with shop.writing(writers):
-        fault()
+    with shop.writing():
+        fault(shop)
     shop.wait_until_drained()
     assert judge(shop.changes, shop.arrivals()) == Verdict()
 
@@ -250,7 +244,7 @@ def check_promise(shop: Shop, fault: Callable[[], None], *worker_options: str, w
 def test_fault__while_several_write_and_two_workers_relay__keeps_the_promise(shop, fault):
     """Nothing lost, no ghost, no disorder, no event under two ids; and no writer raises."""
     shop.system.configure(**{"MAX_ATTEMPTS": 2, **FAULTS[fault]})
-    check_promise(shop, lambda: fault(shop))
+    check_promise(shop, fault)
 
 
 def stalls(shop: Shop, network: Proxy) -> None:
@@ -295,7 +289,7 @@ def test_network__in_trouble_between_the_workers_and_rabbitmq__keeps_the_promise
     """The same, and nothing of it costs an event an attempt."""
     shop.system.configure(MAX_ATTEMPTS=2)
     with shop.on_a_network() as network:
-        check_promise(shop, lambda: fault(shop, network))
+        check_promise(shop, lambda shop: fault(shop, network))
     assert shop.system.status()["dead"] == 0
 
 
@@ -303,14 +297,14 @@ def test_network__in_trouble_between_the_workers_and_rabbitmq__keeps_the_promise
 def test_no_fault__on_another_database__keeps_the_promise(shop, other, use_database):
     """The same promise everywhere; on SQLite the writers wait for each other."""
     use_database(other)
-    check_promise(shop, lambda: nothing(shop))
+    check_promise(shop)
 
 
 def test_pgbouncer__in_transaction_pooling__keeps_the_promise(shop, pgbouncer_port):
     """Nothing of it needs a session of its own."""
     direct = shop.system.env["POSTGRES_PORT"]
     shop.system.env["POSTGRES_PORT"] = str(pgbouncer_port)
-    check_promise(shop, lambda: nothing(shop))
+    check_promise(shop)
     sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     with connect({**shop.system.env, "POSTGRES_PORT": direct}) as connection:
         assert connection.execute(sessions).fetchall() == [(3,)]
@@ -320,7 +314,7 @@ def test_serializable_workers__whose_rows_somebody_changes__keep_the_promise(sho
     """Where others would wait for his commit and go on, they fail, and try again."""
     shop.system.worker_env["PGOPTIONS"] = "-c default_transaction_isolation=serializable"
 
-    def others_change():
+    def others_change(shop):
         with connect(shop.system.env) as connection:
             for _ in range(10):
                 with connection.transaction():
@@ -335,7 +329,7 @@ def test_sqlite__busy_with_three_writers__keeps_the_promise(shop, use_database):
     """Workers that wait for nobody are told that it is locked, and try again."""
     use_database("sqlite")
     shop.system.worker_env["SQLITE_TIMEOUT"] = "0.001"
-    check_promise(shop, lambda: nothing(shop))
+    check_promise(shop)
     assert "database is locked" in logs_of_workers(shop)
 
 
@@ -351,7 +345,7 @@ def test_clock__of_the_workers_host_jumps__keeps_the_promise(shop):
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
 
-    def jump():
+    def jump(_shop):
         for offset in ("+1h", "-1h", "+4000d", "+0"):
             pause(1.5)
             clock.write_text(offset)
@@ -364,7 +358,7 @@ def test_clock__of_the_workers_host_jumps__keeps_the_promise(shop):
 def test_worker__whose_processes_end_after_each_task__keeps_the_promise(shop, other, use_database):
     """Each of them has a thread of its own, which starts and ends with it."""
     use_database(other)
-    check_promise(shop, lambda: nothing(shop), "--max-tasks-per-child", "1")
+    check_promise(shop, worker_options=["--max-tasks-per-child", "1"])
 
 
 @pytest.mark.parametrize("other", ["postgresql", "mariadb"])

@@ -3,15 +3,13 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from statistics import median, quantiles
+from statistics import median
 
 import pytest
 
-from tests.acceptance.conftest import System, connect
-from tests.acceptance.shop import Shop
+from tests.acceptance.conftest import System, connect, held_open
 from tests.backlog import fill
 from tests.processes import pause
 
@@ -51,14 +49,6 @@ print(time.monotonic() - began)
 
 
 @pytest.fixture
-def shop(system, redis_proc, rabbitmq_proc) -> Iterator[Shop]:
-    shop = Shop(system, redis_proc, rabbitmq_proc)
-    shop.open()
-    yield shop
-    shop.end()
-
-
-@pytest.fixture
 def tell(capsys):
     """Print a line of the result, whatever pytest does with output."""
 
@@ -82,15 +72,6 @@ def empty(system: System, *, pending: int) -> None:
         connection.execute("VACUUM ANALYZE")
 
 
-@contextmanager
-def held_open(system: System) -> Iterator[None]:
-    """Within it somebody's transaction keeps what is deleted from being vacuumed."""
-    with connect(system.env) as connection, connection.transaction():
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        connection.execute("SELECT txid_current(), count(*) FROM django_events_sourcing_queue")
-        yield
-
-
 def test_relay__with_a_million_published_and_a_backlog__as_fast_as_with_empty_tables(shop, tell):
     """Within 20 %, also while a transaction is held open; and status answers within half a second."""
     system = shop.system
@@ -103,7 +84,7 @@ def test_relay__with_a_million_published_and_a_backlog__as_fast_as_with_empty_ta
         connection.execute("VACUUM ANALYZE")
     status_full = float(system.django(STATUS))
     full = rates(system)
-    with held_open(system):
+    with held_open(system.env):
         held = rates(system, PENDING // PORTION - len(full))  # to the end, when nearly all of the queue is dead rows
         status_held = float(system.django(STATUS))
     empty(system, pending=4 * PORTION)
@@ -139,10 +120,10 @@ def test_purge__of_a_million_old_events__slows_down_neither_writers_nor_relay(sh
     )
     saves = {}
     for name, watch in (("without", without), ("during", during)):
-        saves[name] = [took for at, took in shop.took if watch.since <= at < watch.until]
+        saves[name] = shop.durations(watch.since, watch.until)
         tell(
             f"{name} the purge: {len(saves[name]) / (watch.until - watch.since):.0f} saves a second, "
-            f"median {median(saves[name]) * 1000:.1f} ms, p99 {quantiles(saves[name], n=100)[98] * 1000:.1f} ms; "
+            f"median {median(saves[name]) * 1000:.1f} ms, p99 {shop.p99(watch.since, watch.until) * 1000:.1f} ms; "
             f"events pending: median {median(watch.pending)}, most {max(watch.pending)}"
         )
     assert f"{PUBLISHED} events deleted" in said

@@ -22,6 +22,12 @@ from django_events_sourcing.delivery import deliver
 from django_events_sourcing.tasks.relay import Relay
 
 
+def connect(alias: str, **options: Any) -> psycopg.Connection:
+    """A connection of one's own to the PostgreSQL database that Django knows by ``alias``; options are psycopg's."""
+    known = connections[alias].settings_dict
+    return psycopg.connect(host=known["HOST"], port=known["PORT"], user=known["USER"], dbname=known["NAME"], **options)
+
+
 @contextmanager
 def _database(alias: str, settings: dict[str, Any], blocker: Any) -> Iterator[str]:
     """A database with the test project's tables, under ``alias``."""

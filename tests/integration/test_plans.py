@@ -1,6 +1,5 @@
 """What PostgreSQL makes of the relay's and the purge's statements when there are many events."""
 
-import psycopg
 import pytest
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
@@ -9,6 +8,7 @@ from django_events_sourcing import purge
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.tasks.relay import Relay
 from tests.backlog import fill
+from tests.integration.conftest import connect
 
 PUBLISHED, PENDING = 50_000, 150_000
 
@@ -17,9 +17,7 @@ PUBLISHED, PENDING = 50_000, 150_000
 @pytest.mark.parametrize("statistics", ["of now", "of empty tables"])
 def test_plans__with_many_events__go_by_an_index(database, queue, options, settings, statistics):
     """Whatever PostgreSQL believes to be in the tables, which it may have counted when they were empty."""
-    server = connections[database].settings_dict
-    address = {"host": server["HOST"], "port": server["PORT"], "user": server["USER"], "dbname": server["NAME"]}
-    with psycopg.connect(**address, autocommit=True) as connection:
+    with connect(database, autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE")
         fill(connection, settings.SERVICE_NAME, PUBLISHED, PENDING)
         if statistics == "of now":

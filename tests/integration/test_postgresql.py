@@ -5,7 +5,6 @@ import json
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
-import psycopg
 import pytest
 from django.core.management import call_command
 from django.db import connections
@@ -13,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from psycopg.types.range import Range
 
 from django_events_sourcing.status import status
+from tests.integration.conftest import connect
 from tests.project.models import Anything, Booking, Row
 
 MONDAY, TUESDAY, WEDNESDAY = date(2026, 1, 5), date(2026, 1, 6), date(2026, 1, 7)
@@ -91,11 +91,9 @@ def test_values_of_the_right_types__no_query(postgresql, register, handed_over):
 
 def test_status__while_somebody_keeps_a_transaction_open__names_the_session(postgresql_alias, django_db_blocker):
     """It keeps dead rows from being vacuumed; whoever ran the command is not meant."""
-    settings = connections[postgresql_alias].settings_dict
-    server = {"host": settings["HOST"], "port": settings["PORT"], "user": settings["USER"], "dbname": settings["NAME"]}
     with django_db_blocker.unblock():
         before = status(postgresql_alias).oldest_transaction
-        with psycopg.connect(**server, application_name="report") as other:
+        with connect(postgresql_alias, application_name="report") as other:
             pid = other.info.backend_pid
             other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             other.execute("SELECT txid_current(), count(*) FROM django_events_sourcing_queue")

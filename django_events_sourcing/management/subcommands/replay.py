@@ -72,7 +72,7 @@ class ReplaySubcommand(Subcommand):
         def replay_one(alias: str, stopping: Callable[[], bool]) -> None:
             replayed = 0
             try:
-                with self.progress(alias, counts.get(alias, 0)) as advance:
+                with self.progress(alias, counts[alias]) as advance:
                     for portion in replay(alias, selection, to_queue=options["queue"], rate=options["rate"]):
                         replayed += portion
                         advance(portion)
