@@ -4,10 +4,10 @@ from psycopg import Connection
 
 from django_events_sourcing.outbox import PARTITIONS, object_hash
 
-__all__ = ["fill"]
+__all__ = ["BODY", "fill"]
 
 _DAY = 24 * 3600
-_BODY = '{"id": 1, "name": "0123456789", "price": "1.00", "created_at": "2026-01-01T00:00:00Z"}'
+BODY = '{"id": 1, "name": "0123456789", "price": "1.00", "created_at": "2026-01-01T00:00:00Z"}'
 
 _LOG = """
 INSERT INTO django_events_sourcing_log (event_id, service, name, object, body, headers, time)
@@ -39,7 +39,7 @@ def fill(
         objects: How many objects they are about, one after the other.
         age: How old they are, in seconds.
     """
-    params = {"service": service, "body": _BODY, "age": age, "objects": objects, "partitions": PARTITIONS}
+    params = {"service": service, "body": BODY, "age": age, "objects": objects, "partitions": PARTITIONS}
     with connection.transaction():
         connection.execute("CREATE TEMPORARY TABLE object (number int, key text, hash bigint) ON COMMIT DROP")
         with connection.cursor().copy("COPY object FROM STDIN") as copy:

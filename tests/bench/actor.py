@@ -1,0 +1,157 @@
+"""A Django process that does what it is asked to, one request a line, and answers with a line: both are JSON.
+
+    python -m tests.bench.actor
+
+A request is the name of a function below, and its arguments.
+"""
+
+import json
+import random
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import django
+
+django.setup()
+
+from django.conf import settings  # noqa: E402 - Django must be set up
+from django.db import transaction  # noqa: E402
+from kombu.connection import Connection  # noqa: E402
+from kombu.entity import Queue  # noqa: E402
+from kombu.messaging import Consumer  # noqa: E402
+from nameko.standalone.events import get_event_exchange  # noqa: E402
+from rest_framework.renderers import JSONRenderer  # noqa: E402
+
+from django_events_sourcing.waker import wake  # noqa: E402
+from tests.bench.baselines import nameko_loop, pipelined_loop  # noqa: E402
+from tests.bench.models import Enqueued, Inserted, Order, Silent, Told  # noqa: E402
+from tests.bench.serializers import EnqueuedSerializer, ToldSerializer  # noqa: E402
+from tests.bench.tasks import publish  # noqa: E402
+
+BLOCK = 50
+BULK = 1000
+
+_kept: dict[Any, Any] = {}
+
+
+def _object(model: Any) -> Any:
+    if model not in _kept:
+        _kept[model] = model.objects.create(number="0", customer="Ada Lovelace", total="12.50", quantity=3, note="none")
+        _kept[model].refresh_from_db()
+        text = JSONRenderer().render(EnqueuedSerializer(_kept[model]).data).decode()
+        vars(_kept[model])["body_text"] = text
+    return _kept[model]
+
+
+def _save(instance: Order) -> None:
+    instance.quantity += 1
+    with transaction.atomic():
+        instance.save()
+
+
+def saves() -> dict[str, float]:
+    """Seconds for a save in each way, each in a transaction of its own; ``bulk_…`` where a thousand share one."""
+    found: dict[str, float] = {}
+    models: list[Any] = [Silent, Inserted, Enqueued, Told]
+    random.shuffle(models)
+    for model in models:
+        instance = _object(model)
+        _save(instance)
+        began = time.perf_counter()
+        for _ in range(BLOCK):
+            _save(instance)
+        found[model.__name__] = (time.perf_counter() - began) / BLOCK
+    for model in set(models) - {Enqueued}:
+        instance = _object(model)
+        began = time.perf_counter()
+        with transaction.atomic():
+            for _ in range(BULK):
+                instance.quantity += 1
+                instance.save()
+        found[f"bulk_{model.__name__}"] = (time.perf_counter() - began) / BULK
+    return found
+
+
+def durations(number: int, pause: float) -> list[float]:
+    """Seconds for each of so many saves of the library's, with a pause in between."""
+    instance = _object(Told)
+    took = []
+    for _ in range(number):
+        began = time.perf_counter()
+        _save(instance)
+        took.append(time.perf_counter() - began)
+        time.sleep(pause)
+    return took
+
+
+def pace(model: str, rate: float, seconds: float) -> dict[str, float]:
+    """Save that often in a second; returns when each was committed, by the ``number`` in the body."""
+    instance = _object({"Told": Told, "Enqueued": Enqueued}[model])
+    committed: dict[str, float] = {}
+    began = time.monotonic()
+    for count in range(int(rate * seconds)):
+        time.sleep(max(0.0, began + count / rate - time.monotonic()))
+        instance.number = number = uuid4().hex
+        with transaction.atomic():
+            # before what the save registers, a call of .delay() say
+            transaction.on_commit(lambda number=number: committed.update({number: time.time()}))  # type: ignore[misc]
+            instance.save()
+    return committed
+
+
+def consume(seconds: float) -> dict[str, float]:
+    """When each message came, by the ``number`` in its body; until none has come for so many seconds."""
+    came: dict[str, float] = {}
+    service = settings.SERVICE_NAME
+    with Connection(settings.NAMEKO_CONFIG["AMQP_URI"]) as connection:
+        queue = Queue(service, get_event_exchange(service, {}), "#")
+
+        def on_message(body: dict[str, Any], message: Any) -> None:
+            came[body["number"]] = time.time()
+
+        with Consumer(connection.channel(), [queue], callbacks=[on_message], no_ack=True):
+            try:
+                while True:
+                    connection.drain_events(timeout=seconds)
+            except TimeoutError:
+                return came
+
+
+def enqueue(number: int) -> None:
+    """Have so many tasks of (c) wait."""
+    data = EnqueuedSerializer(_object(Enqueued)).data
+    for _ in range(number):
+        publish.delay("enqueued__updated", data)
+
+
+def wake_relay() -> None:
+    wake("default")
+
+
+def publish_one_by_one(number: int) -> float:
+    """Events a second of (d)."""
+    return number / nameko_loop([dict(ToldSerializer(_object(Told)).data)] * number)
+
+
+def publish_pipelined(body: str, number: int) -> float:
+    """Events a second of (e)."""
+    properties = {"message_id": str(uuid4()), "timestamp": int(datetime.now(UTC).timestamp())}
+    return number / pipelined_loop([body] * number, properties)
+
+
+def main() -> None:
+    requests: dict[str, Callable[..., Any]] = {
+        each.__name__: each
+        for each in (saves, durations, pace, consume, enqueue, wake_relay, publish_one_by_one, publish_pipelined)
+    }
+    for line in sys.stdin:
+        name, arguments = json.loads(line)
+        print(json.dumps(requests[name](**arguments)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""The processes that are measured, and the figures."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tests.acceptance.conftest import System, connect
+from tests.acceptance.shop import Shop
+from tests.backlog import fill
+from tests.bench.figures import Figures
+from tests.processes import run, wait_until
+
+SCALE = float(os.environ.get("BENCH_SCALE", "1"))
+
+
+class Actor:
+    """A process of ``tests.bench.actor``."""
+
+    def __init__(self, env: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.bench.actor"],
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, name: str, **arguments: Any) -> Any:
+        """Have it call a function, and return what that returned."""
+        self.tell(name, **arguments)
+        return self.answer()
+
+    def tell(self, name: str, **arguments: Any) -> None:
+        """Have it call a function."""
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps([name, arguments]) + "\n")
+        self._process.stdin.flush()
+
+    def answer(self) -> Any:
+        """What the function returned."""
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        assert line, "the process has ended"
+        return json.loads(line)
+
+    def end(self) -> None:
+        """When what it is at is done."""
+        self._process.communicate(timeout=60)
+
+
+class Bench(Shop):
+    """A system, whose events are counted as they arrive."""
+
+    def actor(self) -> Actor:
+        """A new process of ``tests.bench.actor``."""
+        return Actor(self.system.env)
+
+    def fill(self, pending: int, objects: int = 5000) -> None:
+        """Have nothing but so many pending events, of so many objects, in tables without dead rows."""
+        with connect(self.system.env) as connection:
+            connection.execute("TRUNCATE django_events_sourcing_log, django_events_sourcing_queue")
+            fill(connection, self.system.env["SERVICE_NAME"], 0, pending, objects, age=0)
+            connection.execute("VACUUM ANALYZE django_events_sourcing_log, django_events_sourcing_queue")
+
+    def rate(self, number: int, begin: Callable[[], object], within: float = 300) -> float:
+        """How many events arrive in a second, from the first to the last of so many after ``begin`` is called."""
+        with self._queue() as queue:
+            channel, name = queue.channel, queue.name
+            queue.purge()
+
+            def arrived() -> int:
+                return int(channel.queue_declare(name, passive=True).message_count)
+
+            begin()
+            deadline = time.monotonic() + within
+            first = (0.0, 0)
+            while (count := arrived()) < number:
+                now = time.monotonic()
+                assert now < deadline, f"{count} of {number} events within {within} s"
+                if count and not first[1]:
+                    first = (now, count)
+                time.sleep(0.01)
+            took = time.monotonic() - first[0]
+            queue.purge()
+        return (number - first[1]) / took
+
+
+@pytest.fixture(scope="session")
+def bench_database(postgresql_proc) -> dict[str, str]:
+    """Environment that names a PostgreSQL database with the benchmark's tables."""
+    port = str(postgresql_proc.port)
+    with connect({"POSTGRES_PORT": port, "POSTGRES_DATABASE": "postgres"}) as connection:
+        connection.execute("CREATE DATABASE bench")
+    env = {"POSTGRES_PORT": port, "POSTGRES_DATABASE": "bench", "DJANGO_SETTINGS_MODULE": "tests.bench.settings"}
+    run([sys.executable, "-m", "django", "migrate", "--run-syncdb"], {**os.environ, **env})
+    return env
+
+
+@pytest.fixture
+def bench(tmp_path, bench_database, redis_proc, rabbitmq_proc) -> Iterator[Bench]:
+    """A system, whose queue takes all events."""
+    service = f"shop-{uuid4()}"
+    env = {
+        **os.environ,
+        **bench_database,
+        "REDIS_URL": f"redis://127.0.0.1:{redis_proc.port}/0",
+        "AMQP_URI": f"amqp://guest:guest@127.0.0.1:{rabbitmq_proc.port}/",
+        "SERVICE_NAME": service,
+    }
+    bench = Bench(System(env, tmp_path), redis_proc, rabbitmq_proc)
+    bench.open()
+    bench.fill(0)
+    yield bench
+    bench.end()
+
+
+@pytest.fixture
+def actor(bench) -> Iterator[Actor]:
+    """A process of ``tests.bench.actor``."""
+    actor = bench.actor()
+    yield actor
+    actor.end()
+
+
+@pytest.fixture(scope="session")
+def figures() -> Iterator[Figures]:
+    """Those of this run; told at its end, and kept in the file that BENCH_JSON names."""
+    figures = Figures()
+    yield figures
+    figures.write(path := Path(os.environ.get("BENCH_JSON", "build/bench.json")))
+    print()
+    figures.print()
+    print(f"Kept in {path}. The picture of it: make picture")
+
+
+@pytest.fixture
+def rounds(request) -> Iterator[Callable[[int], Iterator[int]]]:
+    """Numbers of rounds, with a bar that tells how many are over."""
+    columns = [TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+
+        def rounds(number: int) -> Iterator[int]:
+            number = max(1, round(number * SCALE))
+            yield from progress.track(range(number), description=request.node.name.removeprefix("test_"))
+
+        yield rounds
+
+
+def resident(pid: int) -> float:
+    """The memory of a process that is its own, in MiB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0]) / 1024
+
+
+def child_of(pid: int) -> int:
+    """The one process of a worker that runs tasks."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    return int(wait_until(lambda: children.read_text().split(), f"worker {pid} has a child")[0])

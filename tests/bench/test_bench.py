@@ -1,0 +1,171 @@
+"""Each figure of the benchmark, and whether it is what it must be. See the package's docstring for the ways."""
+
+import time
+from itertools import repeat
+from statistics import median, quantiles
+
+import pytest
+
+from tests.acceptance.conftest import held_open
+from tests.backlog import BODY
+from tests.bench.conftest import child_of, resident
+from tests.bench.figures import BOUNDS, Spread
+from tests.processes import pause
+from tests.servers import stopped, suspended
+
+pytestmark = pytest.mark.bench
+
+
+def check(figures, *names):
+    for name in names:
+        assert BOUNDS[name].holds(figures.ratios[name].median), BOUNDS[name].what
+
+
+def by(ours, theirs):
+    """Each by the median of the others: one of those may be the odd one out."""
+    middle = median(theirs)
+    return [each / middle for each in ours]
+
+
+def p99(values):
+    return quantiles(values, n=100)[98]
+
+
+def test_saves(actor, figures, rounds):
+    found = [actor.ask("saves") for _ in rounds(40)]
+
+    def added(way, bulk=""):
+        return [each[bulk + way] - each[f"{bulk}Silent"] for each in found]
+
+    micro = {
+        f"{name}_added_to_a_save_us": [1e6 * each for each in values]
+        for name, values in (
+            ("INSERT", added("Inserted")),
+            ("delay", added("Enqueued")),
+            ("ours", added("Told")),
+            ("bulk_INSERT", added("Inserted", "bulk_")),
+            ("bulk_ours", added("Told", "bulk_")),
+        )
+    }
+    figures.add("save_insert", by(added("Told"), added("Inserted")), **micro)
+    figures.add("save_delay", by(added("Told"), added("Enqueued")))
+    figures.add("bulk", by(added("Told", "bulk_"), added("Told")))
+    check(figures, "save_insert", "save_delay", "bulk")
+
+
+def test_drain_by_two_processes(bench, actor, figures, rounds):
+    ours, theirs = [], []
+    for _ in rounds(3):
+        bench.fill(20_000)
+        ours.append(bench.rate(20_000, lambda: bench.start_worker("worker")))
+        bench.shut_down_worker("worker")
+        actor.ask("enqueue", number=5000)
+        theirs.append(bench.rate(5000, lambda: bench.start_worker("worker")))
+        bench.shut_down_worker("worker")
+    figures.add("drain_delay", by(ours, theirs), two_processes_events_a_second=ours, delay_events_a_second=theirs)
+    check(figures, "drain_delay")
+
+
+@pytest.mark.parametrize("objects, number", [(5000, 20_000), (100, 10_000), (1, 3000)])
+def test_drain_by_one_process(objects, number, bench, actor, figures, rounds):
+    bench.start_worker("worker", "--concurrency", "1")
+    ours, bare = [], []
+    for _ in rounds(5):
+        bench.fill(number, objects)
+        ours.append(bench.rate(number, lambda: actor.ask("wake_relay")))
+        bare.append(actor.ask("publish_pipelined", body=BODY, number=10_000))
+    values = {f"one_process_{objects}_objects_events_a_second": ours, "pipelined_loop_events_a_second": bare}
+    figures.add(f"drain_{objects}", by(ours, bare), **values)
+    if objects == 5000:
+        slow = [actor.ask("publish_one_by_one", number=1000) for _ in range(3)]
+        figures.add("drain_nameko", by(ours, slow), nameko_loop_events_a_second=slow)
+    check(figures, f"drain_{objects}")
+
+
+def test_drain_with_a_transaction_held_open(bench, actor, figures, rounds):
+    bench.start_worker("worker", "--concurrency", "1")
+    free, held = [], []
+    for _ in rounds(5):
+        bench.fill(20_000)
+        free.append(bench.rate(20_000, lambda: actor.ask("wake_relay")))
+        bench.fill(20_000)
+        with held_open(bench.system.env):
+            held.append(bench.rate(20_000, lambda: actor.ask("wake_relay")))
+    figures.add("drain_held", by(held, free), held_open_events_a_second=held)
+    check(figures, "drain_held")
+
+
+def test_latency(bench, actor, figures, rounds):
+    bench.start_worker("worker")
+    consumer = bench.actor()
+
+    def latencies(model, rate, seconds):
+        consumer.tell("consume", seconds=3)
+        pause(0.5)  # until it listens
+        committed = actor.ask("pace", model=model, rate=rate, seconds=seconds)
+        came = consumer.answer()
+        assert committed.keys() <= came.keys()
+        return [1000 * (came[number] - at) for number, at in committed.items()]
+
+    latencies("Told", 20, 1)
+    latencies("Enqueued", 20, 1)
+    ours, theirs, many = [], [], []
+    for _ in rounds(6):
+        ours.append(latencies("Told", 20, 10))
+        theirs.append(latencies("Enqueued", 20, 10))
+        many.append(latencies("Told", 200, 10))
+    consumer.end()
+    values = {}
+    for name, found in (("ours_20", ours), ("delay_20", theirs), ("ours_200", many)):
+        values[f"{name}_a_second_p50_ms"] = list(map(median, found))
+        values[f"{name}_a_second_p99_ms"] = list(map(p99, found))
+    figures.add("latency_p50", by(map(median, ours), map(median, theirs)), **values)
+    figures.add("latency_p99", by(map(p99, ours), map(p99, theirs)))
+    figures.add("latency_200", by(map(p99, many), map(p99, ours)))
+    check(figures, "latency_p50", "latency_p99", "latency_200")
+
+
+def test_saves_while_a_server_is_away(bench, actor, figures, rounds):
+    bench.start_worker("worker")
+    faults = {
+        "rabbitmq_down": lambda: stopped(bench.rabbitmq),
+        "redis_down": lambda: stopped(bench.redis),
+        "redis_suspended": lambda: suspended(bench.redis),
+    }
+    save = {"number": 1000, "pause": 0.002}
+    actor.ask("durations", **save)
+    up: list[float] = []
+    down: dict[str, list[float]] = {name: [] for name in faults}
+    for _ in rounds(3):
+        for name, fault in faults.items():
+            up.append(p99(actor.ask("durations", **save)))
+            with fault():
+                down[name].append(p99(actor.ask("durations", **save)))
+            pause(3)
+    for name, found in down.items():
+        values = {f"save_p99_{name}_ms": [1000 * each for each in found]}
+        figures.add(name, by(found, up), **values)
+    figures.values["save_p99_all_up_ms"] = Spread.of([1000 * each for each in up])
+    check(figures, *faults)
+
+
+def test_memory(bench, actor, figures, rounds):
+    bench.start_worker("worker", "--concurrency", "1")
+    child = child_of(bench.pid_of("worker"))
+    bench.fill(5000)
+    bench.rate(5000, lambda: actor.ask("wake_relay"))
+    bench.fill(200_000)
+    before = resident(child)
+    most = [before]
+
+    def watch():
+        actor.ask("wake_relay")
+        for _ in repeat(None, 20):
+            time.sleep(1)
+            most.append(resident(child))
+
+    for _ in rounds(1):
+        bench.rate(200_000, watch)
+    most.append(resident(child))
+    figures.add("memory", [max(most) - before], memory_before_MiB=[before], memory_most_MiB=[max(most)])
+    check(figures, "memory")
