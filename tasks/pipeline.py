@@ -4,6 +4,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import takewhile
 from time import monotonic
 from typing import Any
 
@@ -17,13 +18,13 @@ from django_events_sourcing.conf import Settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import EventRefused, PublishError
 from django_events_sourcing.queries import Queued
+from django_events_sourcing.tasks.frames import encoded
 from django_events_sourcing.tasks.publisher import (
     FRAME_FAULTS,
     PUBLISH_TIMEOUT,
     Messages,
     acquire_producer,
     publish_error,
-    transport_errors,
 )
 
 __all__ = ["Batch", "Outcome", "Pipeline"]
@@ -38,6 +39,9 @@ __all__ = ["Batch", "Outcome", "Pipeline"]
 
 # How long to wait for confirms before looking after the leases, in seconds.
 _SLICE = 0.25
+
+# How many bytes to write at a time.
+_AT_ONCE = 65_536
 
 # What making a message of an event raises.
 _UNPUBLISHABLE = (EncodeError, ValueError, TypeError, struct.error)
@@ -68,7 +72,11 @@ class Batch:
         events: The events, with their rows of the queue, in the order of ids.
         may_publish: Asked right before an event is sent; where it says no, the event's object waits.
         sitting_out: Hashes of objects that wait; those that an event of is not confirmed are added.
-        while_waiting: Called every so often while confirms are awaited.
+        while_waiting: Called every so often while confirms are awaited; it may add events.
+
+    Attributes:
+        outcome: What became of them.
+        left: How many were added that are neither confirmed nor refused.
     """
 
     def __init__(
@@ -82,10 +90,19 @@ class Batch:
         self.while_waiting = while_waiting
         self._may_publish = may_publish
         self._sitting_out = sitting_out
+        self.left = 0
         self._by_object: dict[int, deque[tuple[Queued, Event]]] = {}
+        self._ready: deque[int] = deque()
+        self.add(events)
+
+    def add(self, events: Iterable[tuple[Queued, Event]]) -> None:
+        """More events, whose ids are above those of the same objects that are there."""
         for row, event in events:
-            self._by_object.setdefault(row.object_hash, deque()).append((row, event))
-        self._ready = deque(self._by_object)
+            waiting = self._by_object.setdefault(row.object_hash, deque())
+            if not waiting:
+                self._ready.append(row.object_hash)
+            waiting.append((row, event))
+            self.left += 1
 
     def next(self) -> tuple[Queued, Event] | None:
         """The next event to send, of an object that has none in flight; None if there is no such event now."""
@@ -106,15 +123,19 @@ class Batch:
     def confirm(self, row: Queued) -> None:
         """The event has arrived: its object's next one may go."""
         self.outcome.confirmed.append(row)
+        self.left -= 1
         waiting = self._by_object[row.object_hash]
         waiting.popleft()
         if waiting:
             self._ready.append(row.object_hash)
+        else:
+            del self._by_object[row.object_hash]
 
     def refuse(self, row: Queued, error: EventRefused) -> None:
         """The event was refused by itself."""
         _, event = self._by_object[row.object_hash][0]
         self.outcome.refused.append((row, event, error))
+        self.left -= 1
         self._sitting_out.add(row.object_hash)
 
     def trouble(self, row: Queued, error: PublishError) -> None:
@@ -139,8 +160,7 @@ class Pipeline:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._messages = Messages(settings)
-        self._errors = transport_errors(settings)
+        self._messages = Messages.of(settings)
 
     def publish(self, batch: Batch) -> None:
         """Publish what may be published, and have ``batch`` learn what became of each event.
@@ -155,7 +175,7 @@ class Pipeline:
                 with acquire_producer(self._settings, confirms=False) as producer:
                     flight.run(producer)
                 return
-            except self._errors as exc:
+            except self._messages.errors as exc:
                 unknown = flight.unconfirmed()
                 error = publish_error(exc, flight.exchange_name)
                 suspects = []
@@ -195,6 +215,8 @@ class _Flight:
         self._alone = alone
         self._in_flight: dict[int, tuple[Queued, Event]] = {}  # by delivery tag
         self._leaving: Queued | None = None
+        self._unsent: list[bytes] = []  # of those in flight
+        self._unsent_bytes = 0
         self._returned: dict[str, EventRefused] = {}
         self._declared: set[str] = set()
         self._progress = monotonic()
@@ -243,19 +265,37 @@ class _Flight:
                 else:
                     self._batch.confirm(row)
             self._leaving = None
+            if self._unsent_bytes >= _AT_ONCE:
+                self._flush(producer)
+        self._flush(producer)
 
     def _publish(self, producer: Producer, event: Event, replay_to: str | None) -> None:
         exchange = self._messages.exchange(event, replay_to)
         if exchange.name not in self._declared:
+            self._flush(producer)
             while self._in_flight:  # so that trouble with this exchange is told from theirs
                 self._wait(producer)
             self.exchange_name = exchange.name
             maybe_declare(exchange, producer.channel)  # type: ignore[no-untyped-call]
             self._declared.add(exchange.name)
         self.exchange_name = exchange.name
-        producer.publish(  # type: ignore[no-untyped-call]
-            exchange=exchange, timeout=PUBLISH_TIMEOUT, **self._messages.arguments(event, replay_to)
-        )
+        message = self._messages.arguments(event, replay_to)
+        frames = None
+        if self._confirmed_later and self._messages.stored_as_is:
+            channel = producer.channel
+            frames = encoded(channel.channel_id, channel.connection.frame_max, exchange.name, message)
+        if frames is None:
+            self._flush(producer)
+            producer.publish(exchange=exchange, timeout=PUBLISH_TIMEOUT, **message)  # type: ignore[no-untyped-call]
+        else:
+            self._unsent.append(frames)
+            self._unsent_bytes += len(frames)
+
+    def _flush(self, producer: Producer) -> None:
+        if self._unsent:
+            frames = b"".join(self._unsent)
+            self._unsent, self._unsent_bytes = [], 0
+            producer.channel.connection.transport.write(frames)
 
     def _wait(self, producer: Producer) -> None:
         try:
@@ -289,5 +329,5 @@ class _Flight:
     def _answered(self, tag: int, multiple: bool) -> list[tuple[Queued, Event]]:
         self._progress = monotonic()
         self._alone = max(self._alone - 1, 0)
-        tags = [each for each in self._in_flight if each <= tag] if multiple else [tag]
+        tags = list(takewhile(lambda each: each <= tag, self._in_flight)) if multiple else [tag]
         return [self._in_flight.pop(each) for each in tags if each in self._in_flight]

@@ -70,11 +70,27 @@ class Messages:
             self._serializer, _ = serialization.setup(config)
         except (NamekoConfigurationError, ImportError) as exc:
             raise ConfigurationError(f"NAMEKO_CONFIG's 'serializer' or 'SERIALIZERS': {exc}") from exc
-        self._stored_as_is = self._serializer == "json" and "json" not in config.get("SERIALIZERS", {})
+        #: Whether the text of an event's body is published as it stands in the log.
+        self.stored_as_is = self._serializer == "json" and "json" not in config.get("SERIALIZERS", {})
+        #: What publishing them raises when the broker or the way to it is in trouble.
+        self.errors = transport_errors(settings)
+        self._exchanges: dict[str, Exchange] = {}
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Messages":
+        """Those of the settings; the same object for the same settings, as long as no others come in between."""
+        global _last  # noqa: PLW0603
+        if _last is None or _last[0] is not settings:
+            _last = (settings, cls(settings))
+        return _last[1]
 
     def exchange(self, event: Event, replay_to: str | None = None) -> Exchange:
         """The exchange that the event is published to: RabbitMQ's own, if it is replayed to one queue."""
-        exchange: Exchange = _NO_EXCHANGE if replay_to else get_event_exchange(event.service, self._config)
+        if replay_to:
+            return _NO_EXCHANGE
+        exchange = self._exchanges.get(event.service)
+        if exchange is None:
+            exchange = self._exchanges[event.service] = get_event_exchange(event.service, self._config)
         return exchange
 
     def arguments(self, event: Event, replay_to: str | None = None) -> dict[str, Any]:
@@ -84,12 +100,15 @@ class Messages:
             event: The event.
             replay_to: None, or if it is replayed: the name of the only queue it is for, or empty.
         """
-        if self._stored_as_is:
+        if self.stored_as_is:
             body = {"body": event.body, "content_type": "application/json", "content_encoding": "utf-8"}
         else:
             body = {"body": event.data, "serializer": self._serializer}
         way = {"routing_key": replay_to or event.name, "mandatory": bool(replay_to) or self._mandatory}
         return {**way, **body, **_properties(event, is_replayed=replay_to is not None)}
+
+
+_last: tuple[Settings, Messages] | None = None
 
 
 def event_dispatcher(settings: Settings) -> Callable[[Event], None]:
@@ -106,8 +125,7 @@ def event_dispatcher(settings: Settings) -> Callable[[Event], None]:
         A function that publishes an event and returns when the broker has confirmed it. It raises ``EventRefused`` if
         the broker refused this event by itself, else ``PublishError``; within a minute, if the broker hangs.
     """
-    messages = Messages(settings)
-    errors = transport_errors(settings)
+    messages = Messages.of(settings)
 
     def dispatch(event: Event) -> None:
         exchange = messages.exchange(event)
@@ -120,7 +138,7 @@ def event_dispatcher(settings: Settings) -> Callable[[Event], None]:
                     confirm_timeout=PUBLISH_TIMEOUT,
                     **messages.arguments(event),
                 )
-        except errors as exc:
+        except messages.errors as exc:
             raise publish_error(exc, exchange.name) from exc
 
     return dispatch
@@ -158,7 +176,7 @@ def has_queue(settings: Settings, name: str) -> bool:
         ConfigurationError: As ``Messages``.
         PublishError: RabbitMQ can't be asked.
     """
-    Messages(settings)
+    messages = Messages.of(settings)
     try:
         with acquire_producer(settings, confirms=False) as producer:
             producer.channel.queue_declare(name, passive=True)
@@ -166,7 +184,7 @@ def has_queue(settings: Settings, name: str) -> bool:
         return False
     except ResourceLocked:  # it is some connection's own
         return True
-    except transport_errors(settings) as exc:
+    except messages.errors as exc:
         raise PublishError(f"RabbitMQ can't be asked for the queue {name!r}. {type(exc).__name__}: {exc}") from exc
     return True
 
@@ -178,10 +196,11 @@ def transport_errors(settings: Settings) -> tuple[type[Exception], ...]:
 
 
 def _properties(event: Event, *, is_replayed: bool) -> dict[str, Any]:
+    event_id = str(event.id)
     context = {
         **event.headers,
-        "call_id_stack": [f"{event.service}.{event.name}.{event.id}"],
-        "event_id": str(event.id),
+        "call_id_stack": [f"{event.service}.{event.name}.{event_id}"],
+        "event_id": event_id,
         "event_time": event.time.isoformat(),
         "event_object": event.object,
     }
@@ -190,7 +209,7 @@ def _properties(event: Event, *, is_replayed: bool) -> dict[str, Any]:
     if is_replayed:
         context["event_replayed"] = True
     return {
-        "message_id": str(event.id),
+        "message_id": event_id,
         "type": event.name,
         "app_id": event.service,
         "timestamp": int(event.time.timestamp()),

@@ -3,6 +3,7 @@
 import logging
 import math
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import monotonic
@@ -48,6 +49,25 @@ class Report:
     dead: int = 0
     trouble: PublishError | None = None
     is_stopped: bool = False
+
+
+@dataclass
+class _Reading:
+    """How far a pass has read.
+
+    Attributes:
+        current: The pass.
+        after: For each partition that has more, the last id that was read.
+        sitting_out: Hashes of the objects that wait until the pass is over.
+        ends: When to read no more.
+        portions: How often was read.
+    """
+
+    current: Pass
+    after: dict[int, int]
+    sitting_out: set[int]
+    ends: float
+    portions: int = 0
 
 
 class Relay:
@@ -135,28 +155,19 @@ class Relay:
         """Read and publish once from the start; True if that was so little that nothing new can have come."""
         numbers = self._leases.numbers
         current = queries.start_pass(self._using, numbers, dead_blocks=self._settings.dead_blocks_object)
-        sitting_out = set(current.waiting)
-        after = dict.fromkeys(numbers, 0)
-        published = batches = 0
+        reading = _Reading(current, dict.fromkeys(numbers, 0), set(current.waiting), ends)
+        before = self.report.published
         try:
-            while after and not self._is_stopped() and monotonic() < ends:
+            while self._goes_on(reading):
                 self._leases.keep()
-                limit = math.ceil(self._batch_size() / len(after))
-                rows = queries.read(self._using, current, after, limit)
-                outcome = self._publish(rows, current, sitting_out)
-                published += len(outcome.confirmed)
-                batches += 1
-                after = {
-                    number: its[-1]
-                    for number in after
-                    if len(its := [row.sequence for row in rows if row.partition == number]) == limit
-                    and number in self._leases.numbers
-                    and number not in outcome.troubled
-                }
+                self._publish(reading)
         finally:
-            if published:
+            if published := self.report.published - before:
                 queries.count_published(self._using, current.now, min(numbers), published)
-        return batches <= 1 and not after
+        return reading.portions <= 1 and not reading.after
+
+    def _goes_on(self, reading: _Reading) -> bool:
+        return bool(reading.after) and not self._is_stopped() and monotonic() < reading.ends
 
     def _batch_size(self) -> int:
         if self._settings.max_rate is None:
@@ -167,8 +178,15 @@ class Relay:
         self._leases.keep()
         return not self._is_stopped()
 
-    def _publish(self, rows: list[Queued], current: Pass, sitting_out: set[int]) -> Outcome:
-        rows = [row for row in rows if row.object_hash not in sitting_out]
+    def _read(self, reading: _Reading) -> list[tuple[Queued, Event]]:
+        """The next portion of events."""
+        limit = math.ceil(self._batch_size() / len(reading.after))
+        rows = queries.read(self._using, reading.current, reading.after, limit)
+        reading.portions += 1
+        counts = Counter(row.partition for row in rows)
+        last = {row.partition: row for row in rows}
+        reading.after = {number: last[number].sequence for number in reading.after if counts[number] == limit}
+        rows = [row for row in rows if row.object_hash not in reading.sitting_out]
         if rows and self._settings.max_rate is not None:
             # Where it is told to stop meanwhile, the batch publishes nothing.
             rate_limit.wait(len(rows), self._settings.max_rate, self._may_go_on)
@@ -180,37 +198,64 @@ class Relay:
                 ", ".join(str(row.sequence) for row in gone),
             )
             queries.settle(self._using, self._leases.owner, gone)
+        return [(row, events[row.sequence]) for row in rows if row.sequence in events]
+
+    def _publish(self, reading: _Reading) -> None:
+        """Publish a portion, and the next ones as long as confirms are awaited."""
+        size = self._batch_size()
+
+        def tend() -> None:
+            self._leases.keep()
+            if len(batch.outcome.confirmed) >= size:
+                self._settle_confirmed(batch.outcome, reading)
+            # What is read while RabbitMQ has something to do costs no time. A bounded rate is waited for with nothing
+            # in flight.
+            if self._settings.max_rate is None and batch.left <= size // 2:
+                self._leave_out(batch.outcome, reading)
+                if self._goes_on(reading):
+                    batch.add(self._read(reading))
+
         batch = Batch(
-            [(row, events[row.sequence]) for row in rows if row.sequence in events],
+            self._read(reading),
             may_publish=lambda row: self._leases.holds(row.partition) and not self._is_stopped(),
-            sitting_out=sitting_out,
-            while_waiting=self._leases.keep,
+            sitting_out=reading.sitting_out,
+            while_waiting=tend,
         )
         try:
             self._pipeline.publish(batch)
         finally:
-            self._settle(batch.outcome, current)
-        return batch.outcome
+            self._settle(batch.outcome, reading)
+            self._leave_out(batch.outcome, reading)
 
-    def _settle(self, outcome: Outcome, current: Pass) -> None:
-        if outcome.confirmed:
-            partitions = {row.partition for row in outcome.confirmed}
-            queries.settle(
-                self._using,
-                self._leases.owner,
-                outcome.confirmed,
-                lambda: current.any_refused or not all(map(self._leases.holds, partitions)),
-            )
-            self.report.published += len(outcome.confirmed)
-            self._on_published(len(outcome.confirmed))
-        well = {row.partition for row in outcome.confirmed} - outcome.troubled.keys()
-        if recovered := {number for number in well if self._failures.get(number)}:
-            queries.recovered(self._using, self._leases.owner, recovered)
-            self._failures.update(dict.fromkeys(recovered, 0))
+    def _leave_out(self, outcome: Outcome, reading: _Reading) -> None:
+        """Read no further in what is no longer held, or in trouble."""
+        held = self._leases.numbers - outcome.troubled.keys()
+        reading.after = {number: last for number, last in reading.after.items() if number in held}
+
+    def _settle(self, outcome: Outcome, reading: _Reading) -> None:
+        self._settle_confirmed(outcome, reading)
         for row, event, refusal in outcome.refused:
             self._count_refusal(row, event, refusal)
         if outcome.troubled:
             self._back_off(outcome.troubled)
+
+    def _settle_confirmed(self, outcome: Outcome, reading: _Reading) -> None:
+        if not outcome.confirmed:
+            return
+        partitions = {row.partition for row in outcome.confirmed}
+        queries.settle(
+            self._using,
+            self._leases.owner,
+            outcome.confirmed,
+            lambda: reading.current.any_refused or not all(map(self._leases.holds, partitions)),
+        )
+        self.report.published += len(outcome.confirmed)
+        self._on_published(len(outcome.confirmed))
+        outcome.confirmed.clear()
+        well = partitions - outcome.troubled.keys()
+        if recovered := {number for number in well if self._failures.get(number)}:
+            queries.recovered(self._using, self._leases.owner, recovered)
+            self._failures.update(dict.fromkeys(recovered, 0))
 
     def _count_refusal(self, row: Queued, event: Event, refusal: PublishError) -> None:
         counted = queries.refuse(self._using, self._leases.owner, row, str(refusal), self._policy)

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db import connections, transaction
+from django.db.models import F, QuerySet
+from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Coalesce
+from django.db.models.sql import Query
 
 from django_events_sourcing.clock import MINUTE, DatabaseNow, in_microseconds
 from django_events_sourcing.models import Failure, PublishedCount, QueueEntry
 from django_events_sourcing.queries.common import delete, fence
+from django_events_sourcing.queries.compiled import Argument, compiled, update
 from django_events_sourcing.queries.passes import Queued
 
 __all__ = [
@@ -63,24 +66,37 @@ def settle(
     """
     if first := [row for row in published if row.replay_to is None]:
         with transaction.atomic(using=using) if may_be_refused() else nullcontext():
-            delete(_rows(using, first), using)
+            _delete_rows(using, first)
             if may_be_refused():
                 delete(_failures(using, first), using)
     if again := [row for row in published if row.replay_to is not None]:
         with transaction.atomic(using=using):
             if fence(using, owner, {row.partition for row in again}):
-                delete(_rows(using, again), using)
+                _delete_rows(using, again)
                 delete(_failures(using, again), using)
 
 
-def _rows(using: str, rows: Collection[Queued]) -> QuerySet[QueueEntry]:
+def _delete_rows(using: str, rows: Collection[Queued]) -> None:
+    connection = connections[using]
+    quote = connection.ops.quote_name
+    queue, partition, sequence, replay_to = map(
+        quote, (QueueEntry._meta.db_table, "partition", "sequence", "replay_to")
+    )
     by_partition: dict[int, list[int]] = {}
     for row in rows:
         by_partition.setdefault(row.partition, []).append(row.sequence)
-    them = Q()
+    them: list[str] = []
+    params: list[Any] = []
     for number, sequences in by_partition.items():
-        them |= Q(partition=number, sequence__in=sequences)
-    return QueueEntry.objects.using(using).filter(them, replay_to__isnull=_are_first(rows))
+        if connection.vendor == "postgresql":  # one text for all numbers of rows: psycopg takes long to read a new one
+            them.append(f"({partition} = %s AND {sequence} = ANY(%s))")
+            params += [number, sequences]
+        else:
+            them.append(f"({partition} = %s AND {sequence} IN ({', '.join(['%s'] * len(sequences))}))")
+            params += [number, *sequences]
+    is_null = "IS NULL" if _are_first(rows) else "IS NOT NULL"
+    with connection.cursor() as cursor:
+        cursor.execute(f"DELETE FROM {queue} WHERE {replay_to} {is_null} AND ({' OR '.join(them)})", params)  # noqa: S608
 
 
 def _failures(using: str, rows: Collection[Queued]) -> QuerySet[Failure]:
@@ -95,10 +111,15 @@ def _are_first(rows: Collection[Queued]) -> bool:
 def count_published(using: str, now: int, partition: int, count: int) -> None:
     """Count published events, for the status. ``now`` is the database's time, ``partition`` one that is leased."""
     minute = now - now % MINUTE
-    counts = PublishedCount.objects.using(using)
-    if not counts.filter(minute=minute, partition=partition).update(count=F("count") + count):
+    if not _count_published(using).count(using, minute=minute, partition=partition, count=count):
         row = PublishedCount(minute=minute, partition=partition, count=count)
-        counts.bulk_create([row], ignore_conflicts=True)
+        PublishedCount.objects.using(using).bulk_create([row], ignore_conflicts=True)
+
+
+@compiled
+def _count_published() -> Query:
+    counts = PublishedCount.objects.filter(minute=Argument("minute"), partition=Argument("partition"))
+    return update(counts, count=CombinedExpression(F("count"), "+", Argument("count")))
 
 
 def refuse(using: str, owner: UUID, row: Queued, error: str, policy: RefusalPolicy) -> Refusal | None:

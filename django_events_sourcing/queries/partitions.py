@@ -2,16 +2,19 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Exists, F, OuterRef, Q, Subquery
-from django.db.models.expressions import ExpressionWrapper
+from django.db.models.expressions import CombinedExpression, ExpressionWrapper
 from django.db.models.fields import BooleanField
+from django.db.models.sql import Query
 
 from django_events_sourcing.clock import DatabaseNow, in_microseconds
 from django_events_sourcing.models import Partition, QueueEntry
 from django_events_sourcing.outbox import PARTITIONS
 from django_events_sourcing.queries.common import PURGE, waiting_failures
+from django_events_sourcing.queries.compiled import Argument, arguments, compiled, selection, update
 
 __all__ = [
     "PartitionState",
@@ -29,6 +32,9 @@ __all__ = [
     "take",
     "unreserve",
 ]
+
+_OWNER = Argument("owner", Partition._meta.get_field("owner"))
+_LEASED_UNTIL = CombinedExpression(DatabaseNow(), "+", Argument("lease"))
 
 # How long a partition that an operator waits for is kept from relays, in seconds; he asks again well within that.
 _RESERVED = 1.0
@@ -52,13 +58,26 @@ class PartitionState:
 
 def look(using: str, *, dead_blocks: bool) -> list[PartitionState]:
     """Which partitions there is work in, and who is at it."""
+    found = _look(using, dead_blocks=dead_blocks).rows(using)
+    if len(found) < PARTITIONS:  # the first look of all, or the table was emptied
+        ensure_partitions(using)
+        found = _look(using, dead_blocks=dead_blocks).rows(using)
+    return [
+        PartitionState(
+            number, _uuid(owner) if leased else None, first is not None and not (paused or backs_off), failures
+        )
+        for number, owner, failures, first, leased, paused, backs_off in found
+    ]
+
+
+@compiled
+def _look(*, dead_blocks: bool) -> Query:
     queue = QueueEntry.objects.filter(partition=OuterRef("number"))
     waits = waiting_failures(dead_blocks=dead_blocks).filter(
         partition=OuterRef("partition"), object_hash=OuterRef("object_hash")
     )
-    rows = (
-        Partition.objects.using(using)
-        .filter(number__lt=PARTITIONS)
+    return selection(
+        Partition.objects.filter(number__lt=PARTITIONS)
         .annotate(
             # In place of EXISTS, for which PostgreSQL would read the table from its start, dead rows and all.
             first_due=Subquery(queue.filter(~Exists(waits)).order_by("sequence").values("sequence")[:1]),
@@ -69,14 +88,10 @@ def look(using: str, *, dead_blocks: bool) -> list[PartitionState]:
         .order_by("number")
         .values_list("number", "owner", "failures", "first_due", "leased", "paused", "backs_off")
     )
-    found = list(rows)
-    if len(found) < PARTITIONS:  # the first look of all, or the table was emptied
-        ensure_partitions(using)
-        found = list(rows.all())
-    return [
-        PartitionState(number, owner if leased else None, first is not None and not (paused or backs_off), failures)
-        for number, owner, failures, first, leased, paused, backs_off in found
-    ]
+
+
+def _uuid(value: Any) -> UUID:
+    return value if isinstance(value, UUID) else UUID(value)  # text, where a database has no such type
 
 
 def ensure_partitions(using: str) -> None:
@@ -88,13 +103,15 @@ def ensure_partitions(using: str) -> None:
 
 def take(using: str, owner: UUID, numbers: Collection[int], lease: float) -> set[int]:
     """Lease the partitions ``numbers`` for ``lease`` seconds, as far as they are free; returns those."""
-    due = Q(retry_at__isnull=True) | Q(retry_at__lte=DatabaseNow())
-    taken = (
-        Partition.objects.using(using)
-        .filter(_is_free(), due, paused_at__isnull=True, number__in=numbers)
-        .update(owner=owner, leased_until=DatabaseNow() + in_microseconds(lease))
-    )
+    taken = _take(using, len(numbers)).count(using, owner=owner, numbers=list(numbers), lease=in_microseconds(lease))
     return set(numbers) if taken == len(numbers) else _owned(using, owner, numbers)
+
+
+@compiled
+def _take(count: int) -> Query:
+    due = Q(retry_at__isnull=True) | Q(retry_at__lte=DatabaseNow())
+    free = Partition.objects.filter(_is_free(), due, paused_at__isnull=True, number__in=arguments("numbers", count))
+    return update(free, owner=_OWNER, leased_until=_LEASED_UNTIL)
 
 
 def reserve(using: str, owner: UUID, number: int, lease: float) -> bool:
@@ -152,9 +169,17 @@ def release(using: str, owner: UUID, numbers: Collection[int], *, retry_in: floa
         numbers: The partitions.
         retry_in: For how many seconds nobody is to take them; None leaves that as it is.
     """
-    values = {} if retry_in is None else {"retry_at": DatabaseNow() + in_microseconds(retry_in)}
-    mine = Partition.objects.using(using).filter(owner=owner, number__in=numbers)
-    mine.update(owner=None, leased_until=None, **values)
+    if retry_in is None:
+        _release(using, len(numbers)).count(using, owner=owner, numbers=list(numbers))
+    else:
+        mine = Partition.objects.using(using).filter(owner=owner, number__in=numbers)
+        mine.update(owner=None, leased_until=None, retry_at=DatabaseNow() + in_microseconds(retry_in))
+
+
+@compiled
+def _release(count: int) -> Query:
+    mine = Partition.objects.filter(owner=_OWNER, number__in=arguments("numbers", count))
+    return update(mine, owner=None, leased_until=None)
 
 
 def count_lost(using: str, numbers: Collection[int]) -> None:

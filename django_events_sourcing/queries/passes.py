@@ -4,15 +4,18 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
+from uuid import UUID
 
 from django.db import connections
 from django.db.models import Exists, Subquery, Value
+from django.db.models.sql import Query
 
 from django_events_sourcing.clock import DatabaseNow, from_microseconds
 from django_events_sourcing.events import Event
 from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
 from django_events_sourcing.outbox import PARTITIONS
 from django_events_sourcing.queries.common import blocks_object, waiting_failures
+from django_events_sourcing.queries.compiled import Argument, arguments, compiled, padded, selection
 
 __all__ = [
     "Pass",
@@ -57,26 +60,31 @@ class Queued:
 
 def start_pass(using: str, numbers: Collection[int], *, dead_blocks: bool) -> Pass:
     """Begin a pass over the partitions ``numbers``. See Note [Why order holds]."""
-    failures = Failure.objects.using(using).filter(partition__in=numbers)
-    highest = LogEntry.objects.order_by("-sequence").values("sequence")[:1]
-    row = (
-        Partition.objects.using(using)
-        .filter(number=min(numbers))
-        .annotate(
-            now=DatabaseNow(),
-            highest=Subquery(highest),
-            any_refused=Exists(failures.filter(retry_at__isnull=False)),
-            any_dead=Exists(failures.filter(blocks_object())) if dead_blocks else Value(value=False),
-        )
-        .values_list("now", "highest", "any_refused", "any_dead")
-        .first()
+    found = _start_pass(using, len(numbers), dead_blocks=dead_blocks).rows(
+        using, numbers=list(numbers), first=min(numbers)
     )
-    now, top, any_refused, any_dead = row or (0, None, False, False)  # emptied meanwhile: nothing is ours to read
+    # emptied meanwhile: nothing is ours to read
+    now, top, any_refused, any_dead = found[0] if found else (0, None, False, False)
     waiting: frozenset[int] = frozenset()
     if any_refused or any_dead:
         waits = waiting_failures(dead_blocks=dead_blocks).using(using).filter(partition__in=numbers)
         waiting = frozenset(waits.values_list("object_hash", flat=True))
-    return Pass(now=now, top=top or 0, waiting=waiting, dead_blocks=dead_blocks, any_refused=any_refused)
+    return Pass(now=now, top=top or 0, waiting=waiting, dead_blocks=dead_blocks, any_refused=bool(any_refused))
+
+
+@compiled
+def _start_pass(count: int, *, dead_blocks: bool) -> Query:
+    failures = Failure.objects.filter(partition__in=arguments("numbers", count))
+    return selection(
+        Partition.objects.filter(number=Argument("first"))
+        .annotate(
+            now=DatabaseNow(),
+            highest=Subquery(LogEntry.objects.order_by("-sequence").values("sequence")[:1]),
+            any_refused=Exists(failures.filter(retry_at__isnull=False)),
+            any_dead=Exists(failures.filter(blocks_object())) if dead_blocks else Value(value=False),
+        )
+        .values_list("now", "highest", "any_refused", "any_dead")
+    )
 
 
 def read(using: str, current: Pass, after: Mapping[int, int], limit: int) -> list[Queued]:
@@ -126,18 +134,25 @@ def _left_out(quote: Callable[[str], str], current: Pass, number: int) -> tuple[
 
 def load(using: str, sequences: Collection[int]) -> dict[int, Event]:
     """The events of the log with these ids."""
-    fields = ("sequence", "event_id", "service", "name", "object", "body", "headers", "time")
-    rows = LogEntry.objects.using(using).filter(sequence__in=sequences).values_list(*fields)
+    wanted = padded(list(sequences))
     return {
         sequence: Event(
-            id=event_id,
+            id=event_id if isinstance(event_id, UUID) else UUID(event_id),  # text, where a database has no such type
             service=service,
             name=name,
             object=key,
             body=body,
-            headers=json.loads(headers),
+            headers=json.loads(headers) if headers != "{}" else {},
             time=from_microseconds(time),
             sequence=sequence,
         )
-        for sequence, event_id, service, name, key, body, headers, time in rows
+        for sequence, event_id, service, name, key, body, headers, time in _load(using, len(wanted)).rows(
+            using, sequences=wanted
+        )
     }
+
+
+@compiled
+def _load(count: int) -> Query:
+    fields = ("sequence", "event_id", "service", "name", "object", "body", "headers", "time")
+    return selection(LogEntry.objects.filter(sequence__in=arguments("sequences", count)).values_list(*fields))

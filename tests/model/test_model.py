@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass, replace
 
 import pytest
+from django.db import connection
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -202,6 +203,8 @@ def on_stage(monkeypatch, transactional_db, settings, make_celery_app):
     }
     monkeypatch.setattr(logging.getLogger("django_events_sourcing"), "disabled", True)
     stage.set(monkeypatch)
+    yield
+    connection.connection.create_function("JULIANDAY", 1, None)  # SQLite's own again
 
 
 HOW = settings(
