@@ -2,7 +2,6 @@
 
 import os
 import socket
-from collections.abc import Hashable
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +10,6 @@ from celery import Celery, _state
 from django.apps import apps
 from kombu.connection import Connection
 from kombu.pools import ProducerPool
-from kombu.utils.collections import eqhash
 
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.exceptions import ConfigurationError
@@ -97,16 +95,16 @@ def current_project_app() -> Celery | None:
     return app
 
 
-# By process: a forked one must neither use nor close the connections of its parent, so they stay in here.
-_pools: dict[tuple[int, Hashable], ProducerPool] = {}
+# By process: a forked one must neither use nor close the connections of its parent, so they stay in here. And by app,
+# for to find out what its connection is like takes as long as to send a task.
+_pools: dict[tuple[int, Celery], ProducerPool] = {}
 
 
 def _producers(app: Celery) -> ProducerPool:
-    connection = _bounded_connection(app)
-    key = (os.getpid(), eqhash(connection))  # type: ignore[no-untyped-call]
+    key = (os.getpid(), app)
     if key not in _pools:
         limit = app.conf.broker_pool_limit
-        connections = connection.Pool(limit)  # type: ignore[no-untyped-call]
+        connections = _bounded_connection(app).Pool(limit)  # type: ignore[no-untyped-call]
         _pools.setdefault(key, ProducerPool(connections, limit=limit))  # type: ignore[no-untyped-call]
     return _pools[key]
 

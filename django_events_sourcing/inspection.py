@@ -60,7 +60,7 @@ def inspect(using: str, event_id: UUID) -> EventState:
         failure = Failure.objects.using(using).filter(sequence=row.sequence).first()
         is_pending = QueueEntry.objects.using(using).filter(partition=row.partition, sequence=row.sequence).exists()
         return EventState(
-            event=queries.load(using, [row.sequence])[row.sequence],
+            event=queries.load(using, row.sequence),
             state=_state(failure, is_pending=is_pending),
             partition=row.partition,
             attempts=failure.attempts if failure else 0,

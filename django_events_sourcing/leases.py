@@ -42,10 +42,12 @@ class Leases:
         """Whether an event of the partition may be published at this moment."""
         return number in self._numbers and monotonic() < self._asked + self._duration
 
-    def take(self, numbers: Collection[int]) -> None:
-        """Lease what is free of the partitions, in place of those held before."""
+    def take(self, numbers: Collection[int], *, only_well: bool = False) -> None:
+        """Lease what is free of the partitions, in place of those held before; or of that what met with no trouble."""
         asked = monotonic()
-        self._numbers = queries.take(self._using, self.owner, numbers, self._duration) if numbers else set()
+        self._numbers = set()
+        if numbers:
+            self._numbers = queries.take(self._using, self.owner, numbers, self._duration, only_well=only_well)
         self._asked = asked
 
     def reserve(self, number: int) -> bool:

@@ -50,7 +50,7 @@ def hand_over(event: Event, using: str) -> None:
         else:
             with own_transaction(using):
                 _insert(connection, log_values, key)
-    wake_on_commit(using)
+    wake_on_commit(using, key % PARTITIONS)
 
 
 def object_hash(key: str) -> int:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from django.db.models import Count, Sum
 
 from django_events_sourcing import queries
-from django_events_sourcing.clock import MICROSECONDS, MINUTE, seconds_until
+from django_events_sourcing.clock import MICROSECONDS, MINUTE, seconds_until, to_microseconds
 from django_events_sourcing.conf import get_settings
-from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
+from django_events_sourcing.models import Failure, Partition, PublishedCount, QueueEntry
 from django_events_sourcing.outbox import PARTITIONS
 from django_events_sourcing.tables import missing_tables_told
 from django_events_sourcing.vacuum import OldestTransaction, oldest_transaction
@@ -82,12 +82,14 @@ def status(using: str) -> Status:
 
 def _status(using: str) -> Status:
     rows = Partition.objects.using(using).filter(number__lt=PARTITIONS).order_by("number")
-    current = queries.start_pass(using, [row.number for row in rows], dead_blocks=get_settings().dead_blocks_object)
+    dead_blocks = get_settings().dead_blocks_object
+    current = queries.start_pass(using, [row.number for row in rows], 1, dead_blocks=dead_blocks)
     queue = QueueEntry.objects.using(using).values("partition").annotate(count=Count("sequence"))
     pending = dict(queue.values_list("partition", "count"))
-    firsts = queries.read(using, current, dict.fromkeys(pending, 0), 1) if pending else []
-    times = LogEntry.objects.using(using).filter(sequence__in=[row.sequence for row in firsts]).values_list("time")
-    ages = [(current.now - time) / MICROSECONDS for (time,) in times]
+    firsts = current.first
+    if firsts is None:
+        firsts = queries.read(using, current, dict.fromkeys(pending, 0), 1) if pending else []
+    ages = [(current.now - to_microseconds(event.time)) / MICROSECONDS for _, event in firsts if event]
     failures = Failure.objects.using(using)
     counts = PublishedCount.objects.using(using).filter(minute__gt=current.now - 60 * MINUTE)
     return Status(

@@ -8,6 +8,8 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Collection
+from typing import Any
 
 from celery import Celery
 from django.db import connections
@@ -28,20 +30,29 @@ FLUSH_TIMEOUT = 2.0
 #: far more than the clocks of two machines may differ by.
 EXPIRES = 600.0
 
+#: A wake-up that is for more partitions than this has the relay look for itself.
+_FEW = 4
+
 _LOG_PAUSE = 60.0
+
 #: The name of the task that relays a database.
 RELAY_TASK = "django_events_sourcing.relay"
 
 logger = logging.getLogger(__name__)
 
 
-def wake_on_commit(using: str) -> None:
+def wake_on_commit(using: str, partition: int) -> None:
     """Wake the relay once when the transaction in database ``using`` commits, however often it was asked for.
 
     In manual transaction management Django can't tell when that is; the sweep finds what was committed.
+
+    Args:
+        using: Alias of the database.
+        partition: In which there is an event then.
     """
     connection = connections[using]
     hook = connection.__dict__.setdefault("_django_events_sourcing_hook", _Hook(using))
+    hook.partitions.add(partition)
     # Django forgets the hook along with the savepoint in which it was registered.
     if not any(entry[1] is hook for entry in reversed(connection.run_on_commit)):
         try:
@@ -50,15 +61,19 @@ def wake_on_commit(using: str) -> None:
             logger.debug("No wake-up from manual transaction management in database %r.", using)
 
 
-def wake(using: str) -> None:
+def wake(using: str, partitions: Collection[int] | None = None) -> None:
     """Have a worker relay the events of database ``using`` soon; in eager mode, do it here and now.
 
     It waits for nothing, and raises nothing.
+
+    Args:
+        using: Alias of the database.
+        partitions: Where to look first; None if that is not known.
     """
     try:
         app = project_app()  # of this thread: the waker's may know another
         if app.conf.task_always_eager:
-            enqueue(RELAY_TASK, using, app=app)
+            enqueue(RELAY_TASK, *_arguments(using, partitions), app=app)
             return
     except ConfigurationError as exc:
         _of_this_process().tell_failure(exc)
@@ -66,15 +81,24 @@ def wake(using: str) -> None:
     except Exception:
         logger.exception("The events in database %r stay there for now: the relay failed.", using)
         return
-    _of_this_process().wake(using, app)
+    _of_this_process().wake(using, app, partitions)
+
+
+def _arguments(using: str, partitions: Collection[int] | None) -> list[Any]:
+    return [using, sorted(partitions)] if partitions and len(partitions) <= _FEW else [using]
 
 
 class _Hook:
+    """Of one connection. What it holds of transactions that were rolled back does no harm."""
+
     def __init__(self, using: str) -> None:
         self._using = using
+        self.partitions: set[int] = set()
+        self.__qualname__ = f"{__name__}.wake"  # what Django calls it by, should it fail
 
     def __call__(self) -> None:
-        wake(self._using)
+        partitions, self.partitions = self.partitions, set()
+        wake(self._using, partitions)
 
 
 class _Waker:
@@ -82,14 +106,18 @@ class _Waker:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._waiting: set[tuple[str, Celery]] = set()
+        self._waiting: dict[tuple[str, Celery], set[int] | None] = {}
         self._is_sending = False
         self._thread: threading.Thread | None = None
         self._told = -_LOG_PAUSE
 
-    def wake(self, using: str, app: Celery) -> None:
+    def wake(self, using: str, app: Celery, partitions: Collection[int] | None) -> None:
         with self._changed:
-            self._waiting.add((using, app))
+            known = self._waiting.setdefault((using, app), set())
+            if partitions is None or known is None:
+                self._waiting[using, app] = None
+            else:
+                known.update(partitions)
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="django-events-sourcing-waker", daemon=True)
                 try:
@@ -120,10 +148,10 @@ class _Waker:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting)
-                taken, self._waiting, self._is_sending = self._waiting, set(), True
+                taken, self._waiting, self._is_sending = self._waiting, {}, True
             try:
-                for using, app in taken:
-                    enqueue(RELAY_TASK, using, app=app, expires=EXPIRES)
+                for (using, app), partitions in taken.items():
+                    enqueue(RELAY_TASK, *_arguments(using, partitions), app=app, expires=EXPIRES)
             except Exception as exc:  # noqa: BLE001 - whatever it is, the thread goes on
                 self.tell_failure(exc)
             with self._changed:

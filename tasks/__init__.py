@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Collection
 from time import monotonic
 from typing import Any
 
@@ -108,7 +109,7 @@ def publish_event(self: Task, message: dict[str, Any], failures: int = 0) -> Non
     acks_late=False,
     reject_on_worker_lost=False,
 )
-def relay(self: Task, using: str) -> None:
+def relay(self: Task, using: str, partitions: Collection[int] = ()) -> None:
     """Publish what is due in a database: the wake-up of the delivery "outbox".
 
     What it leaves undone, as the worker shuts down or its time is up, the next wake-up does, which it sends itself.
@@ -117,11 +118,12 @@ def relay(self: Task, using: str) -> None:
     Args:
         self: The running task.
         using: Alias of the database.
+        partitions: Those with new events, where they are few.
     """
     seconds = _longest_run(self)
-    if self.request.is_eager or not relay_in_thread(using, seconds):
+    if self.request.is_eager or not relay_in_thread(using, seconds, partitions):
         ends = monotonic() + seconds
-        relay_database(using, lambda: is_stopping() or monotonic() >= ends)
+        relay_database(using, lambda: is_stopping() or monotonic() >= ends, partitions)
 
 
 def _longest_run(task: Task) -> float:

@@ -4,7 +4,7 @@ import logging
 import math
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from time import monotonic
 
@@ -105,13 +105,24 @@ class Relay:
         self._failures: dict[int, int] = {}
         self._asked_for_help = False
 
-    def run(self) -> Report:
+    def run(self, partitions: Collection[int] = ()) -> Report:
         """Publish until nothing is due that is free to be published.
+
+        Args:
+            partitions: Those that are known to have new events. If they are free and well, they come first, before any
+                other is looked at.
 
         Raises:
             django.db.Error: The database is in trouble; leases that could not be given back run out.
         """
         is_behind = False
+        if partitions and not self._is_stopped():
+            self._leases.take(partitions, only_well=True)
+            self._failures = {}
+            try:
+                is_behind = self._turn()
+            finally:
+                self._leases.release()
         while not self._is_stopped():
             # Also the look that must follow the release: what was committed meanwhile, its wake-up found taken.
             seen = queries.look(self._using, dead_blocks=self._settings.dead_blocks_object)
@@ -154,7 +165,8 @@ class Relay:
     def _pass(self, ends: float) -> bool:
         """Read and publish once from the start; True if that was so little that nothing new can have come."""
         numbers = self._leases.numbers
-        current = queries.start_pass(self._using, numbers, dead_blocks=self._settings.dead_blocks_object)
+        limit = math.ceil(self._batch_size() / len(numbers))
+        current = queries.start_pass(self._using, numbers, limit, dead_blocks=self._settings.dead_blocks_object)
         reading = _Reading(current, dict.fromkeys(numbers, 0), set(current.waiting), ends)
         before = self.report.published
         try:
@@ -181,24 +193,25 @@ class Relay:
     def _read(self, reading: _Reading) -> list[tuple[Queued, Event]]:
         """The next portion of events."""
         limit = math.ceil(self._batch_size() / len(reading.after))
-        rows = queries.read(self._using, reading.current, reading.after, limit)
+        portion = reading.current.first if not reading.portions else None
+        if portion is None:
+            portion = queries.read(self._using, reading.current, reading.after, limit)
         reading.portions += 1
-        counts = Counter(row.partition for row in rows)
-        last = {row.partition: row for row in rows}
-        reading.after = {number: last[number].sequence for number in reading.after if counts[number] == limit}
-        rows = [row for row in rows if row.object_hash not in reading.sitting_out]
-        if rows and self._settings.max_rate is not None:
+        counts = Counter(row.partition for row, _ in portion)
+        last = {row.partition: row.sequence for row, _ in portion}
+        reading.after = {number: last[number] for number in reading.after if counts[number] == limit}
+        portion = [(row, event) for row, event in portion if row.object_hash not in reading.sitting_out]
+        if portion and self._settings.max_rate is not None:
             # Where it is told to stop meanwhile, the batch publishes nothing.
-            rate_limit.wait(len(rows), self._settings.max_rate, self._may_go_on)
-        events = queries.load(self._using, [row.sequence for row in rows]) if rows else {}
-        if gone := [row for row in rows if row.sequence not in events]:
+            rate_limit.wait(len(portion), self._settings.max_rate, self._may_go_on)
+        if gone := [row for row, event in portion if event is None]:
             logger.error(
                 "The log of database %r lacks events %s, which were pending: somebody deleted them.",
                 self._using,
                 ", ".join(str(row.sequence) for row in gone),
             )
             queries.settle(self._using, self._leases.owner, gone)
-        return [(row, events[row.sequence]) for row in rows if row.sequence in events]
+        return [(row, event) for row, event in portion if event is not None]
 
     def _publish(self, reading: _Reading) -> None:
         """Publish a portion, and the next ones as long as confirms are awaited."""

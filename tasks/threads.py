@@ -15,7 +15,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any
@@ -89,17 +89,24 @@ class RelayThread:
         self._changed = threading.Condition()
         self._is_stopped = False
         self._asked = self._answered = 0
+        self._partitions: set[int] = set()
         self._until = 0.0
         self._last_asked = -IDLE
         self._purge_thread: threading.Thread | None = None
         self._thread = threading.Thread(target=self._run, name=f"events-relay-{using}", daemon=True)
         self._thread.start()
 
-    def relay(self, seconds: float) -> None:
-        """Have it relay now, for so many seconds at most, and wait until that is done."""
+    def relay(self, seconds: float, partitions: Collection[int] = ()) -> None:
+        """Have it relay now, for so many seconds at most, and wait until that is done.
+
+        Args:
+            seconds: How long at most.
+            partitions: Where to look first.
+        """
         with self._changed:
             self._asked += 1
             mine = self._asked
+            self._partitions.update(partitions)
             self._until = monotonic() + seconds
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._answered >= mine or not self._thread.is_alive())
@@ -140,11 +147,13 @@ class RelayThread:
             self._changed.wait_for(lambda: self._is_stopped or self._asked > self._answered, seconds)
 
     def _work(self) -> None:
-        asked = self._asked
+        with self._changed:
+            asked, partitions = self._asked, self._partitions
+            self._partitions = set()
         with self._trouble_told():
             if asked > self._answered:
                 self._last_asked = monotonic()
-                relay_database(self._using, lambda: self._must_end() or monotonic() >= self._until)
+                relay_database(self._using, lambda: self._must_end() or monotonic() >= self._until, partitions)
                 self._purge()
             elif not is_stopping() and _sweep_due.come(self._slot, self._interval()):
                 self._sweep()
@@ -227,15 +236,20 @@ class _Threads:
 _threads = _Threads()
 
 
-def relay_in_thread(using: str, seconds: float) -> bool:
+def relay_in_thread(using: str, seconds: float, partitions: Collection[int] = ()) -> bool:
     """Have this process' thread for database ``using`` relay, for so many seconds at most, and wait for it.
+
+    Args:
+        using: Alias of the database.
+        seconds: How long at most.
+        partitions: Where to look first.
 
     Returns:
         Whether there is such a thread; else nothing is done.
     """
     thread = _threads.running.get(using)
     if thread is not None:
-        thread.relay(seconds)
+        thread.relay(seconds, partitions)
     return thread is not None
 
 

@@ -1,7 +1,7 @@
 """What both the task and the sweep do: relay a database, and tell what keeps them from it."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from time import monotonic
 
 from django.db import Error, connections
@@ -24,7 +24,7 @@ _LOG_PAUSE = 60.0
 _told: dict[str, float] = {}
 
 
-def relay_database(using: str, stopping: Callable[[], bool]) -> None:
+def relay_database(using: str, stopping: Callable[[], bool], partitions: Collection[int] = ()) -> None:
     """Publish what is due in database ``using``.
 
     Trouble is logged, each kind once a minute at most; the events stay, and the next wake-up or sweep tries again.
@@ -32,10 +32,11 @@ def relay_database(using: str, stopping: Callable[[], bool]) -> None:
     Args:
         using: Alias of the database.
         stopping: Asked often; once it says yes, the relay ends.
+        partitions: Where to look first.
     """
     try:
         with missing_tables_told(using):
-            report = Relay(using, get_settings(), stopping=stopping, on_behind=lambda: wake(using)).run()
+            report = Relay(using, get_settings(), stopping=stopping, on_behind=lambda: wake(using)).run(partitions)
         if report.is_stopped:
             _leave_to_others(using)
     except ConnectionDoesNotExist:

@@ -8,7 +8,8 @@ None of them leaves a transaction open: events are published in between.
 # until then. A *pass* asks for the highest id first and reads no further than that, in the order of ids. So when it
 # comes upon b, a had been committed before the pass began, and was read before b or was gone. Without that bound, a
 # long transaction could commit a below the point that the pass has reached, and b, written after that, go out first.
-# What is committed during a pass is for the next one, which begins at the lowest id again: nothing is skipped.
+# What is committed during a pass is for the next one, which begins at the lowest id again: nothing is skipped. The
+# first portion is read by the statement that asks for the highest id: it sees what was committed when it began.
 #
 # An object that waits (an event of its was refused, or could not be sent) waits to the end of the pass, whatever
 # happens meanwhile: the pass may have gone by its next events.
@@ -35,7 +36,7 @@ from django_events_sourcing.queries.partitions import (
     take,
     unreserve,
 )
-from django_events_sourcing.queries.passes import Pass, Queued, load, read, start_pass
+from django_events_sourcing.queries.passes import Pass, Portion, Queued, load, read, start_pass
 from django_events_sourcing.queries.purging import purge, purge_counts
 from django_events_sourcing.queries.replaying import Replayable, Selection, replayable, requeue
 
@@ -43,6 +44,7 @@ __all__ = [
     "PURGE",
     "PartitionState",
     "Pass",
+    "Portion",
     "Queued",
     "Refusal",
     "RefusalPolicy",

@@ -13,7 +13,7 @@ from django.db.models import Expression, QuerySet
 from django.db.models.sql import Query, UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
 
-__all__ = ["Argument", "Compiled", "arguments", "compiled", "padded", "selection", "update"]
+__all__ = ["Argument", "Compiled", "arguments", "compiled", "selection", "update"]
 
 
 class Argument(Expression):
@@ -58,17 +58,18 @@ class Compiled:
     def rows(self, using: str, **arguments: Any) -> list[tuple[Any, ...]]:
         """Run it, and return what it selects, as the driver gives it."""
         with connections[using].cursor() as cursor:
-            cursor.execute(self.sql, self._filled(using, arguments))
+            cursor.execute(self.sql, self.filled(using, **arguments))
             found: list[tuple[Any, ...]] = list(cursor.fetchall())
             return found
 
     def count(self, using: str, **arguments: Any) -> int:
         """Run it, and return how many rows it changed."""
         with connections[using].cursor() as cursor:
-            cursor.execute(self.sql, self._filled(using, arguments))
+            cursor.execute(self.sql, self.filled(using, **arguments))
             return int(cursor.rowcount)
 
-    def _filled(self, using: str, arguments: dict[str, Any]) -> list[Any]:
+    def filled(self, using: str, **arguments: Any) -> list[Any]:
+        """The parameters, with the arguments in their places."""
         connection = connections[using]
         return [each.of(arguments, connection) if isinstance(each, Argument) else each for each in self.params]
 
@@ -99,8 +100,3 @@ def update(rows: QuerySet[Any], **values: Any) -> Query:
 def arguments(name: str, count: int) -> Any:
     """So many of them, for the items of a list."""
     return [Argument(name, position=position) for position in range(count)]
-
-
-def padded(values: list[Any]) -> list[Any]:
-    """As many as the next power of two, the last one again and again: few lengths make few statements."""
-    return values + values[-1:] * ((1 << (len(values) - 1).bit_length()) - len(values))

@@ -101,16 +101,28 @@ def ensure_partitions(using: str) -> None:
         Partition.objects.using(using).bulk_create(every, ignore_conflicts=True)
 
 
-def take(using: str, owner: UUID, numbers: Collection[int], lease: float) -> set[int]:
-    """Lease the partitions ``numbers`` for ``lease`` seconds, as far as they are free; returns those."""
-    taken = _take(using, len(numbers)).count(using, owner=owner, numbers=list(numbers), lease=in_microseconds(lease))
+def take(using: str, owner: UUID, numbers: Collection[int], lease: float, *, only_well: bool = False) -> set[int]:
+    """Lease the partitions ``numbers`` for ``lease`` seconds, as far as they are free; returns those.
+
+    Args:
+        using: Alias of the database.
+        owner: For whom.
+        numbers: The partitions.
+        lease: For how long, in seconds.
+        only_well: Leave out those that met with trouble last.
+    """
+    numbers = list(numbers)
+    statement = _take(using, len(numbers), only_well=only_well)
+    taken = statement.count(using, owner=owner, numbers=numbers, lease=in_microseconds(lease))
     return set(numbers) if taken == len(numbers) else _owned(using, owner, numbers)
 
 
 @compiled
-def _take(count: int) -> Query:
+def _take(count: int, *, only_well: bool) -> Query:
     due = Q(retry_at__isnull=True) | Q(retry_at__lte=DatabaseNow())
     free = Partition.objects.filter(_is_free(), due, paused_at__isnull=True, number__in=arguments("numbers", count))
+    if only_well:
+        free = free.filter(failures=0)
     return update(free, owner=_OWNER, leased_until=_LEASED_UNTIL)
 
 

@@ -1,9 +1,10 @@
 """Reading the queue, and the log. See Note [Why order holds]."""
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from functools import cache
+from typing import Any
 from uuid import UUID
 
 from django.db import connections
@@ -15,10 +16,11 @@ from django_events_sourcing.events import Event
 from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
 from django_events_sourcing.outbox import PARTITIONS
 from django_events_sourcing.queries.common import blocks_object, waiting_failures
-from django_events_sourcing.queries.compiled import Argument, arguments, compiled, padded, selection
+from django_events_sourcing.queries.compiled import Argument, arguments, compiled, selection
 
 __all__ = [
     "Pass",
+    "Portion",
     "Queued",
     "load",
     "read",
@@ -27,25 +29,6 @@ __all__ = [
 
 # Up to so many objects that wait are named in a query.
 _FEW = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """One reading of the queue, from its lowest ids to those that were there when it began.
-
-    Attributes:
-        now: The database's time when it began, in microseconds.
-        top: The id to read up to.
-        waiting: Hashes of the objects that wait.
-        dead_blocks: Whether objects with a dead event are among them.
-        any_refused: Whether any event that is pending was refused before.
-    """
-
-    now: int
-    top: int
-    waiting: frozenset[int]
-    dead_blocks: bool
-    any_refused: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +41,56 @@ class Queued:
     replay_to: str | None = None
 
 
-def start_pass(using: str, numbers: Collection[int], *, dead_blocks: bool) -> Pass:
-    """Begin a pass over the partitions ``numbers``. See Note [Why order holds]."""
-    found = _start_pass(using, len(numbers), dead_blocks=dead_blocks).rows(
-        using, numbers=list(numbers), first=min(numbers)
-    )
+#: Rows of the queue in the order of ids, with their events; None for one that the log lacks.
+Portion = list[tuple[Queued, Event | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One reading of the queue, from its lowest ids to those that were there when it began.
+
+    Attributes:
+        now: The database's time when it began, in microseconds.
+        top: The id to read up to.
+        first: Its first portion, as by ``read``; None where that is still to be read.
+        waiting: Hashes of the objects that wait.
+        dead_blocks: Whether objects with a dead event are among them.
+        any_refused: Whether any event that is pending was refused before.
+    """
+
+    now: int
+    top: int
+    first: Portion | None
+    waiting: frozenset[int]
+    dead_blocks: bool
+    any_refused: bool
+
+
+def start_pass(using: str, numbers: Collection[int], limit: int, *, dead_blocks: bool) -> Pass:
+    """Begin a pass over the partitions ``numbers``. See Note [Why order holds].
+
+    Args:
+        using: Alias of the database.
+        numbers: The partitions.
+        limit: How many rows of each to read at once.
+        dead_blocks: Whether an object with a dead event waits.
+    """
+    start = _start_pass(using, len(numbers), dead_blocks=dead_blocks)
+    parts, params = _parts(using, dict.fromkeys(numbers, 0), limit)
+    sql = f"SELECT s.*, {_columns(using)} FROM ({start.sql}) s LEFT JOIN ({parts}) q ON 1 = 1 {_log(using)}"  # noqa: S608
+    with connections[using].cursor() as cursor:
+        cursor.execute(sql, [*start.filled(using, numbers=list(numbers), first=min(numbers)), *params])
+        rows = cursor.fetchall()
     # emptied meanwhile: nothing is ours to read
-    now, top, any_refused, any_dead = found[0] if found else (0, None, False, False)
+    now, top, any_refused, any_dead = rows[0][:4] if rows else (0, None, False, False)
     waiting: frozenset[int] = frozenset()
+    first: Portion | None = None
     if any_refused or any_dead:
         waits = waiting_failures(dead_blocks=dead_blocks).using(using).filter(partition__in=numbers)
         waiting = frozenset(waits.values_list("object_hash", flat=True))
-    return Pass(now=now, top=top or 0, waiting=waiting, dead_blocks=dead_blocks, any_refused=bool(any_refused))
+    else:
+        first = _portion([row[4:] for row in rows if row[4] is not None])
+    return Pass(now, top or 0, first, waiting, dead_blocks=dead_blocks, any_refused=bool(any_refused))
 
 
 @compiled
@@ -87,8 +108,8 @@ def _start_pass(count: int, *, dead_blocks: bool) -> Query:
     )
 
 
-def read(using: str, current: Pass, after: Mapping[int, int], limit: int) -> list[Queued]:
-    """The next rows of the queue, in the order of ids.
+def read(using: str, current: Pass, after: Mapping[int, int], limit: int) -> Portion:
+    """The next rows of the queue, with their events.
 
     Args:
         using: Alias of the database.
@@ -97,24 +118,69 @@ def read(using: str, current: Pass, after: Mapping[int, int], limit: int) -> lis
         after: For each partition the id to read on from.
         limit: How many rows of each partition at most.
     """
-    # One short scan of the index for each partition, whatever the statistics say.
+    parts, params = _parts(using, after, limit, current)
+    with connections[using].cursor() as cursor:
+        cursor.execute(f"SELECT {_columns(using)} FROM ({parts}) q {_log(using)}", params)  # noqa: S608
+        return _portion(cursor.fetchall())
+
+
+def _parts(using: str, after: Mapping[int, int], limit: int, current: Pass | None = None) -> tuple[str, list[int]]:
+    """One short scan of the index for each partition, whatever the statistics say."""
     quote = connections[using].ops.quote_name
     partition, sequence, object_hash = map(quote, ("partition", "sequence", "object_hash"))
     columns = f"{partition}, {sequence}, {object_hash}, {quote('replay_to')}"
     parts: list[str] = []
     params: list[int] = []
     for number, last in after.items():
-        left_out, its_params = _left_out(quote, current, number)
+        where = f"{partition} = %s AND {sequence} > %s"
+        params += [number, last]
+        if current:
+            left_out, its_params = _left_out(quote, current, number)
+            where += f" AND {sequence} <= %s{left_out}"
+            params += [current.top, *its_params]
         parts.append(
             f"SELECT * FROM (SELECT {columns} FROM {quote(QueueEntry._meta.db_table)} q "  # noqa: S608
-            f"WHERE {partition} = %s AND {sequence} > %s AND {sequence} <= %s{left_out} "
-            f"ORDER BY {sequence} LIMIT {limit:d}) p{number:d}"
+            f"WHERE {where} ORDER BY {sequence} LIMIT {limit:d}) p{number:d}"
         )
-        params += [number, last, current.top, *its_params]
-    with connections[using].cursor() as cursor:
-        cursor.execute(" UNION ALL ".join(parts), params)
-        rows = [Queued(*row) for row in cursor.fetchall()]
-    return sorted(rows, key=attrgetter("sequence"))  # of a UNION's parts no database promises to keep the order
+    return " UNION ALL ".join(parts), params
+
+
+@cache
+def _columns(using: str) -> str:
+    quote = connections[using].ops.quote_name
+    queue = ("partition", "sequence", "object_hash", "replay_to")
+    log = ("event_id", "service", "name", "object", "body", "headers", "time")
+    return ", ".join([*(f"q.{quote(name)}" for name in queue), *(f"l.{quote(name)}" for name in log)])
+
+
+@cache
+def _log(using: str) -> str:
+    quote = connections[using].ops.quote_name
+    return f"LEFT JOIN {quote(LogEntry._meta.db_table)} l ON l.{quote('sequence')} = q.{quote('sequence')}"
+
+
+def _portion(rows: Iterable[Sequence[Any]]) -> Portion:
+    found = [(Queued(*row[:4]), _event(row[1], *row[4:]) if row[4] is not None else None) for row in rows]
+    return sorted(found, key=_sequence)  # of a UNION's parts no database promises to keep the order
+
+
+def _sequence(item: tuple[Queued, Event | None]) -> int:
+    return item[0].sequence
+
+
+def _event(  # noqa: PLR0913, PLR0917 - a row
+    sequence: int, event_id: Any, service: str, name: str, key: str, body: str, headers: str, time: int
+) -> Event:
+    return Event(
+        id=event_id if isinstance(event_id, UUID) else UUID(event_id),  # text, where a database has no such type
+        service=service,
+        name=name,
+        object=key,
+        body=body,
+        headers=json.loads(headers) if headers != "{}" else {},
+        time=from_microseconds(time),
+        sequence=sequence,
+    )
 
 
 def _left_out(quote: Callable[[str], str], current: Pass, number: int) -> tuple[str, list[int]]:
@@ -132,27 +198,11 @@ def _left_out(quote: Callable[[str], str], current: Pass, number: int) -> tuple[
     return f" AND NOT EXISTS (SELECT 1 FROM {failures} f WHERE {its} AND {waits})", [current.now]  # noqa: S608
 
 
-def load(using: str, sequences: Collection[int]) -> dict[int, Event]:
-    """The events of the log with these ids."""
-    wanted = padded(list(sequences))
-    return {
-        sequence: Event(
-            id=event_id if isinstance(event_id, UUID) else UUID(event_id),  # text, where a database has no such type
-            service=service,
-            name=name,
-            object=key,
-            body=body,
-            headers=json.loads(headers) if headers != "{}" else {},
-            time=from_microseconds(time),
-            sequence=sequence,
-        )
-        for sequence, event_id, service, name, key, body, headers, time in _load(using, len(wanted)).rows(
-            using, sequences=wanted
-        )
-    }
+def load(using: str, sequence: int) -> Event:
+    """The event of the log with this id.
 
-
-@compiled
-def _load(count: int) -> Query:
-    fields = ("sequence", "event_id", "service", "name", "object", "body", "headers", "time")
-    return selection(LogEntry.objects.filter(sequence__in=arguments("sequences", count)).values_list(*fields))
+    Raises:
+        LogEntry.DoesNotExist: There is none.
+    """
+    columns = ("sequence", "event_id", "service", "name", "object", "body", "headers", "time")
+    return _event(*LogEntry.objects.using(using).values_list(*columns).get(sequence=sequence))

@@ -156,16 +156,16 @@ def test_event_committed_during_a_pass__with_a_later_one_of_its_object__goes_fir
     QueueEntry.objects.using(database).delete()
     for number in (2, 3):
         emit(same_partition("thing:1"), number=number)
-    read = queries.read
+    start = queries.start_pass
 
-    def read_and_commit(*args):
-        rows = read(*args)
-        if rows and uncommitted:
+    def start_and_commit(*args, **options):
+        current = start(*args, **options)
+        if current.first and uncommitted:
             QueueEntry.objects.using(database).bulk_create([uncommitted.pop()])
             emit("thing:1", number=4)
-        return rows
+        return current
 
-    monkeypatch.setattr(queries, "read", read_and_commit)
+    monkeypatch.setattr(queries, "start_pass", start_and_commit)
     relay()
     assert numbers(received()) == [2, 3, 1, 4]
 

@@ -12,6 +12,7 @@ from django.db import transaction
 
 from django_events_sourcing import waker
 from django_events_sourcing.models import QueueEntry
+from django_events_sourcing.outbox import PARTITIONS, object_hash
 from tests.processes import run, wait_until
 from tests.project.models import Order, Product
 from tests.servers import stopped, suspended
@@ -45,7 +46,7 @@ def _outbox(settings):
 def woken(monkeypatch):
     """The databases that relays were woken for so far, a list that grows."""
     woken: list[str] = []
-    monkeypatch.setattr(waker, "wake", woken.append)
+    monkeypatch.setattr(waker, "wake", lambda using, _partitions: woken.append(using))
     return woken
 
 
@@ -108,12 +109,22 @@ def wake_ups(redis):
 
 
 def test_commit__on_redis__one_message_by_name(database, redis):
-    """The wake-up names the task and the database, and is dropped when nobody takes it for long."""
-    save(database)
+    """The wake-up names the task, the database and the partition, and is dropped when nobody takes it for long."""
+    product = save(database)
     (headers,) = wait_until(lambda: wake_ups(redis), "the wake-up is on Redis")
     assert headers["task"] == "django_events_sourcing.relay"
-    assert headers["argsrepr"] == f"({database!r},)"
+    partition = object_hash(f"project.product:{product.pk}") % PARTITIONS
+    assert headers["argsrepr"] == f"({database!r}, [{partition}])"
     assert headers["expires"] is not None
+
+
+def test_transaction__in_many_partitions__wake_up_names_none(database, redis):
+    """The relay has to look at all of them."""
+    with transaction.atomic(using=database):
+        for number in range(100):
+            save(database, number)
+    (headers,) = wait_until(lambda: wake_ups(redis), "the wake-up is on Redis")
+    assert headers["argsrepr"] == f"({database!r},)"
 
 
 def test_many_commits__in_a_row__share_wake_ups(database, redis):

@@ -7,7 +7,7 @@ every sleep. There whoever holds the world may let another go on, have time go b
 import functools
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -181,6 +181,7 @@ class World:
         processes: Those that have begun and not ended.
         sent: How many wake-ups were sent.
         is_waking: Whether one has not come to a worker yet; those that are sent meanwhile are one with it.
+        partitions: Those that it names.
         needs_sweep: Whether something has happened after which only the sweep finds all that is pending.
         names: The objects by their primary keys, with their names.
         committed: What the events of committed transactions tell, by their ids.
@@ -193,6 +194,7 @@ class World:
     processes: list[Process] = field(default_factory=list)
     sent: int = 0
     is_waking: bool = False
+    partitions: set[int] = field(default_factory=set)
     needs_sweep: bool = False
     names: dict[int, str] = field(default_factory=dict)
     committed: dict[int, Change] = field(default_factory=dict)
@@ -230,7 +232,8 @@ class World:
     def start_relay(self) -> Process:
         """What a worker does that is woken, or sweeps: if there is a wake-up, this is what it came to."""
         self.is_waking = False
-        return self.start(lambda process: work.relay_database("default", lambda: process.is_stopping))
+        partitions, self.partitions = self.partitions, set()
+        return self.start(lambda process: work.relay_database("default", lambda: process.is_stopping, partitions))
 
     def run(self, process: Process, steps: int = 1000) -> None:
         """Let a process go on for so many steps, or to its end."""
@@ -370,6 +373,7 @@ class World:
         QueueEntry.objects.bulk_create(late.rows)
         self._committed(late)
         self.is_waking = True
+        self.partitions.update(row.partition for row in late.rows)
         if goes_on:
             self.transact([save_object(int(key.partition(":")[2])) for key, *_ in late.changes])
 
@@ -469,7 +473,8 @@ class Stage:
         """Have the library's code use the clock and the broker of the world, and stand still in it."""
         for name in _STATEMENTS:
             patch.setattr(queries, name, self._standing_still(getattr(queries, name)))
-        patch.setattr(queries, "read", self._noted(queries.read))
+        for name in ("start_pass", "read"):
+            patch.setattr(queries, name, self._noted(getattr(queries, name)))
         connection.ensure_connection()
         # What DatabaseNow asks; the SQL that does is kept from one test to the next.
         connection.connection.create_function("JULIANDAY", 1, lambda _: self.world.now / 86_400 + 2_440_587.5)
@@ -493,12 +498,12 @@ class Stage:
 
     def _noted(self, read: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(read)
-        def wrapped(*args: Any) -> Any:
-            rows = read(*args)
+        def wrapped(*args: Any, **options: Any) -> Any:
+            found = read(*args, **options)
             process = getcurrent()
             if isinstance(process, Process):
                 process.read_at = self.world.moment
-            return rows
+            return found
 
         return wrapped
 
@@ -506,6 +511,7 @@ class Stage:
         stand_still()
         self.world.now += seconds
 
-    def _enqueue(self, *_args: Any, **_options: Any) -> None:
+    def _enqueue(self, _name: str, _using: str, partitions: Collection[int] = (), **_options: Any) -> None:
         self.world.sent += 1
         self.world.is_waking = True
+        self.world.partitions.update(partitions)

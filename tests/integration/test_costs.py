@@ -1,0 +1,111 @@
+"""What the outbox costs a database, in numbers that are the same on every machine."""
+
+import pytest
+from django.db import connections, transaction
+from django.test.utils import CaptureQueriesContext
+
+from django_events_sourcing.conf import get_settings
+from django_events_sourcing.models import Partition, QueueEntry
+from django_events_sourcing.outbox import PARTITIONS, object_hash
+from django_events_sourcing.tasks.relay import Relay
+from tests.project.models import Product
+
+# Of a lone event, from its wake-up until the worker is idle again, and what each is for.
+OF_A_LONE_EVENT = [
+    ("UPDATE", "partition"),  # lease its partition, which the wake-up names
+    ("SELECT", "queue"),  # the event, what goes before it, and what holds it back
+    # ... it is published ...
+    ("DELETE", "queue"),  # settle it
+    ("UPDATE", "published"),  # count it, for the status
+    ("UPDATE", "partition"),  # give the lease back
+    ("SELECT", "queue"),  # look once more: what was committed meanwhile found the lease taken
+]
+MOST_PER_EVENT = 0.03
+MOST_WAL_OF_A_SAVE, MOST_WAL_OF_A_RELAY = 750, 150  # bytes
+
+
+def kinds(captured):
+    """Of each statement the verb, and the table that it is about."""
+    statements = [query["sql"].replace('"', "").replace("`", "") for query in captured]
+    tables = ("queue", "published", "partition")
+    about = [next((table for table in tables if f"sourcing_{table}" in sql), "") for sql in statements]
+    return [(sql.split()[0], table) for sql, table in zip(statements, about, strict=True)]
+
+
+def test_lone_event__from_wake_up_to_idle__few_statements(database, emit, queue):
+    """Two before it is published, one to settle it, three after that."""
+    found = []
+    for _ in range(4):  # the first of all, and the first within a minute, are not alike
+        emit("thing:1")
+        with CaptureQueriesContext(connections[database]) as captured:
+            assert Relay(database, get_settings()).run([object_hash("thing:1") % PARTITIONS]).published == 1
+        found.append(kinds(captured))
+    assert OF_A_LONE_EVENT in found[2:]
+
+
+def test_wake_up__for_nothing__one_statement(database, emit, queue):
+    """Four, if it names a partition."""
+    Relay(database, get_settings()).run()
+    for partitions, number in (((), 1), ([3], 4)):
+        with CaptureQueriesContext(connections[database]) as captured:
+            Relay(database, get_settings()).run(partitions)
+        assert len(captured) == number
+
+
+@pytest.mark.parametrize("objects", [1000, 100])
+def test_relay__full_batches__few_statements_for_each_event(database, emit, queue, objects):
+    """However few objects they are about."""
+    with transaction.atomic(using=database):
+        for number in range(2000):
+            emit(f"thing:{number % objects}")
+    with CaptureQueriesContext(connections[database]) as captured:
+        report = Relay(database, get_settings()).run()
+    assert report.published == 2000
+    assert not QueueEntry.objects.using(database).exists()
+    assert len(captured) <= 2000 * MOST_PER_EVENT
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_wal__of_saves_and_of_the_relay__bounded(database, queue, options):
+    """What goes to disk and to replicas, beyond that of the row itself."""
+
+    def written(does):
+        with connections[database].cursor() as cursor:
+            cursor.execute("CHECKPOINT")  # so that whole pages are not in it by chance
+            cursor.execute("SELECT pg_current_wal_insert_lsn()")
+            (before,) = cursor.fetchone()
+            does()
+            cursor.execute("SELECT pg_current_wal_insert_lsn() - %s::pg_lsn", [before])
+            return int(cursor.fetchone()[0])
+
+    def save():
+        with transaction.atomic(using=database):
+            for number in range(1000):
+                Product.objects.using(database).create(name=f"{number:010}", price=1)
+
+    def save_silently():
+        products = [Product(name=f"{number:010}", price=1) for number in range(1000)]
+        with transaction.atomic(using=database):
+            for product in products:
+                Product.objects.using(database).bulk_create([product])
+
+    save()  # so that the tables have pages
+    Relay(database, get_settings()).run()
+    silent, told = written(save_silently), written(save)
+    relayed = written(lambda: Relay(database, get_settings()).run())
+    print(f"WAL of a save {(told - silent) / 1000:.0f} bytes, of relaying it {relayed / 1000:.0f}")
+    assert (told - silent) / 1000 <= MOST_WAL_OF_A_SAVE
+    assert relayed / 1000 <= MOST_WAL_OF_A_RELAY
+
+
+def test_partition_in_trouble__named_by_a_wake_up__waits_for_its_time(database, emit, queue):
+    """A wake-up is no reason to try again at once; when it is time, the trouble is over and forgotten."""
+    Relay(database, get_settings()).run()
+    emit("thing:1")
+    number = object_hash("thing:1") % PARTITIONS
+    partition = Partition.objects.using(database).filter(number=number)
+    partition.update(failures=3, retry_at=2**62, error="no way")
+    assert Relay(database, get_settings()).run([number]).published == 0
+    partition.update(retry_at=1)
+    assert Relay(database, get_settings()).run([number]).published == 1
+    assert partition.get().failures == 0
