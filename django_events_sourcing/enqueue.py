@@ -30,14 +30,13 @@ _KEEPALIVE = {
 }
 
 
-def enqueue(name: str, *args: Any, app: Celery | None = None, expires: float | None = None) -> None:
+def enqueue(name: str, *args: Any, app: Celery | None = None) -> None:
     """Have a worker run the task ``name``; with ``CELERY_TASK_ALWAYS_EAGER`` run it here and now.
 
     Args:
         name: A task of the library's own.
         args: Its arguments, JSON types.
         app: The Celery app; None for the project's as this thread knows it.
-        expires: After how many seconds it need not be run any more; None for never.
 
     Raises:
         ConfigurationError: The process has no Celery app.
@@ -59,7 +58,6 @@ def enqueue(name: str, *args: Any, app: Celery | None = None, expires: float | N
             ignore_result=True,
             result_cls=lambda _task_id: SimpleNamespace(),
             add_to_parent=False,
-            expires=expires,
             **options,
         )
 

@@ -18,7 +18,7 @@ from django.db.transaction import TransactionManagementError
 from django_events_sourcing.enqueue import enqueue, project_app
 from django_events_sourcing.exceptions import ConfigurationError
 
-__all__ = ["FLUSH_TIMEOUT", "RELAY_TASK", "wake", "wake_on_commit"]
+__all__ = ["EXPIRES", "FLUSH_TIMEOUT", "RELAY_TASK", "wake", "wake_on_commit"]
 
 #: Between two wake-ups that a process sends for a database, in seconds; what is committed meanwhile shares one.
 PAUSE = 0.02
@@ -27,7 +27,7 @@ PAUSE = 0.02
 FLUSH_TIMEOUT = 2.0
 
 #: A wake-up that waited longer than this for a worker is dropped, in seconds: the sweep has been there by then. It is
-#: far more than the clocks of two machines may differ by.
+#: far more than the clocks of two machines may differ by. Celery's own way to say so takes it 2 ms for each task.
 EXPIRES = 600.0
 
 #: A wake-up that is for more partitions than this has the relay look for itself.
@@ -85,7 +85,7 @@ def wake(using: str, partitions: Collection[int] | None = None) -> None:
 
 
 def _arguments(using: str, partitions: Collection[int] | None) -> list[Any]:
-    return [using, sorted(partitions)] if partitions and len(partitions) <= _FEW else [using]
+    return [using, sorted(partitions) if partitions and len(partitions) <= _FEW else [], int(time.time())]
 
 
 class _Hook:
@@ -151,7 +151,7 @@ class _Waker:
                 taken, self._waiting, self._is_sending = self._waiting, {}, True
             try:
                 for (using, app), partitions in taken.items():
-                    enqueue(RELAY_TASK, *_arguments(using, partitions), app=app, expires=EXPIRES)
+                    enqueue(RELAY_TASK, *_arguments(using, partitions), app=app)
             except Exception as exc:  # noqa: BLE001 - whatever it is, the thread goes on
                 self.tell_failure(exc)
             with self._changed:

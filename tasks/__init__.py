@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Collection
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 from celery import Task, shared_task
@@ -17,6 +17,7 @@ from django_events_sourcing.tasks.retry import delay
 from django_events_sourcing.tasks.stopping import is_stopping
 from django_events_sourcing.tasks.threads import relay_in_thread
 from django_events_sourcing.tasks.work import relay_database
+from django_events_sourcing.waker import EXPIRES
 
 __all__ = ["publish_event", "relay"]
 
@@ -109,7 +110,7 @@ def publish_event(self: Task, message: dict[str, Any], failures: int = 0) -> Non
     acks_late=False,
     reject_on_worker_lost=False,
 )
-def relay(self: Task, using: str, partitions: Collection[int] = ()) -> None:
+def relay(self: Task, using: str, partitions: Collection[int] = (), sent: float | None = None) -> None:
     """Publish what is due in a database: the wake-up of the delivery "outbox".
 
     What it leaves undone, as the worker shuts down or its time is up, the next wake-up does, which it sends itself.
@@ -119,7 +120,11 @@ def relay(self: Task, using: str, partitions: Collection[int] = ()) -> None:
         self: The running task.
         using: Alias of the database.
         partitions: Those with new events, where they are few.
+        sent: When that was, in seconds since 1970. A wake-up that is too old for anything but the sweep is dropped.
     """
+    if sent is not None and (age := time() - sent) > EXPIRES:
+        logger.info("A wake-up for database %r is dropped: it was sent %.0f s ago.", using, age)
+        return
     seconds = _longest_run(self)
     if self.request.is_eager or not relay_in_thread(using, seconds, partitions):
         ends = monotonic() + seconds

@@ -23,7 +23,6 @@ from django_events_sourcing.tasks.publisher import (
     FRAME_FAULTS,
     PUBLISH_TIMEOUT,
     Messages,
-    acquire_producer,
     publish_error,
 )
 
@@ -159,7 +158,6 @@ class Pipeline:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
         self._messages = Messages.of(settings)
 
     def publish(self, batch: Batch) -> None:
@@ -172,7 +170,7 @@ class Pipeline:
         while True:
             flight = _Flight(batch, self._messages, alone=len(suspects))
             try:
-                with acquire_producer(self._settings, confirms=False) as producer:
+                with self._messages.producer(confirms=False) as producer:
                     flight.run(producer)
                 return
             except self._messages.errors as exc:

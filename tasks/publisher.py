@@ -1,6 +1,6 @@
 """Publishing to RabbitMQ, on the parts that nameko's standalone event dispatcher is made of."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,8 +10,8 @@ from kombu.connection import Connection
 from kombu.entity import Exchange
 from kombu.exceptions import EncodeError, KombuError
 from kombu.messaging import Producer
+from kombu.pools import producers
 from nameko import serialization
-from nameko.amqp.publish import get_producer
 from nameko.constants import PERSISTENT
 from nameko.exceptions import ConfigurationError as NamekoConfigurationError
 from nameko.standalone.events import get_event_exchange
@@ -25,11 +25,9 @@ __all__ = [
     "FRAME_FAULTS",
     "PUBLISH_TIMEOUT",
     "Messages",
-    "acquire_producer",
     "event_dispatcher",
     "has_queue",
     "publish_error",
-    "transport_errors",
 ]
 
 #: How long RabbitMQ may take to answer, in seconds: suspended, or with a memory or disk alarm, it never does.
@@ -72,9 +70,15 @@ class Messages:
             raise ConfigurationError(f"NAMEKO_CONFIG's 'serializer' or 'SERIALIZERS': {exc}") from exc
         #: Whether the text of an event's body is published as it stands in the log.
         self.stored_as_is = self._serializer == "json" and "json" not in config.get("SERIALIZERS", {})
-        #: What publishing them raises when the broker or the way to it is in trouble.
-        self.errors = transport_errors(settings)
         self._exchanges: dict[str, Exchange] = {}
+        self._connections = {confirms: _connection(config, confirms=confirms) for confirms in (False, True)}
+        connection = self._connections[True]
+        #: What publishing raises when the broker or the way to it is in trouble; with a virtual transport, its own too.
+        self.errors: tuple[type[Exception], ...] = (
+            *(AMQPError, KombuError, MessageNacked, OSError),
+            *connection.connection_errors,
+            *connection.channel_errors,
+        )
 
     @classmethod
     def of(cls, settings: Settings) -> "Messages":
@@ -107,6 +111,37 @@ class Messages:
         way = {"routing_key": replay_to or event.name, "mandatory": bool(replay_to) or self._mandatory}
         return {**way, **body, **_properties(event, is_replayed=replay_to is not None)}
 
+    @contextmanager
+    def producer(self, *, confirms: bool) -> Iterator[Producer]:
+        """A connected producer of nameko's pool, none of whose waits is unbounded.
+
+        Args:
+            confirms: Whether each ``publish`` waits for its confirm.
+        """
+        with producers[self._connections[confirms]].acquire(block=True) as producer:
+            connection = producer.connection
+            try:
+                connection.ensure_connection(**_ONE_ATTEMPT)
+                if connection.transport.driver_type == "amqp":
+                    # amqp has no timeout for the answers to opening a channel and declaring; its read_timeout is
+                    # ignored there (it goes on reading).
+                    connection.connection.transport.sock.settimeout(PUBLISH_TIMEOUT)
+                yield producer
+            except BaseException:
+                connection.collect()  # in what state it is nobody knows, and the pool would give it to the next event
+                raise
+
+
+def _connection(config: Mapping[str, Any], *, confirms: bool) -> Connection:
+    """What nameko's ``get_producer`` makes anew for each message, and asks its pools by."""
+    options = {**_ONE_ATTEMPT, **config.get("TRANSPORT_OPTIONS", {}), "confirm_publish": confirms}
+    return Connection(  # type: ignore[no-untyped-call]
+        config["AMQP_URI"],
+        transport_options=options,
+        ssl=config.get("AMQP_SSL"),
+        login_method=config.get("LOGIN_METHOD"),
+    )
+
 
 _last: tuple[Settings, Messages] | None = None
 
@@ -130,7 +165,7 @@ def event_dispatcher(settings: Settings) -> Callable[[Event], None]:
     def dispatch(event: Event) -> None:
         exchange = messages.exchange(event)
         try:
-            with acquire_producer(settings, confirms=True) as producer:
+            with messages.producer(confirms=True) as producer:
                 producer.publish(  # type: ignore[no-untyped-call]
                     exchange=exchange,
                     declare=[exchange],
@@ -144,31 +179,6 @@ def event_dispatcher(settings: Settings) -> Callable[[Event], None]:
     return dispatch
 
 
-@contextmanager
-def acquire_producer(settings: Settings, *, confirms: bool) -> Iterator[Producer]:
-    """A connected producer of nameko's pool, none of whose waits is unbounded.
-
-    Args:
-        settings: For ``NAMEKO_CONFIG``.
-        confirms: Whether each ``publish`` waits for its confirm.
-    """
-    config = settings.nameko_config
-    options = {**_ONE_ATTEMPT, **config.get("TRANSPORT_OPTIONS", {})}
-    login_method = config.get("LOGIN_METHOD")
-    with get_producer(config["AMQP_URI"], confirms, config.get("AMQP_SSL"), login_method, options) as producer:
-        connection = producer.connection
-        try:
-            connection.ensure_connection(**_ONE_ATTEMPT)
-            if connection.transport.driver_type == "amqp":
-                # amqp has no timeout for the answers to opening a channel and declaring; its read_timeout is ignored
-                # there (it goes on reading).
-                connection.connection.transport.sock.settimeout(PUBLISH_TIMEOUT)
-            yield producer
-        except BaseException:
-            connection.collect()  # in what state it is nobody knows, and the pool would give it to the next event
-            raise
-
-
 def has_queue(settings: Settings, name: str) -> bool:
     """Whether RabbitMQ has a queue of that name.
 
@@ -178,7 +188,7 @@ def has_queue(settings: Settings, name: str) -> bool:
     """
     messages = Messages.of(settings)
     try:
-        with acquire_producer(settings, confirms=False) as producer:
+        with messages.producer(confirms=False) as producer:
             producer.channel.queue_declare(name, passive=True)
     except NotFound:
         return False
@@ -187,12 +197,6 @@ def has_queue(settings: Settings, name: str) -> bool:
     except messages.errors as exc:
         raise PublishError(f"RabbitMQ can't be asked for the queue {name!r}. {type(exc).__name__}: {exc}") from exc
     return True
-
-
-def transport_errors(settings: Settings) -> tuple[type[Exception], ...]:
-    """What publishing raises when the broker or the way to it is in trouble; with a virtual transport, its own too."""
-    connection = Connection(settings.nameko_config["AMQP_URI"])  # type: ignore[no-untyped-call]
-    return (AMQPError, KombuError, MessageNacked, OSError, *connection.connection_errors, *connection.channel_errors)
 
 
 def _properties(event: Event, *, is_replayed: bool) -> dict[str, Any]:

@@ -1,11 +1,10 @@
 """The ways without the library. See the package's docstring for their letters."""
 
 import time
-from functools import partial
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models.signals import post_save
 from kombu.connection import Connection
 from kombu.messaging import Producer
@@ -36,8 +35,9 @@ def _insert(*, instance: Inserted, created: bool, **_: Any) -> None:
 
 
 def _enqueue(*, instance: Enqueued, created: bool, **_: Any) -> None:
+    vars(instance)["committed_at"] = time.time()
     name = "enqueued__created" if created else "enqueued__updated"
-    transaction.on_commit(partial(publish.delay, name, EnqueuedSerializer(instance).data))
+    publish.delay(name, EnqueuedSerializer(instance).data)
 
 
 def nameko_loop(bodies: list[dict[str, Any]]) -> float:

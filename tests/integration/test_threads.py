@@ -2,12 +2,13 @@
 
 import logging
 import threading
+import time
 
 import pytest
 from django.core.management import call_command
 from django.db import connections
 
-from django_events_sourcing import purge, tasks
+from django_events_sourcing import purge, tasks, waker
 from django_events_sourcing.models import QueueEntry
 from django_events_sourcing.tasks import threads
 from tests.processes import pause, wait_until
@@ -120,6 +121,15 @@ def test_task__in_a_process_without_threads__relays_by_itself(database, queue):
     """Where Celery runs the task in some other way than in a worker of its own."""
     save(database)
     tasks.relay(database)
+    assert pending(database) == 0
+
+
+def test_task__sent_long_ago__is_dropped(database, queue):
+    """Of the many that come after an outage of all workers the first brings all, and the sweep did before it."""
+    save(database)
+    tasks.relay(database, [], time.time() - waker.EXPIRES - 1)
+    assert pending(database) == 1
+    tasks.relay(database, [], time.time() - waker.EXPIRES + 60)
     assert pending(database) == 0
 
 
