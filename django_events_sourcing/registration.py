@@ -13,7 +13,13 @@ from rest_framework.serializers import BaseSerializer
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import ConfigurationError, SerializationError
-from django_events_sourcing.serialization import default_serializer, kept_serializer, project_locale, serialize
+from django_events_sourcing.serialization import (
+    KeptSerializer,
+    default_serializer,
+    kept_serializer,
+    project_locale,
+    serialize,
+)
 from django_events_sourcing.stored import StoredForm, concrete_model
 
 __all__ = ["Registration", "snake_case"]
@@ -83,7 +89,7 @@ class Registration:
         return name
 
     @cached_property
-    def _kept_serializer(self) -> BaseSerializer[Any] | None:
+    def _kept_serializer(self) -> KeptSerializer | None:
         return kept_serializer(self.serializer_class)
 
     @cached_property

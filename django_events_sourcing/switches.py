@@ -38,4 +38,5 @@ def silenced_everywhere(rule: Rule) -> Iterator[None]:
 
 def is_silenced(model: type[Model], instance: Model) -> bool:
     """Whether ``instance``, registered as ``model``, sends no events for now."""
-    return any(rule(model, instance) for rule in (*_everywhere, *_rules.get()))
+    rules = _rules.get()
+    return bool(_everywhere or rules) and any(rule(model, instance) for rule in (*_everywhere, *rules))

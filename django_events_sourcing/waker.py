@@ -15,13 +15,14 @@ from celery import Celery
 from django.db import connections
 from django.db.transaction import TransactionManagementError
 
-from django_events_sourcing.enqueue import enqueue, project_app
+from django_events_sourcing.enqueue import enqueue, is_eager, project_app
 from django_events_sourcing.exceptions import ConfigurationError
 
 __all__ = ["EXPIRES", "FLUSH_TIMEOUT", "RELAY_TASK", "wake", "wake_on_commit"]
 
-#: Between two wake-ups that a process sends for a database, in seconds; what is committed meanwhile shares one.
-PAUSE = 0.02
+#: Between two wake-ups that a process sends, in seconds; what is committed meanwhile shares one. It is longer the more
+#: that is, for sending one holds up the threads that save.
+PAUSE, PAUSE_FOR_EACH, LONGEST_PAUSE = 0.02, 0.002, 0.06
 
 #: How long the end of a process waits for the wake-ups on their way, in seconds.
 FLUSH_TIMEOUT = 2.0
@@ -72,7 +73,7 @@ def wake(using: str, partitions: Collection[int] | None = None) -> None:
     """
     try:
         app = project_app()  # of this thread: the waker's may know another
-        if app.conf.task_always_eager:
+        if is_eager(app):
             enqueue(RELAY_TASK, *_arguments(using, partitions), app=app)
             return
     except ConfigurationError as exc:
@@ -110,9 +111,11 @@ class _Waker:
         self._is_sending = False
         self._thread: threading.Thread | None = None
         self._told = -_LOG_PAUSE
+        self._asked = 0
 
     def wake(self, using: str, app: Celery, partitions: Collection[int] | None) -> None:
         with self._changed:
+            self._asked += 1
             known = self._waiting.setdefault((using, app), set())
             if partitions is None or known is None:
                 self._waiting[using, app] = None
@@ -149,6 +152,7 @@ class _Waker:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting)
                 taken, self._waiting, self._is_sending = self._waiting, {}, True
+                asked, self._asked = self._asked, 0
             try:
                 for (using, app), partitions in taken.items():
                     enqueue(RELAY_TASK, *_arguments(using, partitions), app=app)
@@ -157,7 +161,7 @@ class _Waker:
             with self._changed:
                 self._is_sending = False
                 self._changed.notify_all()
-            time.sleep(PAUSE)
+            time.sleep(min(max(PAUSE, PAUSE_FOR_EACH * asked), LONGEST_PAUSE))
 
 
 # By process: a forked one has not the thread of its parent, and its lock may be held by nobody who is there.

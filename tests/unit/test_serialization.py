@@ -13,7 +13,7 @@ from rest_framework import serializers
 
 from django_events_sourcing.exceptions import EventsSourcingError, SerializationError
 from django_events_sourcing.serialization import default_serializer, kept_serializer, serialize
-from tests.project.models import Product
+from tests.project.models import Anything, Kind, Product, Restaurant, Shipment, UUIDThing
 
 VALUES = {
     "decimal": (Decimal("1.10"), 1.1),  # a serializer's DecimalField makes it text beforehand, unless told not to
@@ -186,6 +186,31 @@ def test_kept_serializer__without_code_of_the_project__kept(serializer_class):
     for name in ("pen", "ink"):
         product = Product(name=name, price=1)
         assert serialize(product, serializer_class, kept) == serialize(product, serializer_class)
+
+
+DAY = date(2026, 1, 1)
+INSTANCES = [
+    Product(pk=1, name="pen", price=Decimal("1.50"), weight=0.5, created_at=datetime(2026, 1, 1, tzinfo=UTC)),
+    Product(pk=2, name=Kind.NEW, price=1, weight=None),
+    Product(pk="3", name=7, price="1.5", weight=1),
+    Shipment(pk=1, order_id=4, status=Shipment.Status.STARTED),
+    Restaurant(pk=1, name="The Pen", seats=30),
+    UUIDThing(name="x"),
+    Anything(text="é", char="c", integer=True, float=1, date=DAY, json={"a": [1]}, started=DAY),
+    Anything(integer=5, float=1.5, boolean=False, described="x", shout="y", started=DAY),
+]
+
+
+@pytest.mark.parametrize("instance", INSTANCES, ids=lambda instance: type(instance).__name__)
+def test_kept_serializer__any_instance__gives_what_a_new_one_does(instance):
+    """Whatever stands on it: types that a field leaves as they are, and others; None; what a descriptor makes."""
+    serializer_class = default_serializer(type(instance))
+    kept = kept_serializer(serializer_class)
+    assert kept is not None
+    for _ in range(2):
+        found, expected = kept.represent(instance), serializer_class(instance).data
+        assert list(found.items()) == list(expected.items())
+        assert list(map(type, found.values())) == list(map(type, expected.values()))
 
 
 @pytest.mark.parametrize("case", OWN_CODE)
