@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench lint format matrix servers clean
+.PHONY: help demo test soak bench picture lint format matrix servers clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -21,8 +21,11 @@ soak: $(VENV)/.test $(VENV)/.mysql  ## what takes an hour or more: a million eve
 	$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
 	EVENTS_OF_EACH=3000 $(BIN)/python -m pytest tests/acceptance/test_outbox_faults.py $(PYTEST_ARGS)
 
-bench: $(VENV)/.test | servers  ## what it costs and how fast it is, against the ways without it; BENCH_SCALE=0.1 for fewer rounds
+bench: $(VENV)/.bench | servers  ## what it costs and how fast it is, against the ways without it; BENCH_SCALE=0.1 for fewer rounds
 	$(BIN)/python -m pytest -m bench -s -q tests/bench $(PYTEST_ARGS)
+
+picture: $(VENV)/.bench  ## docs/bench.svg, and the table of the README, from docs/bench.json
+	$(BIN)/python -m tests.bench.picture docs/bench.json docs/bench.svg
 
 lint: $(VENV)/.lint  ## style, import contracts, types
 	$(BIN)/ruff check

@@ -45,8 +45,7 @@ def hand_over(event: Event, using: str) -> None:
     ]
     with missing_tables_told(using):
         if connection.vendor == "postgresql":
-            with connection.cursor() as cursor:
-                cursor.execute(_postgresql_insert(using), [*log_values, key % PARTITIONS, key])
+            _kept_cursor(connection).execute(_postgresql_insert(using, key % PARTITIONS), [*log_values, key])
         else:
             with own_transaction(using):
                 _insert(connection, log_values, key)
@@ -78,11 +77,25 @@ def _insert_into(table: str, columns: tuple[str, ...], using: str) -> str:
     return f"INSERT INTO {quote(table)} ({names}) VALUES ({marks})"  # noqa: S608
 
 
+def _kept_cursor(connection: BaseDatabaseWrapper) -> Any:
+    """One for each session: to make a cursor takes as long as to represent the instance."""
+    if connection.queries_logged:
+        return connection.cursor()
+    kept = vars(connection).get(_CURSOR)
+    if kept is None or kept[0] is not connection.connection:
+        cursor = connection.cursor()
+        kept = vars(connection)[_CURSOR] = (connection.connection, cursor)
+    return kept[1]
+
+
+_CURSOR = "_django_events_sourcing_cursor"
+
+
 @cache
-def _postgresql_insert(using: str) -> str:
+def _postgresql_insert(using: str, partition: int) -> str:
     log = _insert_into(LogEntry._meta.db_table, _LOG_COLUMNS, using)
     return (
         f'WITH entry AS ({log} RETURNING "sequence") '  # noqa: S608
         f'INSERT INTO "{QueueEntry._meta.db_table}" ("partition", "sequence", "object_hash") '
-        'SELECT %s, "sequence", %s FROM entry'
+        f'SELECT {partition:d}, "sequence", %s FROM entry'
     )

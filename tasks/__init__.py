@@ -3,10 +3,11 @@
 import logging
 import math
 from collections.abc import Collection
+from functools import cache
 from time import monotonic, time
 from typing import Any
 
-from celery import Task, shared_task
+from celery import Celery, Task, shared_task
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 
 from django_events_sourcing.conf import get_settings
@@ -133,5 +134,10 @@ def relay(self: Task, using: str, partitions: Collection[int] = (), sent: float 
 
 def _longest_run(task: Task) -> float:
     """So that a long drain lets the project's own tasks have the process, and no time limit ends it in the middle."""
-    limits = [task.time_limit, task.soft_time_limit, task.app.conf.task_time_limit, task.app.conf.task_soft_time_limit]
+    limits = [task.time_limit, task.soft_time_limit, *_limits_of_all_tasks(task.app)]
     return min([_LONGEST_RUN, *(float(limit) / 2 for limit in limits if limit)])
+
+
+@cache  # Celery takes 40 us to look up each
+def _limits_of_all_tasks(app: Celery) -> tuple[float | None, float | None]:
+    return app.conf.task_time_limit, app.conf.task_soft_time_limit

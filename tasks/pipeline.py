@@ -8,7 +8,7 @@ from itertools import takewhile
 from time import monotonic
 from typing import Any
 
-from amqp.exceptions import ChannelError
+from amqp.exceptions import ChannelError, RecoverableConnectionError
 from amqp.exceptions import ConnectionError as AMQPConnectionError
 from kombu.common import maybe_declare
 from kombu.exceptions import EncodeError
@@ -192,6 +192,14 @@ class Pipeline:
                     batch.trouble(unknown[0], error)
 
 
+def _connection(producer: Producer) -> Any:
+    """amqp's, where it is not closed."""
+    connection = producer.channel.connection
+    if connection is None or connection.transport is None:
+        raise RecoverableConnectionError("the connection is closed already")
+    return connection
+
+
 def _is_over_one_event(exc: BaseException) -> bool:
     if isinstance(exc, AMQPConnectionError):
         return exc.reply_code in FRAME_FAULTS
@@ -280,8 +288,7 @@ class _Flight:
         message = self._messages.arguments(event, replay_to)
         frames = None
         if self._confirmed_later and self._messages.stored_as_is:
-            channel = producer.channel
-            frames = encoded(channel.channel_id, channel.connection.frame_max, exchange.name, message)
+            frames = encoded(producer.channel.channel_id, _connection(producer).frame_max, exchange.name, message)
         if frames is None:
             self._flush(producer)
             producer.publish(exchange=exchange, timeout=PUBLISH_TIMEOUT, **message)  # type: ignore[no-untyped-call]
@@ -293,7 +300,7 @@ class _Flight:
         if self._unsent:
             frames = b"".join(self._unsent)
             self._unsent, self._unsent_bytes = [], 0
-            producer.channel.connection.transport.write(frames)
+            _connection(producer).transport.write(frames)
 
     def _wait(self, producer: Producer) -> None:
         try:

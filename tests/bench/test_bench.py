@@ -47,10 +47,11 @@ def test_saves(actor, figures, rounds):
             ("bulk_ours", added("Told", "bulk_")),
         )
     }
-    figures.add("save_insert", by(added("Told"), added("Inserted")), **micro)
+    figures.add("save_insert", by(added("Told", "bulk_"), added("Inserted", "bulk_")), **micro)
+    figures.add("save_alone", by(added("Told"), added("Inserted")))
     figures.add("save_delay", by(added("Told"), added("Enqueued")))
     figures.add("bulk", by(added("Told", "bulk_"), added("Told")))
-    check(figures, "save_insert", "save_delay", "bulk")
+    check(figures, "save_insert", "save_alone", "save_delay", "bulk")
 
 
 def test_drain_by_two_processes(bench, actor, figures, rounds):
