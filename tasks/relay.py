@@ -117,10 +117,12 @@ class Relay:
         """
         is_behind = False
         if partitions and not self._is_stopped():
-            self._leases.take(partitions, only_well=True)
+            limit = math.ceil(self._batch_size() / len(partitions))
+            dead_blocks = self._settings.dead_blocks_object
+            current = self._leases.enter(partitions, limit, dead_blocks=dead_blocks)
             self._failures = {}
             try:
-                is_behind = self._turn()
+                is_behind = self._turn(current)
             finally:
                 self._leases.release()
         while not self._is_stopped():
@@ -152,21 +154,29 @@ class Relay:
         share = math.ceil(PARTITIONS / (len(others) + (2 if is_behind else 1)))
         return random.sample(free, min(share, len(free)))
 
-    def _turn(self) -> bool:
-        """Pass over the leased partitions until they are empty; True if the turn was over before that."""
+    def _turn(self, current: Pass | None = None) -> bool:
+        """Pass over the leased partitions until they are empty; True if the turn was over before that.
+
+        Args:
+            current: The first pass, if it has begun.
+        """
         ends = monotonic() + TURN
         while self._leases.numbers and not self._is_stopped():
             if monotonic() >= ends:
                 return True
-            if self._pass(ends):
+            if self._pass(current or self._start_pass(), ends):
                 break
+            current = None
         return False
 
-    def _pass(self, ends: float) -> bool:
-        """Read and publish once from the start; True if that was so little that nothing new can have come."""
+    def _start_pass(self) -> Pass:
         numbers = self._leases.numbers
         limit = math.ceil(self._batch_size() / len(numbers))
-        current = queries.start_pass(self._using, numbers, limit, dead_blocks=self._settings.dead_blocks_object)
+        return queries.start_pass(self._using, numbers, limit, dead_blocks=self._settings.dead_blocks_object)
+
+    def _pass(self, current: Pass, ends: float) -> bool:
+        """Read and publish once from the start; True if that was so little that nothing new can have come."""
+        numbers = self._leases.numbers
         reading = _Reading(current, dict.fromkeys(numbers, 0), set(current.waiting), ends)
         before = self.report.published
         try:

@@ -36,7 +36,7 @@ from django_events_sourcing.queries.partitions import (
     take,
     unreserve,
 )
-from django_events_sourcing.queries.passes import Pass, Portion, Queued, load, read, start_pass
+from django_events_sourcing.queries.passes import Pass, Portion, Queued, enter, load, read, start_pass
 from django_events_sourcing.queries.purging import purge, purge_counts
 from django_events_sourcing.queries.replaying import Replayable, Selection, replayable, requeue
 
@@ -55,6 +55,7 @@ __all__ = [
     "count_lost",
     "count_published",
     "ensure_partitions",
+    "enter",
     "leased",
     "load",
     "look",

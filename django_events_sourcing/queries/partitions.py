@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from django.db import connections
 from django.db.models import Exists, F, OuterRef, Q, Subquery
 from django.db.models.expressions import CombinedExpression, ExpressionWrapper
 from django.db.models.fields import BooleanField
@@ -30,6 +31,8 @@ __all__ = [
     "reserve",
     "resume",
     "take",
+    "taken",
+    "taking",
     "unreserve",
 ]
 
@@ -111,10 +114,25 @@ def take(using: str, owner: UUID, numbers: Collection[int], lease: float, *, onl
         lease: For how long, in seconds.
         only_well: Leave out those that met with trouble last.
     """
-    numbers = list(numbers)
+    sql, params = taking(using, owner, list(numbers), lease, only_well=only_well)
+    with connections[using].cursor() as cursor:
+        cursor.execute(sql, params)
+        return taken(using, owner, numbers, cursor.rowcount)
+
+
+def taking(
+    using: str, owner: UUID, numbers: list[int], lease: float, *, only_well: bool = False
+) -> tuple[str, list[Any]]:
+    """The statement of ``take``, and its parameters."""
     statement = _take(using, len(numbers), only_well=only_well)
-    taken = statement.count(using, owner=owner, numbers=numbers, lease=in_microseconds(lease))
-    return set(numbers) if taken == len(numbers) else _owned(using, owner, numbers)
+    return statement.sql, statement.filled(using, owner=owner, numbers=numbers, lease=in_microseconds(lease))
+
+
+def taken(using: str, owner: UUID, numbers: Collection[int], count: int) -> set[int]:
+    """Those of the partitions that were leased, where so many were."""
+    if count in {0, len(numbers)}:
+        return set(numbers) if count else set()
+    return _owned(using, owner, numbers)
 
 
 @compiled

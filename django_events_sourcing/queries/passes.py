@@ -17,11 +17,13 @@ from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEnt
 from django_events_sourcing.outbox import PARTITIONS
 from django_events_sourcing.queries.common import blocks_object, waiting_failures
 from django_events_sourcing.queries.compiled import Argument, arguments, compiled, selection
+from django_events_sourcing.queries.partitions import taken, taking
 
 __all__ = [
     "Pass",
     "Portion",
     "Queued",
+    "enter",
     "load",
     "read",
     "start_pass",
@@ -75,12 +77,55 @@ def start_pass(using: str, numbers: Collection[int], limit: int, *, dead_blocks:
         limit: How many rows of each to read at once.
         dead_blocks: Whether an object with a dead event waits.
     """
+    sql, params = _starting(using, numbers, limit, dead_blocks=dead_blocks)
+    with connections[using].cursor() as cursor:
+        cursor.execute(sql, params)
+        return _started(using, numbers, cursor.fetchall(), dead_blocks=dead_blocks)
+
+
+def enter(  # noqa: PLR0913
+    using: str, owner: UUID, numbers: Collection[int], lease: float, limit: int, *, dead_blocks: bool
+) -> tuple[set[int], Pass] | None:
+    """Lease partitions, if they are free and met with no trouble, and begin a pass over them, by one round trip.
+
+    They are two statements, the second of which sees what was committed when the first had the lease. The arguments are
+    those of ``take`` and of ``start_pass``.
+
+    Returns:
+        The partitions that are leased, and the pass over all that were named. None where the database or its driver
+        don't take two statements at once; then nothing is done.
+    """
+    connection = connections[using]
+    if not _takes_two_at_once(connection):
+        return None
+    take, its_params = taking(using, owner, list(numbers), lease, only_well=True)
+    sql, params = _starting(using, numbers, limit, dead_blocks=dead_blocks)
+    with connection.cursor() as cursor:
+        cursor.execute(f"{take}; {sql}", [*its_params, *params])
+        count = cursor.rowcount
+        cursor.nextset()
+        rows = cursor.fetchall()
+    return taken(using, owner, numbers, count), _started(using, numbers, rows, dead_blocks=dead_blocks)
+
+
+def _takes_two_at_once(connection: Any) -> bool:
+    """Whether it is psycopg 3 that puts the parameters into the text, outside of a transaction."""
+    return (
+        connection.vendor == "postgresql"
+        and hasattr(connection.Database, "ClientCursor")
+        and not connection.settings_dict["OPTIONS"].get("server_side_binding")
+        and not connection.in_atomic_block
+    )
+
+
+def _starting(using: str, numbers: Collection[int], limit: int, *, dead_blocks: bool) -> tuple[str, list[Any]]:
     start = _start_pass(using, len(numbers), dead_blocks=dead_blocks)
     parts, params = _parts(using, dict.fromkeys(numbers, 0), limit)
     sql = f"SELECT s.*, {_columns(using)} FROM ({start.sql}) s LEFT JOIN ({parts}) q ON 1 = 1 {_log(using)}"  # noqa: S608
-    with connections[using].cursor() as cursor:
-        cursor.execute(sql, [*start.filled(using, numbers=list(numbers), first=min(numbers)), *params])
-        rows = cursor.fetchall()
+    return sql, [*start.filled(using, numbers=list(numbers), first=min(numbers)), *params]
+
+
+def _started(using: str, numbers: Collection[int], rows: list[Any], *, dead_blocks: bool) -> Pass:
     # emptied meanwhile: nothing is ours to read
     now, top, any_refused, any_dead = rows[0][:4] if rows else (0, None, False, False)
     waiting: frozenset[int] = frozenset()

@@ -99,15 +99,20 @@ def held_open(database: dict[str, str]) -> Iterator[None]:
         yield
 
 
+def create_database(port: int, name: str, settings: str) -> dict[str, str]:
+    """Environment that names settings, and a new PostgreSQL database with their tables."""
+    server = {"POSTGRES_PORT": str(port), "POSTGRES_DATABASE": "postgres"}
+    with connect(server) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    env = {**server, "POSTGRES_DATABASE": name, "DJANGO_SETTINGS_MODULE": settings}
+    run([sys.executable, "-m", "django", "migrate", "--run-syncdb"], {**os.environ, **env})
+    return env
+
+
 @pytest.fixture(scope="session")
 def database(postgresql_proc) -> dict[str, str]:
     """Environment that names a PostgreSQL database with the test project's tables."""
-    port = str(postgresql_proc.port)
-    with connect({"POSTGRES_PORT": port, "POSTGRES_DATABASE": "postgres"}) as connection:
-        connection.execute("CREATE DATABASE acceptance")
-    env = {"POSTGRES_PORT": port, "POSTGRES_DATABASE": "acceptance", "DJANGO_SETTINGS_MODULE": "tests.project.settings"}
-    run([sys.executable, "-m", "django", "migrate", "--run-syncdb"], {**os.environ, **env})
-    return env
+    return create_database(postgresql_proc.port, "acceptance", "tests.project.settings")
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ import pytest
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.acceptance.conftest import System, connect
+from tests.acceptance.conftest import System, connect, create_database
 from tests.acceptance.shop import Shop
 from tests.backlog import fill
 from tests.bench.figures import Figures
-from tests.processes import run, wait_until
+from tests.processes import wait_until
 
 SCALE = float(os.environ.get("BENCH_SCALE", "1"))
 
@@ -98,12 +98,7 @@ class Bench(Shop):
 @pytest.fixture(scope="session")
 def bench_database(postgresql_proc) -> dict[str, str]:
     """Environment that names a PostgreSQL database with the benchmark's tables."""
-    port = str(postgresql_proc.port)
-    with connect({"POSTGRES_PORT": port, "POSTGRES_DATABASE": "postgres"}) as connection:
-        connection.execute("CREATE DATABASE bench")
-    env = {"POSTGRES_PORT": port, "POSTGRES_DATABASE": "bench", "DJANGO_SETTINGS_MODULE": "tests.bench.settings"}
-    run([sys.executable, "-m", "django", "migrate", "--run-syncdb"], {**os.environ, **env})
-    return env
+    return create_database(postgresql_proc.port, "bench", "tests.bench.settings")
 
 
 @pytest.fixture

@@ -511,7 +511,9 @@ class Stage:
         stand_still()
         self.world.now += seconds
 
-    def _enqueue(self, _name: str, _using: str, partitions: Collection[int] = (), **_options: Any) -> None:
+    def _enqueue(
+        self, _name: str, _using: str, partitions: Collection[int] = (), _sent: int = 0, **_options: Any
+    ) -> None:
         self.world.sent += 1
         self.world.is_waking = True
         self.world.partitions.update(partitions)
