@@ -7,6 +7,7 @@ from pathlib import Path
 from django_events_sourcing import tables
 from django_events_sourcing.conf import Settings
 from django_events_sourcing.management.subcommands import SUBCOMMANDS
+from tests.bench.figures import Figures
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
@@ -48,6 +49,11 @@ def test_readme__commands__are_those_that_there_are():
     """Each subcommand is shown, and each that is shown is one."""
     shown = set(re.findall(r"^manage\.py events (\w+)", README, re.MULTILINE))
     assert shown == {subcommand.name for subcommand in SUBCOMMANDS}
+
+
+def test_readme__figures__are_those_of_the_run_that_is_kept():
+    """`make picture` prints the table."""
+    assert Figures.read(ROOT / "docs/bench.json").markdown() in README
 
 
 def test_readme__tables_it_names__exist():
