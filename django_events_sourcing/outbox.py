@@ -15,13 +15,14 @@ from django_events_sourcing.saves import own_transaction
 from django_events_sourcing.tables import missing_tables_told
 from django_events_sourcing.waker import wake_on_commit
 
-__all__ = ["PARTITIONS", "hand_over", "object_hash"]
+__all__ = ["LOG_COLUMNS", "PARTITIONS", "hand_over", "object_hash"]
 
 #: Into how many parts the queue is divided. No setting: while relays of two numbers ran, two of them could hold one
 #: object's events.
 PARTITIONS = 16
 
-_LOG_COLUMNS = ("event_id", "service", "name", "object", "body", "headers", "time")
+#: Those of an event in the log, beside its sequence.
+LOG_COLUMNS = ("event_id", "service", "name", "object", "body", "headers", "time")
 _QUEUE_COLUMNS = ("partition", "sequence", "object_hash")
 
 
@@ -62,7 +63,7 @@ def object_hash(key: str) -> int:
 
 def _insert(connection: BaseDatabaseWrapper, log_values: list[Any], key: int) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(_insert_into(LogEntry._meta.db_table, _LOG_COLUMNS, connection.alias), log_values)
+        cursor.execute(_insert_into(LogEntry._meta.db_table, LOG_COLUMNS, connection.alias), log_values)
         sequence = cursor.lastrowid
         values = [key % PARTITIONS, sequence, key]
         cursor.execute(_insert_into(QueueEntry._meta.db_table, _QUEUE_COLUMNS, connection.alias), values)
@@ -93,7 +94,7 @@ _CURSOR = "_django_events_sourcing_cursor"
 
 @cache
 def _postgresql_insert(using: str, partition: int) -> str:
-    log = _insert_into(LogEntry._meta.db_table, _LOG_COLUMNS, using)
+    log = _insert_into(LogEntry._meta.db_table, LOG_COLUMNS, using)
     return (
         f'WITH entry AS ({log} RETURNING "sequence") '  # noqa: S608
         f'INSERT INTO "{QueueEntry._meta.db_table}" ("partition", "sequence", "object_hash") '

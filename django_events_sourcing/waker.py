@@ -62,14 +62,14 @@ def wake_on_commit(using: str, partition: int) -> None:
             logger.debug("No wake-up from manual transaction management in database %r.", using)
 
 
-def wake(using: str, partitions: Collection[int] | None = None) -> None:
+def wake(using: str, partitions: Collection[int] = ()) -> None:
     """Have a worker relay the events of database ``using`` soon; in eager mode, do it here and now.
 
     It waits for nothing, and raises nothing.
 
     Args:
         using: Alias of the database.
-        partitions: Where to look first; None if that is not known.
+        partitions: Where to look first.
     """
     try:
         app = project_app()  # of this thread: the waker's may know another
@@ -85,8 +85,8 @@ def wake(using: str, partitions: Collection[int] | None = None) -> None:
     _of_this_process().wake(using, app, partitions)
 
 
-def _arguments(using: str, partitions: Collection[int] | None) -> list[Any]:
-    return [using, sorted(partitions) if partitions and len(partitions) <= _FEW else [], int(time.time())]
+def _arguments(using: str, partitions: Collection[int]) -> list[Any]:
+    return [using, sorted(partitions) if len(partitions) <= _FEW else [], int(time.time())]
 
 
 class _Hook:
@@ -107,20 +107,16 @@ class _Waker:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._waiting: dict[tuple[str, Celery], set[int] | None] = {}
+        self._waiting: dict[tuple[str, Celery], set[int]] = {}
         self._is_sending = False
         self._thread: threading.Thread | None = None
         self._told = -_LOG_PAUSE
         self._asked = 0
 
-    def wake(self, using: str, app: Celery, partitions: Collection[int] | None) -> None:
+    def wake(self, using: str, app: Celery, partitions: Collection[int]) -> None:
         with self._changed:
             self._asked += 1
-            known = self._waiting.setdefault((using, app), set())
-            if partitions is None or known is None:
-                self._waiting[using, app] = None
-            else:
-                known.update(partitions)
+            self._waiting.setdefault((using, app), set()).update(partitions)
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="django-events-sourcing-waker", daemon=True)
                 try:

@@ -117,9 +117,8 @@ class Relay:
         """
         is_behind = False
         if partitions and not self._is_stopped():
-            limit = math.ceil(self._batch_size() / len(partitions))
             dead_blocks = self._settings.dead_blocks_object
-            current = self._leases.enter(partitions, limit, dead_blocks=dead_blocks)
+            current = self._leases.enter(partitions, self._limit(partitions), dead_blocks=dead_blocks)
             self._failures = {}
             try:
                 is_behind = self._turn(current)
@@ -171,8 +170,9 @@ class Relay:
 
     def _start_pass(self) -> Pass:
         numbers = self._leases.numbers
-        limit = math.ceil(self._batch_size() / len(numbers))
-        return queries.start_pass(self._using, numbers, limit, dead_blocks=self._settings.dead_blocks_object)
+        return queries.start_pass(
+            self._using, numbers, self._limit(numbers), dead_blocks=self._settings.dead_blocks_object
+        )
 
     def _pass(self, current: Pass, ends: float) -> bool:
         """Read and publish once from the start; True if that was so little that nothing new can have come."""
@@ -196,13 +196,17 @@ class Relay:
             return self._settings.batch_size
         return max(1, min(self._settings.batch_size, int(self._settings.max_rate * PORTION)))
 
+    def _limit(self, partitions: Collection[int]) -> int:
+        """How many rows of each to read at once."""
+        return math.ceil(self._batch_size() / len(partitions))
+
     def _may_go_on(self) -> bool:
         self._leases.keep()
         return not self._is_stopped()
 
     def _read(self, reading: _Reading) -> list[tuple[Queued, Event]]:
         """The next portion of events."""
-        limit = math.ceil(self._batch_size() / len(reading.after))
+        limit = self._limit(reading.after)
         portion = reading.current.first if not reading.portions else None
         if portion is None:
             portion = queries.read(self._using, reading.current, reading.after, limit)

@@ -36,7 +36,7 @@ from django_events_sourcing.queries.partitions import (
     take,
     unreserve,
 )
-from django_events_sourcing.queries.passes import Pass, Portion, Queued, enter, load, read, start_pass
+from django_events_sourcing.queries.passes import Pass, Queued, enter, load, read, start_pass
 from django_events_sourcing.queries.purging import purge, purge_counts
 from django_events_sourcing.queries.replaying import Replayable, Selection, replayable, requeue
 
@@ -44,7 +44,6 @@ __all__ = [
     "PURGE",
     "PartitionState",
     "Pass",
-    "Portion",
     "Queued",
     "Refusal",
     "RefusalPolicy",

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from uuid import UUID
 
 from django.db import connections
 from django.db.models import Expression, QuerySet
 from django.db.models.sql import Query, UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
 
-__all__ = ["Argument", "Compiled", "arguments", "compiled", "selection", "update"]
+__all__ = ["Argument", "Compiled", "arguments", "compiled", "to_uuid", "update"]
 
 
 class Argument(Expression):
@@ -85,16 +86,16 @@ def compiled(make: Callable[..., Query]) -> Callable[..., Compiled]:
     return statement
 
 
-def selection(rows: QuerySet[Any]) -> Query:
-    """SELECT the rows."""
-    return rows.query
-
-
 def update(rows: QuerySet[Any], **values: Any) -> Query:
     """UPDATE the rows."""
     query: Any = rows.query.chain(UpdateQuery)
     query.add_update_values(values)
     return query  # type: ignore[no-any-return]
+
+
+def to_uuid(value: Any) -> UUID:
+    """A UUID that was selected: text, where a database has no such type."""
+    return value if isinstance(value, UUID) else UUID(value)
 
 
 def arguments(name: str, count: int) -> Any:

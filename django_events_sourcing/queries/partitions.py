@@ -15,7 +15,7 @@ from django_events_sourcing.clock import DatabaseNow, in_microseconds
 from django_events_sourcing.models import Partition, QueueEntry
 from django_events_sourcing.outbox import PARTITIONS
 from django_events_sourcing.queries.common import PURGE, waiting_failures
-from django_events_sourcing.queries.compiled import Argument, arguments, compiled, selection, update
+from django_events_sourcing.queries.compiled import Argument, arguments, compiled, to_uuid, update
 
 __all__ = [
     "PartitionState",
@@ -67,7 +67,7 @@ def look(using: str, *, dead_blocks: bool) -> list[PartitionState]:
         found = _look(using, dead_blocks=dead_blocks).rows(using)
     return [
         PartitionState(
-            number, _uuid(owner) if leased else None, first is not None and not (paused or backs_off), failures
+            number, to_uuid(owner) if leased else None, first is not None and not (paused or backs_off), failures
         )
         for number, owner, failures, first, leased, paused, backs_off in found
     ]
@@ -79,7 +79,7 @@ def _look(*, dead_blocks: bool) -> Query:
     waits = waiting_failures(dead_blocks=dead_blocks).filter(
         partition=OuterRef("partition"), object_hash=OuterRef("object_hash")
     )
-    return selection(
+    return (
         Partition.objects.filter(number__lt=PARTITIONS)
         .annotate(
             # In place of EXISTS, for which PostgreSQL would read the table from its start, dead rows and all.
@@ -90,11 +90,8 @@ def _look(*, dead_blocks: bool) -> Query:
         )
         .order_by("number")
         .values_list("number", "owner", "failures", "first_due", "leased", "paused", "backs_off")
+        .query
     )
-
-
-def _uuid(value: Any) -> UUID:
-    return value if isinstance(value, UUID) else UUID(value)  # text, where a database has no such type
 
 
 def ensure_partitions(using: str) -> None:

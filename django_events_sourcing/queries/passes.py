@@ -14,9 +14,9 @@ from django.db.models.sql import Query
 from django_events_sourcing.clock import DatabaseNow, from_microseconds
 from django_events_sourcing.events import Event
 from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
-from django_events_sourcing.outbox import PARTITIONS
+from django_events_sourcing.outbox import LOG_COLUMNS, PARTITIONS
 from django_events_sourcing.queries.common import blocks_object, waiting_failures
-from django_events_sourcing.queries.compiled import Argument, arguments, compiled, selection
+from django_events_sourcing.queries.compiled import Argument, arguments, compiled, to_uuid
 from django_events_sourcing.queries.partitions import taken, taking
 
 __all__ = [
@@ -141,7 +141,7 @@ def _started(using: str, numbers: Collection[int], rows: list[Any], *, dead_bloc
 @compiled
 def _start_pass(count: int, *, dead_blocks: bool) -> Query:
     failures = Failure.objects.filter(partition__in=arguments("numbers", count))
-    return selection(
+    return (
         Partition.objects.filter(number=Argument("first"))
         .annotate(
             now=DatabaseNow(),
@@ -150,6 +150,7 @@ def _start_pass(count: int, *, dead_blocks: bool) -> Query:
             any_dead=Exists(failures.filter(blocks_object())) if dead_blocks else Value(value=False),
         )
         .values_list("now", "highest", "any_refused", "any_dead")
+        .query
     )
 
 
@@ -194,8 +195,7 @@ def _parts(using: str, after: Mapping[int, int], limit: int, current: Pass | Non
 def _columns(using: str) -> str:
     quote = connections[using].ops.quote_name
     queue = ("partition", "sequence", "object_hash", "replay_to")
-    log = ("event_id", "service", "name", "object", "body", "headers", "time")
-    return ", ".join([*(f"q.{quote(name)}" for name in queue), *(f"l.{quote(name)}" for name in log)])
+    return ", ".join([*(f"q.{quote(name)}" for name in queue), *(f"l.{quote(name)}" for name in LOG_COLUMNS)])
 
 
 @cache
@@ -217,7 +217,7 @@ def _event(  # noqa: PLR0913, PLR0917 - a row
     sequence: int, event_id: Any, service: str, name: str, key: str, body: str, headers: str, time: int
 ) -> Event:
     return Event(
-        id=event_id if isinstance(event_id, UUID) else UUID(event_id),  # text, where a database has no such type
+        id=to_uuid(event_id),
         service=service,
         name=name,
         object=key,
@@ -249,5 +249,4 @@ def load(using: str, sequence: int) -> Event:
     Raises:
         LogEntry.DoesNotExist: There is none.
     """
-    columns = ("sequence", "event_id", "service", "name", "object", "body", "headers", "time")
-    return _event(*LogEntry.objects.using(using).values_list(*columns).get(sequence=sequence))
+    return _event(*LogEntry.objects.using(using).values_list("sequence", *LOG_COLUMNS).get(sequence=sequence))

@@ -20,13 +20,18 @@ from tests.acceptance.verdict import Arrival, Changes, read_ledger
 from tests.processes import running, wait_until
 from tests.servers.proxy import Proxy
 
-__all__ = ["LEASE", "SWEEP_INTERVAL", "Shop"]
+__all__ = ["LEASE", "SWEEP_INTERVAL", "Shop", "p99"]
 
 WRITERS = 3
 #: Of each writer, at least: they go on while the fault does. `make soak` has it larger.
 EVENTS_OF_EACH = int(os.environ.get("EVENTS_OF_EACH", "300"))
 SWEEP_INTERVAL = 2.0
 LEASE = 4.0
+
+
+def p99(values: Iterable[float]) -> float:
+    """What one in a hundred of the values is above."""
+    return quantiles(values, n=100)[98]
 
 
 class Shop:
@@ -176,7 +181,7 @@ class Shop:
 
     def p99(self, since: float, until: float) -> float:
         """Of the time that a change took, in seconds."""
-        return quantiles(self.durations(since, until), n=100)[98]
+        return p99(self.durations(since, until))
 
     def durations(self, since: float, until: float) -> list[float]:
         """How long each change took that ended within that time, in seconds."""

@@ -1,12 +1,12 @@
 """Each figure of the benchmark, and whether it is what it must be. See the package's docstring for the ways."""
 
 import time
-from itertools import repeat
-from statistics import median, quantiles
+from statistics import median
 
 import pytest
 
 from tests.acceptance.conftest import held_open
+from tests.acceptance.shop import p99
 from tests.backlog import BODY
 from tests.bench.conftest import child_of, resident
 from tests.bench.figures import BOUNDS, Spread
@@ -25,10 +25,6 @@ def by(ours, theirs):
     """Each by the median of the others: one of those may be the odd one out."""
     middle = median(theirs)
     return [each / middle for each in ours]
-
-
-def p99(values):
-    return quantiles(values, n=100)[98]
 
 
 def test_saves(actor, figures, rounds):
@@ -161,7 +157,7 @@ def test_memory(bench, actor, figures, rounds):
 
     def watch():
         actor.ask("wake_relay")
-        for _ in repeat(None, 20):
+        for _ in range(20):
             time.sleep(1)
             most.append(resident(child))
 
