@@ -4,7 +4,7 @@ from psycopg import Connection
 
 from django_events_sourcing.outbox import PARTITIONS, object_hash
 
-__all__ = ["BODY", "fill"]
+__all__ = ["BODY", "fill", "refill"]
 
 _DAY = 24 * 3600
 BODY = '{"id": 1, "name": "0123456789", "price": "1.00", "created_at": "2026-01-01T00:00:00Z"}'
@@ -47,3 +47,10 @@ def fill(
                 copy.write_row((number, key := f"project.product:{number}", object_hash(key)))
         connection.execute(_LOG, {**params, "count": published + pending})
         connection.execute(_QUEUE, {**params, "pending": pending})
+
+
+def refill(connection: Connection, service: str, pending: int, objects: int = 5000, age: float = _DAY) -> None:
+    """Have nothing but so many pending events, and tables as if they had never held more; arguments as of ``fill``."""
+    connection.execute("TRUNCATE django_events_sourcing_log, django_events_sourcing_queue")
+    fill(connection, service, 0, pending, objects, age)
+    connection.execute("VACUUM ANALYZE")

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from mirakuru import TCPExecutor
 
 from tests.acceptance.shop import Shop
 from tests.processes import run, running, wait_until
@@ -109,6 +110,17 @@ def create_database(port: int, name: str, settings: str) -> dict[str, str]:
     return env
 
 
+def environment(database: dict[str, str], redis: TCPExecutor, rabbitmq: TCPExecutor) -> dict[str, str]:
+    """That of a system with the database and the brokers, whose service name no other has."""
+    return {
+        **os.environ,
+        **database,
+        "REDIS_URL": f"redis://127.0.0.1:{redis.port}/0",
+        "AMQP_URI": f"amqp://guest:guest@127.0.0.1:{rabbitmq.port}/",
+        "SERVICE_NAME": f"shop-{uuid4()}",
+    }
+
+
 @pytest.fixture(scope="session")
 def database(postgresql_proc) -> dict[str, str]:
     """Environment that names a PostgreSQL database with the test project's tables."""
@@ -120,11 +132,7 @@ def system(tmp_path, database, redis_proc, rabbitmq_proc) -> Iterator[System]:
     """A system without processes; a test starts those it needs. Its outbox is empty, and is emptied afterwards."""
     yield System(
         env={
-            **os.environ,
-            **database,
-            "REDIS_URL": f"redis://127.0.0.1:{redis_proc.port}/0",
-            "AMQP_URI": f"amqp://guest:guest@127.0.0.1:{rabbitmq_proc.port}/",
-            "SERVICE_NAME": f"shop-{uuid4()}",
+            **environment(database, redis_proc, rabbitmq_proc),
             "HANDLED": str(tmp_path / "handled.jsonl"),
             "PYTHONUNBUFFERED": "1",
         },

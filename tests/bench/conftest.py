@@ -8,15 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.acceptance.conftest import System, connect, create_database
+from tests.acceptance.conftest import System, connect, create_database, environment
 from tests.acceptance.shop import Shop
-from tests.backlog import fill
+from tests.backlog import refill
 from tests.bench.figures import Figures
 from tests.processes import wait_until
 
@@ -68,9 +67,7 @@ class Bench(Shop):
     def fill(self, pending: int, objects: int = 5000) -> None:
         """Have nothing but so many pending events, of so many objects, in tables without dead rows."""
         with connect(self.system.env) as connection:
-            connection.execute("TRUNCATE django_events_sourcing_log, django_events_sourcing_queue")
-            fill(connection, self.system.env["SERVICE_NAME"], 0, pending, objects, age=0)
-            connection.execute("VACUUM ANALYZE django_events_sourcing_log, django_events_sourcing_queue")
+            refill(connection, self.system.env["SERVICE_NAME"], pending, objects, age=0)
 
     def rate(self, number: int, begin: Callable[[], object], within: float = 300) -> float:
         """How many events arrive in a second, from the first to the last of so many after ``begin`` is called."""
@@ -104,15 +101,8 @@ def bench_database(postgresql_proc) -> dict[str, str]:
 @pytest.fixture
 def bench(tmp_path, bench_database, redis_proc, rabbitmq_proc) -> Iterator[Bench]:
     """A system, whose queue takes all events."""
-    service = f"shop-{uuid4()}"
-    env = {
-        **os.environ,
-        **bench_database,
-        "REDIS_URL": f"redis://127.0.0.1:{redis_proc.port}/0",
-        "AMQP_URI": f"amqp://guest:guest@127.0.0.1:{rabbitmq_proc.port}/",
-        "SERVICE_NAME": service,
-    }
-    bench = Bench(System(env, tmp_path), redis_proc, rabbitmq_proc)
+    system = System(environment(bench_database, redis_proc, rabbitmq_proc), tmp_path)
+    bench = Bench(system, redis_proc, rabbitmq_proc)
     bench.open()
     bench.fill(0)
     yield bench
