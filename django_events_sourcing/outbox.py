@@ -8,6 +8,7 @@ from typing import Any
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from django_events_sourcing import in_flight
 from django_events_sourcing.clock import to_microseconds
 from django_events_sourcing.events import Event
 from django_events_sourcing.models import LogEntry, QueueEntry
@@ -46,7 +47,7 @@ def hand_over(event: Event, using: str) -> None:
     ]
     with missing_tables_told(using):
         if connection.vendor == "postgresql":
-            _kept_cursor(connection).execute(_postgresql_insert(using, key % PARTITIONS), [*log_values, key])
+            _insert_by_one(connection, [*log_values, key], key % PARTITIONS)
         else:
             with own_transaction(using):
                 _insert(connection, log_values, key)
@@ -78,25 +79,21 @@ def _insert_into(table: str, columns: tuple[str, ...], using: str) -> str:
     return f"INSERT INTO {quote(table)} ({names}) VALUES ({marks})"  # noqa: S608
 
 
-def _kept_cursor(connection: BaseDatabaseWrapper) -> Any:
-    """One for each session: to make a cursor takes as long as to represent the instance."""
-    if connection.queries_logged:
-        return connection.cursor()
-    kept = vars(connection).get(_CURSOR)
-    if kept is None or kept[0] is not connection.connection:
-        cursor = connection.cursor()
-        kept = vars(connection)[_CURSOR] = (connection.connection, cursor)
-    return kept[1]
-
-
-_CURSOR = "_django_events_sourcing_cursor"
+def _insert_by_one(connection: BaseDatabaseWrapper, values: list[Any], partition: int) -> None:
+    """By one statement; the first of a session is waited for, which tells of tables that are missing."""
+    statement, as_bytes = _postgresql_insert(connection.alias, partition)
+    if not in_flight.send(connection, as_bytes, values):
+        with connection.cursor() as cursor:
+            cursor.execute(statement, values)
+        in_flight.prepare(connection)
 
 
 @cache
-def _postgresql_insert(using: str, partition: int) -> str:
+def _postgresql_insert(using: str, partition: int) -> tuple[str, bytes]:
     log = _insert_into(LogEntry._meta.db_table, LOG_COLUMNS, using)
-    return (
+    statement = (
         f'WITH entry AS ({log} RETURNING "sequence") '  # noqa: S608
         f'INSERT INTO "{QueueEntry._meta.db_table}" ("partition", "sequence", "object_hash") '
         f'SELECT {partition:d}, "sequence", %s FROM entry'
     )
+    return statement, statement.replace("%s", "%b").encode()

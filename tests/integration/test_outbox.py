@@ -169,6 +169,7 @@ def test_other_database__saved_in__its_own_log(sqlite_alias, postgresql, django_
 @pytest.fixture
 def without_tables(database):
     call_command("migrate", "django_events_sourcing", "zero", database=database, verbosity=0)
+    connections[database].close()  # as of a process that starts then: a session's first event tells
     yield database
     call_command("migrate", database=database, verbosity=0)
 
