@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import BigIntegerField, Func
+from django.db.models import BigIntegerField, Func, Value
+from django.db.models.expressions import Combinable
 from django.db.models.sql.compiler import SQLCompiler
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "MINUTE",
     "DatabaseNow",
     "from_microseconds",
+    "from_now",
     "in_microseconds",
     "seconds_until",
     "to_microseconds",
@@ -45,6 +47,12 @@ class DatabaseNow(Func):
         """SQLite's clock ticks in milliseconds."""
         template = "CAST(ROUND((JULIANDAY('now') - 2440587.5) * 86400000) AS INTEGER) * 1000"
         return self.as_sql(compiler, connection, template=template, **extra)
+
+
+def from_now(seconds: float) -> Combinable:
+    """So many seconds after ``DatabaseNow``; before it, where they are negative."""
+    # Else psycopg, where the server puts values in, would be told to make 32 bits of it, and would.
+    return DatabaseNow() + Value(in_microseconds(seconds), output_field=BigIntegerField())
 
 
 def in_microseconds(seconds: float) -> int:

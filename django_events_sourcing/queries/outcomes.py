@@ -12,7 +12,7 @@ from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Coalesce
 from django.db.models.sql import Query
 
-from django_events_sourcing.clock import MINUTE, DatabaseNow, in_microseconds
+from django_events_sourcing.clock import MINUTE, DatabaseNow, from_now
 from django_events_sourcing.models import Failure, PublishedCount, QueueEntry
 from django_events_sourcing.queries.common import delete, fence
 from django_events_sourcing.queries.compiled import Argument, compiled, update
@@ -147,7 +147,7 @@ def refuse(using: str, owner: UUID, row: Queued, error: str, policy: RefusalPoli
         values: dict[str, Any] = {
             "attempts": attempts,
             "error": error,
-            "retry_at": None if is_dead else DatabaseNow() + in_microseconds(policy.delay(attempts)),
+            "retry_at": None if is_dead else from_now(policy.delay(attempts)),
             "dead_at": DatabaseNow() if is_dead else None,
         }
         if before is None:

@@ -11,7 +11,7 @@ from django.db.models.expressions import CombinedExpression, ExpressionWrapper
 from django.db.models.fields import BooleanField
 from django.db.models.sql import Query
 
-from django_events_sourcing.clock import DatabaseNow, in_microseconds
+from django_events_sourcing.clock import DatabaseNow, from_now, in_microseconds
 from django_events_sourcing.models import Partition, QueueEntry
 from django_events_sourcing.outbox import PARTITIONS
 from django_events_sourcing.queries.common import PURGE, waiting_failures
@@ -150,9 +150,9 @@ def reserve(using: str, owner: UUID, number: int, lease: float) -> bool:
         Whether it is leased.
     """
     partition = Partition.objects.using(using).filter(number=number)
-    if partition.filter(_is_free()).update(owner=owner, leased_until=DatabaseNow() + in_microseconds(lease)):
+    if partition.filter(_is_free()).update(owner=owner, leased_until=from_now(lease)):
         return True
-    soon = DatabaseNow() + in_microseconds(_RESERVED)
+    soon = from_now(_RESERVED)
     partition.filter(Q(retry_at__isnull=True) | Q(retry_at__lt=soon)).update(retry_at=soon)
     return False
 
@@ -183,7 +183,7 @@ def leased(using: str, numbers: Collection[int]) -> set[int]:
 def renew(using: str, owner: UUID, numbers: Collection[int], lease: float) -> set[int]:
     """Have the leases last ``lease`` seconds from now; returns those that were not lost."""
     mine = Partition.objects.using(using).filter(owner=owner, number__in=numbers)
-    renewed = mine.update(leased_until=DatabaseNow() + in_microseconds(lease))
+    renewed = mine.update(leased_until=from_now(lease))
     return set(numbers) if renewed == len(numbers) else _owned(using, owner, numbers)
 
 
@@ -200,7 +200,7 @@ def release(using: str, owner: UUID, numbers: Collection[int], *, retry_in: floa
         _release(using, len(numbers)).count(using, owner=owner, numbers=list(numbers))
     else:
         mine = Partition.objects.using(using).filter(owner=owner, number__in=numbers)
-        mine.update(owner=None, leased_until=None, retry_at=DatabaseNow() + in_microseconds(retry_in))
+        mine.update(owner=None, leased_until=None, retry_at=from_now(retry_in))
 
 
 @compiled
@@ -228,7 +228,7 @@ def back_off(using: str, owner: UUID, number: int, delay: float, error: str) -> 
         False if the lease was lost: then this is for its new holder to say.
     """
     mine = Partition.objects.using(using).filter(owner=owner, number=number)
-    retry_at = DatabaseNow() + in_microseconds(delay)
+    retry_at = from_now(delay)
     return bool(mine.update(failures=F("failures") + 1, retry_at=retry_at, error=error))
 
 

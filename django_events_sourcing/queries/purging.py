@@ -5,7 +5,7 @@ from django.db.models import Q
 from django.db.models.expressions import ExpressionWrapper
 from django.db.models.fields import BooleanField
 
-from django_events_sourcing.clock import MINUTE, DatabaseNow, in_microseconds
+from django_events_sourcing.clock import from_now
 from django_events_sourcing.models import Failure, LogEntry, PublishedCount
 from django_events_sourcing.queries.common import delete, lock_log, pending_among, span
 
@@ -13,6 +13,10 @@ __all__ = [
     "purge",
     "purge_counts",
 ]
+
+
+# For how long counts of published events are kept, in seconds.
+_COUNTED = 90 * 60
 
 
 def purge(using: str, retention: float, after: int, limit: int) -> tuple[int, int | None]:
@@ -35,7 +39,7 @@ def purge(using: str, retention: float, after: int, limit: int) -> tuple[int, in
 
 def _purge(using: str, retention: float, after: int, limit: int) -> tuple[int, int | None]:
     log = LogEntry.objects.using(using)
-    is_old = ExpressionWrapper(Q(time__lt=DatabaseNow() - in_microseconds(retention)), BooleanField())
+    is_old = ExpressionWrapper(Q(time__lt=from_now(-retention)), BooleanField())
     rows = log.filter(sequence__gt=after).annotate(is_old=is_old).order_by("sequence")[:limit]
     found = list(rows.values_list("sequence", "is_old"))
     old = {sequence for sequence, is_old in found if is_old}
@@ -49,4 +53,4 @@ def _purge(using: str, retention: float, after: int, limit: int) -> tuple[int, i
 
 def purge_counts(using: str) -> None:
     """Delete counts of published events that no status asks for any more."""
-    delete(PublishedCount.objects.using(using).filter(minute__lt=DatabaseNow() - 90 * MINUTE), using)
+    delete(PublishedCount.objects.using(using).filter(minute__lt=from_now(-_COUNTED)), using)

@@ -51,6 +51,16 @@ def postgresql_alias(postgresql_proc, django_db_setup, django_db_blocker) -> Ite
 
 
 @pytest.fixture(scope="session")
+def binding_alias(postgresql_alias, django_db_blocker) -> Iterator[str]:
+    """Alias of the same database, to whose server values are sent beside the statement."""
+    settings = connections.settings[postgresql_alias] | {
+        "OPTIONS": {"server_side_binding": True, "prepare_threshold": 0}
+    }
+    with _database("binding", settings, django_db_blocker) as alias:
+        yield alias
+
+
+@pytest.fixture(scope="session")
 def sqlite_alias(tmp_path_factory, django_db_setup, django_db_blocker) -> Iterator[str]:
     """Alias of a database of SQLite in a file, which several connections may share."""
     settings = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path_factory.mktemp("sqlite") / "database")}
@@ -75,7 +85,7 @@ def postgresql(postgresql_alias, django_db_blocker) -> Iterator[str]:
         transaction.set_rollback(True, using=postgresql_alias)
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+@pytest.fixture(params=["sqlite", "postgresql", "binding", "mariadb"])
 def database(request, django_db_blocker) -> Iterator[str]:
     """Alias of a database of each kind, for tests that commit; it is empty, and emptied afterwards."""
     alias = request.getfixturevalue(f"{request.param}_alias")
