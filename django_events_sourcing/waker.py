@@ -22,7 +22,7 @@ __all__ = ["EXPIRES", "FLUSH_TIMEOUT", "RELAY_TASK", "wake", "wake_on_commit"]
 
 #: Between two wake-ups that a process sends, in seconds; what is committed meanwhile shares one. It is longer the more
 #: that is, for sending one holds up the threads that save.
-PAUSE, PAUSE_FOR_EACH, LONGEST_PAUSE = 0.02, 0.002, 0.06
+PAUSE, PAUSE_FOR_EACH, LONGEST_PAUSE = 0.015, 0.002, 0.06
 
 #: How long the end of a process waits for the wake-ups on their way, in seconds.
 FLUSH_TIMEOUT = 2.0

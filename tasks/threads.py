@@ -32,6 +32,7 @@ from django_events_sourcing.conf import get_settings
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.tables import has_tables, missing_tables, outbox_databases
 from django_events_sourcing.tasks.moments import SharedMoments
+from django_events_sourcing.tasks.session import keep_plans
 from django_events_sourcing.tasks.stopping import is_stopping
 from django_events_sourcing.tasks.work import relay_database, tell, tell_database_error
 
@@ -125,6 +126,7 @@ class RelayThread:
             self._purge_thread.join(max(0.0, ends - monotonic()))
 
     def _run(self) -> None:
+        keep_plans(self._using)
         try:
             while not self._is_stopped:
                 self._wait()

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Collection
 from time import monotonic
 
-from django.db import Error, connections
+from django.db import Error
 from django.utils.connection import ConnectionDoesNotExist
 
 from django_events_sourcing.conf import get_settings
@@ -12,6 +12,7 @@ from django_events_sourcing.enqueue import enqueue
 from django_events_sourcing.exceptions import EventsSourcingError
 from django_events_sourcing.tables import is_read_only, missing_tables_told
 from django_events_sourcing.tasks.relay import Relay
+from django_events_sourcing.tasks.session import end_after
 from django_events_sourcing.waker import RELAY_TASK, wake
 
 __all__ = ["relay_database", "tell", "tell_database_error"]
@@ -53,7 +54,7 @@ def tell_database_error(using: str, exc: Error) -> None:
         tell(f"Database {using!r} is read-only: its events are left to those who reach its primary.", logging.INFO)
     else:
         tell(f"The events of database {using!r} stay there for now: it can't be asked. {type(exc).__name__}: {exc}")
-    connections[using].close_if_unusable_or_obsolete()
+    end_after(using, exc)
 
 
 def _leave_to_others(using: str) -> None:

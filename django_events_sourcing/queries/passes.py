@@ -93,27 +93,27 @@ def enter(  # noqa: PLR0913
 
     Returns:
         The partitions that are leased, and the pass over all that were named. None where the database or its driver
-        don't take two statements at once; then nothing is done.
+        take no statement before the last one is answered; then nothing is done.
     """
     connection = connections[using]
-    if not _takes_two_at_once(connection):
+    if not _has_pipelines(connection):
         return None
-    take, its_params = taking(using, owner, list(numbers), lease, only_well=True)
-    sql, params = _starting(using, numbers, limit, dead_blocks=dead_blocks)
-    with connection.cursor() as cursor:
-        cursor.execute(f"{take}; {sql}", [*its_params, *params])
-        count = cursor.rowcount
-        cursor.nextset()
-        rows = cursor.fetchall()
+    take = taking(using, owner, list(numbers), lease, only_well=True)
+    start = _starting(using, numbers, limit, dead_blocks=dead_blocks)
+    with connection.cursor() as taker, connection.cursor() as starter:
+        with connection.wrap_database_errors, connection.connection.pipeline():
+            taker.execute(*take)
+            starter.execute(*start)
+        count, rows = taker.rowcount, starter.fetchall()
     return taken(using, owner, numbers, count), _started(using, numbers, rows, dead_blocks=dead_blocks)
 
 
-def _takes_two_at_once(connection: Any) -> bool:
-    """Whether it is psycopg 3 that puts the parameters into the text, outside of a transaction."""
+def _has_pipelines(connection: Any) -> bool:
+    """Whether it is psycopg 3, with a libpq that has them."""
     return (
         connection.vendor == "postgresql"
-        and hasattr(connection.Database, "ClientCursor")
-        and not connection.settings_dict["OPTIONS"].get("server_side_binding")
+        and hasattr(connection.Database, "Pipeline")
+        and connection.Database.Pipeline.is_supported()
         and not connection.in_atomic_block
     )
 
@@ -186,7 +186,7 @@ def _parts(using: str, after: Mapping[int, int], limit: int, current: Pass | Non
             params += [current.top, *its_params]
         parts.append(
             f"SELECT * FROM (SELECT {columns} FROM {quote(QueueEntry._meta.db_table)} q "  # noqa: S608
-            f"WHERE {where} ORDER BY {sequence} LIMIT {limit:d}) p{number:d}"
+            f"WHERE {where} ORDER BY {sequence} LIMIT {limit:d}) p{len(parts):d}"
         )
     return " UNION ALL ".join(parts), params
 

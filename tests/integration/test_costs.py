@@ -14,7 +14,7 @@ from tests.project.models import Product
 # Of a lone event, from its wake-up until the worker is idle again, and what each is for.
 OF_A_LONE_EVENT = [
     ("UPDATE", "partition"),  # lease its partition, which the wake-up names
-    ("SELECT", "queue"),  # the event, what goes before it, and what holds it back; on PostgreSQL by the same round trip
+    ("SELECT", "queue"),  # the event, what goes before it, and what holds it back
     # ... it is published ...
     ("DELETE", "queue"),  # settle it
     ("UPDATE", "published"),  # count it, for the status
@@ -27,7 +27,7 @@ MOST_WAL_OF_A_SAVE, MOST_WAL_OF_A_RELAY = 700, 100  # bytes
 
 def kinds(captured):
     """Of each statement the verb, and the table that it is about."""
-    statements = [sql for query in captured for sql in query["sql"].replace('"', "").replace("`", "").split("; ")]
+    statements = [query["sql"].replace('"', "").replace("`", "") for query in captured]
     tables = ("queue", "published", "partition")
     about = [next((table for table in tables if f"sourcing_{table}" in sql), "") for sql in statements]
     return [(sql.split()[0], table) for sql, table in zip(statements, about, strict=True)]
@@ -40,8 +40,8 @@ def test_lone_event__from_wake_up_to_idle__few_statements(database, emit, queue)
         emit("thing:1")
         with CaptureQueriesContext(connections[database]) as captured:
             assert Relay(database, get_settings()).run([object_hash("thing:1") % PARTITIONS]).published == 1
-        found.append((kinds(captured), len(captured)))
-    assert (OF_A_LONE_EVENT, {"postgresql": 5}.get(database, 6)) in found[2:]
+        found.append(kinds(captured))
+    assert OF_A_LONE_EVENT in found[2:]
 
 
 def test_wake_up__for_nothing__one_statement(database, emit, queue):

@@ -1,0 +1,180 @@
+"""The session of a relay's thread on PostgreSQL, which keeps the plans of what runs again and again."""
+
+import re
+from collections.abc import Callable
+from threading import Thread
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import DatabaseError, connections
+
+from django_events_sourcing import queries
+from django_events_sourcing.outbox import PARTITIONS
+from django_events_sourcing.tasks.session import end_after, keep_plans
+from tests.backlog import fill
+from tests.integration.conftest import connect
+
+TIMES = 12  # PostgreSQL makes a plan for all values when it has made some for given ones
+
+
+@pytest.fixture
+def in_thread(django_db_blocker: Any) -> Callable[[Callable[[], Any]], Any]:
+    """Run something in a thread, whose connections are its own; returns what it returns."""
+
+    def in_thread(action: Callable[[], Any]) -> Any:
+        results: list[Any] = []
+
+        def run() -> None:
+            with django_db_blocker.unblock():
+                try:
+                    results.append(action())
+                finally:
+                    connections.close_all()
+
+        thread = Thread(target=run)
+        thread.start()
+        thread.join(60)
+        (result,) = results
+        return result
+
+    return in_thread
+
+
+@pytest.fixture
+def through_pgbouncer(postgresql_alias, pgbouncer_port):
+    """Have Django reach the database through pgbouncer."""
+    known = connections.settings[postgresql_alias]
+    connections[postgresql_alias].close()
+    connections.settings[postgresql_alias] = {**known, "PORT": pgbouncer_port}
+    yield
+    connections.settings[postgresql_alias] = known
+
+
+def relay_once(using):
+    """What a relay runs for a lone event, and for many."""
+    owner = uuid4()
+    queries.look(using, dead_blocks=False)
+    for numbers in ([3], range(PARTITIONS)):
+        entered = queries.enter(using, owner, list(numbers), 30, 20, dead_blocks=False)
+        assert entered
+        taken, current = entered
+        assert taken == set(numbers)
+        found = queries.read(using, current, dict.fromkeys(numbers, 0), 20)
+        queries.settle(using, owner, [row for row, _ in found[:10]], lambda: False)
+        queries.release(using, owner, taken)
+
+
+def asked(using, sql):
+    with connections[using].cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchall()
+
+
+def forget_the_plans(using):
+    """Behind psycopg's back."""
+    with connections[using].cursor() as cursor:
+        cursor.execute("DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$")
+
+
+def divide_by_zero(using):
+    asked(using, "SELECT 1 / 0")
+
+
+def prepared(using):
+    return asked(using, "SELECT name, statement, parameter_types::text[] FROM pg_prepared_statements")
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_session__of_a_relays_thread__keeps_plans(database, in_thread, settings):
+    """A lone event's statements among them; no other session of the process does."""
+    with connect(database, autocommit=True) as connection:
+        fill(connection, settings.SERVICE_NAME, 0, 1000)
+
+    def relay():
+        keep_plans(database)
+        for _ in range(3):
+            relay_once(database)
+        return [statement for _, statement, _ in prepared(database)]
+
+    kept = in_thread(relay)
+    for start in ("UPDATE", "SELECT s.*", "DELETE"):
+        assert any(statement.startswith(start) for statement in kept)
+    for _ in range(3):
+        relay_once(database)
+    assert prepared(database) == []
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_plans__made_for_empty_tables__go_by_an_index_when_there_are_many_events(database, in_thread, settings):
+    """PostgreSQL keeps them until somebody analyses the tables."""
+
+    def relay():
+        keep_plans(database)
+        for _ in range(TIMES):
+            relay_once(database)
+        with connect(database, autocommit=True) as connection:
+            fill(connection, settings.SERVICE_NAME, 20_000, 50_000)
+        relay_once(database)
+        plans = []
+        for name, statement, types in prepared(database):
+            if re.search("queue|log", statement) and "pg_prepared" not in statement:
+                values = ", ".join("'{1}'" if each.endswith("[]") else "'1'" for each in types)
+                values = re.sub("'1'", "NULL", values) if {"uuid", "boolean"} & set(types) else values
+                lines = asked(database, f'EXPLAIN EXECUTE "{name}"({values})')
+                plans.append(f"{statement[:1000]}\n" + "\n".join(line for (line,) in lines))
+        return plans, asked(database, "SELECT sum(generic_plans) FROM pg_prepared_statements")[0][0]
+
+    with connect(database, autocommit=True) as connection:
+        connection.execute("VACUUM ANALYZE")
+    plans, generic = in_thread(relay)
+    assert len(plans) >= 5
+    assert generic > TIMES
+    for plan in plans:
+        assert not re.search(r"Seq Scan on django_events_sourcing_(log|queue)|Hash|Merge", plan), plan
+
+
+@pytest.mark.usefixtures("through_pgbouncer")
+def test_session__through_pgbouncer__keeps_none(postgresql_alias, in_thread):
+    """It might be another session the next time; nor are its settings changed."""
+
+    def relay():
+        keep_plans(postgresql_alias)
+        for _ in range(3):
+            relay_once(postgresql_alias)
+        return prepared(postgresql_alias), asked(postgresql_alias, "SHOW enable_seqscan")
+
+    assert in_thread(relay) == ([], [("on",)])
+
+
+@pytest.mark.parametrize("database", ["binding"], indirect=True)
+def test_session__that_the_project_has_its_say_on__is_as_it_says(database, in_thread):
+    """Prepared at once there, and with PostgreSQL's own plans."""
+
+    def relay():
+        keep_plans(database)
+        return asked(database, "SHOW enable_seqscan"), connections[database].connection.prepare_threshold
+
+    assert in_thread(relay) == ([("on",)], 0)
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(("disturb", "keeps"), [(forget_the_plans, False), (divide_by_zero, True)])
+def test_error__in_such_a_session__ends_it(database, in_thread, disturb, keeps):
+    """One that says that a statement isn't there, as behind an odd pooler, keeps plans no longer."""
+
+    def relay():
+        keep_plans(database)
+        for _ in range(3):
+            relay_once(database)
+        pid = asked(database, "SELECT pg_backend_pid()")
+        with pytest.raises(DatabaseError) as raised:
+            disturb(database)
+            relay_once(database)
+        end_after(database, raised.value)
+        for _ in range(3):
+            relay_once(database)
+        assert asked(database, "SELECT pg_backend_pid()") != pid
+        return bool(prepared(database))
+
+    assert in_thread(relay) is keeps
