@@ -9,20 +9,20 @@
 # now. So these sessions go by indexes, in nested loops, whatever there is; that's right for all that a relay asks. (The
 # purge, and whoever else asks the database, has sessions of his own.)
 
+from importlib import import_module
 from typing import Any
 
 from django.db import Error, connections
-from django.db.backends.signals import connection_created
 
 __all__ = ["end_after", "keep_plans"]
 
-# Of a connection whose sessions keep plans.
+# Of psycopg's connection: whether it keeps plans.
 _KEEPS_PLANS = "_django_events_sourcing_keeps_plans"
 
 # What the project says of it is its own to say. A pool's sessions are others' too.
-_OPTIONS = {"cursor_factory", "pool", "prepare_threshold", "server_side_binding"}
+_OPTIONS = {"pool", "prepare_threshold", "server_side_binding"}
 
-# What psycopg is to run once before it prepares it.
+# How often psycopg is to run a statement before it prepares it.
 _THRESHOLD = 1
 
 # Codes of PostgreSQL's for a prepared statement that isn't there, or is there already.
@@ -35,40 +35,45 @@ SELECT set_config('enable_seqscan', 'off', false),
 WHERE pg_backend_pid() = %s
 """
 
+# Databases whose sessions turned out not to be one's own.
+_behind_something: set[str] = set()
+
 
 def keep_plans(using: str) -> None:
-    """Have the sessions that this thread has with database ``using`` from now on keep plans, if it's one that can."""
-    connection = connections[using]
-    if connection.vendor == "postgresql" and not _OPTIONS & connection.settings_dict["OPTIONS"].keys():
-        connection.close()
-        vars(connection)[_KEEPS_PLANS] = True
+    """Have this thread's session with database ``using`` keep plans from now on, if it's one that can.
+
+    Raises:
+        django.db.Error: The database can't be asked.
+    """
+    connection: Any = connections[using]
+    if (
+        connection.vendor != "postgresql"
+        or using in _behind_something
+        or _OPTIONS & connection.settings_dict["OPTIONS"].keys()
+    ):
+        return
+    connection.ensure_connection()
+    session = connection.connection
+    django = import_module("django.db.backends.postgresql.base")
+    if hasattr(session, _KEEPS_PLANS) or not hasattr(django, "ServerBindingCursor"):  # with psycopg 2
+        return
+    is_direct = False
+    if session.cursor_factory is django.Cursor:  # and not somebody's who counts, say
+        with connection.cursor() as cursor:
+            cursor.execute(_IF_DIRECT, [session.info.backend_pid])
+            is_direct = bool(cursor.fetchall())
+    setattr(session, _KEEPS_PLANS, is_direct)
+    if is_direct:
+        session.cursor_factory = django.ServerBindingCursor
+        session.prepare_threshold = _THRESHOLD
 
 
 def end_after(using: str, exc: Error) -> None:
     """End this thread's session with database ``using``, if it isn't sure that it works after an error."""
     connection = connections[using]
-    if not vars(connection).get(_KEEPS_PLANS):
+    if not getattr(connection.connection, _KEEPS_PLANS, False):
         connection.close_if_unusable_or_obsolete()
         return
     if getattr(exc.__cause__, "sqlstate", None) in _SOMETHING_BETWEEN:  # a pooler that tells no number of its own
-        vars(connection)[_KEEPS_PLANS] = False
+        _behind_something.add(using)
     connection.close()  # a plan may no longer fit the tables
-
-
-def _on_connected(*, connection: Any, **_: Any) -> None:
-    if not vars(connection).get(_KEEPS_PLANS):
-        return
-    try:
-        from django.db.backends.postgresql.base import ServerBindingCursor  # noqa: PLC0415 - psycopg may not be there
-    except ImportError:  # with psycopg 2
-        return
-    session = connection.connection
-    with connection.cursor() as cursor:
-        cursor.execute(_IF_DIRECT, [session.info.backend_pid])
-        is_direct = bool(cursor.fetchall())
-    if is_direct:
-        session.cursor_factory = ServerBindingCursor
-        session.prepare_threshold = _THRESHOLD
-
-
-connection_created.connect(_on_connected, dispatch_uid="django_events_sourcing.tasks.session")

@@ -126,7 +126,6 @@ class RelayThread:
             self._purge_thread.join(max(0.0, ends - monotonic()))
 
     def _run(self) -> None:
-        keep_plans(self._using)
         try:
             while not self._is_stopped:
                 self._wait()
@@ -157,6 +156,7 @@ class RelayThread:
                 self._last_asked = monotonic()
                 relay_database(self._using, lambda: self._must_end() or monotonic() >= self._until, partitions)
                 self._purge()
+                keep_plans(self._using)  # not before, for nobody waits now
             elif not is_stopping() and _sweep_due.come(self._slot, self._interval()):
                 self._sweep()
         with self._changed:
