@@ -34,6 +34,9 @@ __all__ = ["prepare", "send"]
 _ESCAPING = "_django_events_sourcing_escaping"
 _IN_FLIGHT = "_django_events_sourcing_in_flight"
 
+# Whose classes of cursors are known to do nothing more.
+_MAKERS = {"django", "psycopg"}
+
 logger = logging.getLogger(__name__)
 
 _NOTE = "This is the answer to the INSERT of an event, which was sent before the statement that failed with it."
@@ -44,8 +47,9 @@ def prepare(connection: BaseDatabaseWrapper) -> None:
     session = connection.connection
     if psycopg is None or _ESCAPING in getattr(session, "__dict__", ()):
         return
-    # Not one that somebody has derived or wrapped: it may wait in other ways, or count what is sent.
-    if getattr(type(session), "wait", None) is psycopg.Connection.wait and "wait" not in vars(session):
+    # Not one that somebody has wrapped, or derived, or given cursors of theirs: they may trace or count what is sent.
+    waits = getattr(type(session), "wait", None)
+    if waits is psycopg.Connection.wait and session.cursor_factory.__module__.partition(".")[0] in _MAKERS:
         vars(session)[_ESCAPING] = pq.Escaping(session.pgconn)
         # Without a cycle, for a session that is forgotten must end at once.
         itself = weakref.ref(session)
@@ -82,16 +86,13 @@ def send(connection: BaseDatabaseWrapper, statement: bytes, values: Sequence[obj
         _settle(session)
         if pgconn.transaction_status != pq.TransactionStatus.INTRANS or pgconn.pipeline_status:
             return False
-        encoded = [b"%d" % value if isinstance(value, int) else str(value).encode() for value in values]
-        if any(b"\0" in value for value in encoded):  # there is no way to say it; psycopg tells so
-            return False
-        pgconn.send_query(
-            statement
-            % tuple(
-                text if isinstance(value, int) else escaping.escape_literal(text)
-                for value, text in zip(values, encoded, strict=True)
-            )
-        )
+        quoted = []
+        for value in values:
+            text = b"%d" % value if isinstance(value, int) else str(value).encode()
+            if b"\0" in text:  # there is no way to say it; psycopg tells so
+                return False
+            quoted.append(text if isinstance(value, int) else escaping.escape_literal(text))
+        pgconn.send_query(statement % tuple(quoted))
         vars(session)[_IN_FLIGHT] = True
         pgconn.flush()  # what the socket doesn't take now is sent when it is waited for
     return True

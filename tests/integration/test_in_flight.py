@@ -322,21 +322,30 @@ def broken(using):
     deliver(Event(name="n", service="s", object="o", body="{}"), using)
 
 
-def test_session__that_waits_in_its_own_way__is_let_alone(database, other, monkeypatch):
-    """A connection that a tracer wraps, or that somebody derived."""
+class Waiting(psycopg.Connection):
+    def wait(self, *args, **kwargs):
+        return super().wait(*args, **kwargs)
 
-    class Traced(psycopg.Connection):
-        def wait(self, *args, **kwargs):
-            return super().wait(*args, **kwargs)
 
-    connections[database].close()
-    monkeypatch.setattr(psycopg, "connect", Traced.connect)
+class Counting(psycopg.ClientCursor):
+    pass
+
+
+@pytest.mark.parametrize("traced", [{"connect": Waiting.connect}, {"cursor_factory": Counting}], ids=list)
+def test_session__that_is_traced__is_let_alone(database, other, monkeypatch, traced):
+    """A connection or a cursor that somebody derived sees all that is sent."""
+    connection = connections[database]
+    connection.close()
+    if "connect" in traced:
+        monkeypatch.setattr(psycopg, "connect", traced["connect"])
+    else:
+        monkeypatch.setitem(connection.settings_dict, "OPTIONS", traced)
     with transaction.atomic(using=database):
         save(database)
         save(database)
         assert not is_in_flight(database)
     assert len(logged(other)) == 2
-    connections[database].close()
+    connection.close()
 
 
 def test_session__that_is_forgotten__ends_at_once(database):
