@@ -3,7 +3,7 @@
 # Note [A statement in flight]
 # An event's INSERT gives nothing back but that it went well, and another statement follows it in any case: its
 # transaction's COMMIT, if nothing else. So it's sent, and its answer is read when the session is next waited for;
-# meanwhile the database works, and so does the request. With a database one millisecond away this is that millisecond.
+# meanwhile the database works, and so does the request. Time that the request needs until then is spared.
 #
 # It's no less a part of its transaction. The server has it before whatever is sent after it, which includes a COMMIT
 # that Django knows nothing of; and an error of its fails that statement, and with it the transaction, as it fails the

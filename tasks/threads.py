@@ -31,6 +31,7 @@ from django_events_sourcing import purge
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.tables import has_tables, missing_tables, outbox_databases
+from django_events_sourcing.tasks.broker import outlive_lost_connections
 from django_events_sourcing.tasks.moments import SharedMoments
 from django_events_sourcing.tasks.session import keep_plans
 from django_events_sourcing.tasks.stopping import is_stopping
@@ -273,6 +274,7 @@ class _RelayThreads(bootsteps.StartStopStep):  # type: ignore[misc]
 
 @worker_init.connect  # type: ignore[untyped-decorator]
 def _add_step(sender: Any, **_kwargs: Any) -> None:
+    outlive_lost_connections()
     sender.app.steps["worker"].add(_RelayThreads)
 
 
