@@ -17,7 +17,7 @@ from tests.acceptance.conftest import System, connect, create_database, environm
 from tests.acceptance.shop import Shop
 from tests.backlog import refill
 from tests.bench.figures import Figures
-from tests.processes import wait_until
+from tests.processes import pause, wait_until
 
 SCALE = float(os.environ.get("BENCH_SCALE", "1"))
 
@@ -63,6 +63,13 @@ class Bench(Shop):
     def actor(self) -> Actor:
         """A new process of ``tests.bench.actor``."""
         return Actor(self.system.env)
+
+    def start_idle_worker(self, *options: str) -> None:
+        """Start the worker while there are no events, and wait until it has looked for some."""
+        self.start_worker("worker", *options)
+        log = self.system.log("worker")
+        wait_until(lambda: "ready." in log.read_text(), "the worker is ready")
+        pause(1)
 
     def fill(self, pending: int, objects: int = 5000) -> None:
         """Have nothing but so many pending events, of so many objects, in tables without dead rows."""

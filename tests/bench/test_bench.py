@@ -65,7 +65,7 @@ def test_drain_by_two_processes(bench, actor, figures, rounds):
 
 @pytest.mark.parametrize("objects, number", [(5000, 20_000), (100, 10_000), (1, 3000)])
 def test_drain_by_one_process(objects, number, bench, actor, figures, rounds):
-    bench.start_worker("worker", "--concurrency", "1")
+    bench.start_idle_worker("--concurrency", "1")
     ours, bare = [], []
     for _ in rounds(5):
         bench.fill(number, objects)
@@ -80,7 +80,7 @@ def test_drain_by_one_process(objects, number, bench, actor, figures, rounds):
 
 
 def test_drain_with_a_transaction_held_open(bench, actor, figures, rounds):
-    bench.start_worker("worker", "--concurrency", "1")
+    bench.start_idle_worker("--concurrency", "1")
     free, held = [], []
     for _ in rounds(5):
         bench.fill(20_000)
@@ -147,7 +147,7 @@ def test_saves_while_a_server_is_away(bench, actor, figures, rounds):
 
 
 def test_memory(bench, actor, figures, rounds):
-    bench.start_worker("worker", "--concurrency", "1")
+    bench.start_idle_worker("--concurrency", "1")
     child = child_of(bench.pid_of("worker"))
     bench.fill(5000)
     bench.rate(5000, lambda: actor.ask("wake_relay"))
