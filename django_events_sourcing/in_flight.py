@@ -88,10 +88,13 @@ def send(connection: BaseDatabaseWrapper, statement: bytes, values: Sequence[obj
             return False
         quoted = []
         for value in values:
-            text = b"%d" % value if isinstance(value, int) else str(value).encode()
+            if isinstance(value, int):
+                quoted.append(b"%d" % value)
+                continue
+            text = str(value).encode()
             if b"\0" in text:  # there is no way to say it; psycopg tells so
                 return False
-            quoted.append(text if isinstance(value, int) else escaping.escape_literal(text))
+            quoted.append(escaping.escape_literal(text))
         pgconn.send_query(statement % tuple(quoted))
         vars(session)[_IN_FLIGHT] = True
         pgconn.flush()  # what the socket doesn't take now is sent when it is waited for

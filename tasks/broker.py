@@ -9,16 +9,14 @@
 from functools import wraps
 from typing import Any
 
+from kombu.transport.redis import QoS
+from redis.exceptions import ConnectionError as LostError
+
 __all__ = ["outlive_lost_connections"]
 
 
 def outlive_lost_connections() -> None:
     """Have this process go on when it loses its connection to Redis."""
-    try:
-        from kombu.transport.redis import QoS  # noqa: PLC0415 - Celery's broker may be another, and redis not there
-        from redis.exceptions import ConnectionError as LostError  # noqa: PLC0415
-    except ImportError:
-        return
     original: Any = QoS.restore_unacked
     if hasattr(original, "__wrapped__"):
         return

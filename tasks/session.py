@@ -54,8 +54,10 @@ def keep_plans(using: str) -> None:
         return
     connection.ensure_connection()
     session = connection.connection
+    if hasattr(session, _KEEPS_PLANS):
+        return
     django = import_module("django.db.backends.postgresql.base")
-    if hasattr(session, _KEEPS_PLANS) or not hasattr(django, "ServerBindingCursor"):  # with psycopg 2
+    if not hasattr(django, "ServerBindingCursor"):  # with psycopg 2
         return
     is_direct = False
     if session.cursor_factory is django.Cursor:  # and not somebody's who counts, say

@@ -117,6 +117,10 @@ class Shop:
             log = self.system.log(name)
             wait_until(lambda log=log: "[tasks]" in log.read_text(), f"worker {name} runs: {log}")  # type: ignore[misc]
 
+    def wait_until_ready(self, name: str) -> None:
+        """Wait until the worker takes tasks."""
+        wait_until(lambda: " ready." in self.system.log(name).read_text(), f"worker {name} is ready")
+
     def pid_of(self, name: str) -> int:
         """The worker's main process."""
         return int(self._workers[name][1].pid)

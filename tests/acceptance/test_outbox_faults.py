@@ -479,7 +479,7 @@ def test_process__that_saves_and_exits_at_once__is_heard_within_a_second(shop):
     """Though the sweep be a minute away; and so are the children of one that saved, then forked."""
     shop.system.configure(SWEEP_INTERVAL=60)
     shop.start_worker("worker")
-    wait_until(lambda: " ready." in shop.system.log("worker").read_text(), "the worker is ready")
+    shop.wait_until_ready("worker")
     shop.system.django("Product.objects.create(name='warm', price=1)")
     wait_until(shop.arrivals, "the first event of all")
     saved = float(

@@ -67,8 +67,7 @@ class Bench(Shop):
     def start_idle_worker(self, *options: str) -> None:
         """Start the worker while there are no events, and wait until it has looked for some."""
         self.start_worker("worker", *options)
-        log = self.system.log("worker")
-        wait_until(lambda: "ready." in log.read_text(), "the worker is ready")
+        self.wait_until_ready("worker")
         pause(1)
 
     def fill(self, pending: int, objects: int = 5000) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from threading import Thread
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
@@ -24,20 +24,15 @@ def in_thread(django_db_blocker: Any) -> Callable[[Callable[[], Any]], Any]:
     """Run something in a thread, whose connections are its own; returns what it returns."""
 
     def in_thread(action: Callable[[], Any]) -> Any:
-        results: list[Any] = []
-
-        def run() -> None:
+        def run() -> Any:
             with django_db_blocker.unblock():
                 try:
-                    results.append(action())
+                    return action()
                 finally:
                     connections.close_all()
 
-        thread = Thread(target=run)
-        thread.start()
-        thread.join(60)
-        (result,) = results
-        return result
+        with ThreadPoolExecutor(1) as threads:
+            return threads.submit(run).result(60)
 
     return in_thread
 
