@@ -41,8 +41,9 @@ __all__ = ["RelayThread", "relay_in_thread"]
 
 logger = logging.getLogger(__name__)
 
-#: How long a thread that is asked for nothing keeps its connection to the database, in seconds.
-IDLE = 5.0
+#: How long a thread that is asked for nothing keeps its connection to the database, in seconds. With a new one, whose
+#: plans are yet to be made, an event takes twice the time.
+IDLE = 60.0
 
 # Between two sweeps while the settings, which would say it, can't be read; in seconds.
 _CONFIGURATION_DELAY = 60.0
