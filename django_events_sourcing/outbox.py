@@ -1,20 +1,26 @@
 """The delivery "outbox": the event is written to the log and the queue, in the transaction of what it tells of."""
 
 import json
+import re
 import zlib
 from functools import cache
+from itertools import count
 from typing import Any
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_events_sourcing import in_flight
 from django_events_sourcing.clock import to_microseconds
 from django_events_sourcing.events import Event
 from django_events_sourcing.models import LogEntry, QueueEntry
 from django_events_sourcing.saves import own_transaction
 from django_events_sourcing.tables import missing_tables_told
 from django_events_sourcing.waker import wake_on_commit
+
+try:
+    from django_events_sourcing import in_flight
+except ImportError:  # there is no psycopg 3
+    in_flight = None  # type: ignore[assignment]
 
 __all__ = ["LOG_COLUMNS", "PARTITIONS", "hand_over", "object_hash"]
 
@@ -47,7 +53,7 @@ def hand_over(event: Event, using: str) -> None:
     ]
     with missing_tables_told(using):
         if connection.vendor == "postgresql":
-            _insert_by_one(connection, [*log_values, key], key % PARTITIONS)
+            _insert_by_one(connection, [*log_values, key % PARTITIONS, key])
         else:
             with own_transaction(using):
                 _insert(connection, log_values, key)
@@ -79,21 +85,26 @@ def _insert_into(table: str, columns: tuple[str, ...], using: str) -> str:
     return f"INSERT INTO {quote(table)} ({names}) VALUES ({marks})"  # noqa: S608
 
 
-def _insert_by_one(connection: BaseDatabaseWrapper, values: list[Any], partition: int) -> None:
+def _insert_by_one(connection: BaseDatabaseWrapper, values: list[Any]) -> None:
     """By one statement; the first of a session is waited for, which tells of tables that are missing."""
-    statement, as_bytes = _postgresql_insert(connection.alias, partition)
-    if not in_flight.send(connection, as_bytes, values):
-        with connection.cursor() as cursor:
+    statement, with_numbers = _postgresql_insert(connection.alias)
+    if in_flight and in_flight.send(connection, with_numbers, values):
+        return
+    with connection.cursor() as cursor:
+        if in_flight and in_flight.is_possible(connection):
+            cursor.execute(f"{statement} RETURNING pg_backend_pid()", values)
+            in_flight.allow(connection, *cursor.fetchone())
+        else:
             cursor.execute(statement, values)
-        in_flight.prepare(connection)
 
 
 @cache
-def _postgresql_insert(using: str, partition: int) -> tuple[str, bytes]:
+def _postgresql_insert(using: str) -> tuple[str, bytes]:
     log = _insert_into(LogEntry._meta.db_table, LOG_COLUMNS, using)
     statement = (
         f'WITH entry AS ({log} RETURNING "sequence") '  # noqa: S608
         f'INSERT INTO "{QueueEntry._meta.db_table}" ("partition", "sequence", "object_hash") '
-        f'SELECT {partition:d}, "sequence", %s FROM entry'
+        'SELECT %s, "sequence", %s FROM entry'
     )
-    return statement, statement.replace("%s", "%b").encode()
+    numbers = count(1)
+    return statement, re.sub("%s", lambda _: f"${next(numbers)}", statement).encode()

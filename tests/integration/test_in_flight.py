@@ -10,7 +10,7 @@ import pytest
 from django.db import DatabaseError, DataError, InternalError, OperationalError, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
-from django_events_sourcing import Event
+from django_events_sourcing import Event, in_flight
 from django_events_sourcing.delivery import deliver
 from django_events_sourcing.models import LogEntry
 from tests.integration.conftest import connect
@@ -127,6 +127,11 @@ def server_side_cursor(using):
         product.save()
 
 
+def stream(using):
+    with connections[using].connection.cursor() as cursor:
+        assert list(cursor.stream("SELECT count(*) FROM project_product")) == [(1,)]
+
+
 def nothing(using):
     """The transaction ends."""
 
@@ -164,7 +169,7 @@ def test_commit__however_it_is_sent__is_of_the_event_too(database, other, commit
 
 
 @pytest.mark.parametrize(
-    "use", [copy, pipeline, psycopgs_savepoint, server_side_cursor, nothing], ids=lambda use: use.__name__
+    "use", [copy, pipeline, psycopgs_savepoint, server_side_cursor, stream, nothing], ids=lambda use: use.__name__
 )
 def test_session__used_in_other_ways__works_as_ever(database, other, use):
     """With a statement in flight, all that psycopg can do it does."""
@@ -224,6 +229,56 @@ def test_event__that_fails_before_a_rollback__is_forgotten(database, other):
     assert connections[database].connection.info.backend_pid == pid
 
 
+def test_commit__behind_an_event__is_waited_for_once(database, other, monkeypatch):
+    """The answers to both come at once: there are as many waits as without the event."""
+    waits = []
+    wait = psycopg.waiting.wait
+
+    def counted(*args, **kwargs):
+        waits.append(args)
+        return wait(*args, **kwargs)
+
+    def waits_of_commit(write):
+        with monkeypatch.context() as patch, transaction.atomic(using=database):
+            write()
+            waits.clear()
+            patch.setattr("psycopg.waiting.wait", counted)
+        return len(waits)
+
+    plain = waits_of_commit(lambda: Product.objects.using(database).bulk_create([Product(name="untold", price=1)]))
+    assert waits_of_commit(lambda: save(database)) == plain
+    assert len(logged(other)) == 1
+
+
+def test_commit__that_fails__is_told_as_its_own(database, other):
+    """A constraint that is checked at the end, say; nothing is stored, the session goes on."""
+    other.execute(
+        "CREATE FUNCTION object() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not today'; END $$; "
+        "CREATE CONSTRAINT TRIGGER object AFTER INSERT ON project_product DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION object()"
+    )
+    pid = connections[database].connection.info.backend_pid
+    with pytest.raises(DatabaseError, match="not today") as raised:
+        save(database)
+    assert not hasattr(raised.value.__cause__, "__notes__")
+    assert products(other) == logged(other) == []
+    other.execute("DROP FUNCTION object CASCADE")
+    save(database)
+    assert len(products(other)) == len(logged(other)) == 1
+    assert connections[database].connection.info.backend_pid == pid
+
+
+def test_commit__where_psycopg_allows_none__refused(database, other):
+    """In a transaction of psycopg's own, the end of which is its end."""
+    session = connections[database].connection
+    with transaction.atomic(using=database), session.transaction():
+        save(database)
+        with pytest.raises(psycopg.ProgrammingError, match="forbidden"):
+            session.commit()
+        assert logged(other) == []
+    assert len(logged(other)) == 1
+
+
 def test_session__that_ends_with_an_event_in_flight__stores_nothing(database, other):
     """Neither the row nor its event; and the next save has a new session."""
 
@@ -239,6 +294,92 @@ def test_session__that_ends_with_an_event_in_flight__stores_nothing(database, ot
     save(database)
     save(database)
     assert len(products(other)) == len(logged(other)) == 2
+
+
+def prepared(using):
+    with connections[using].cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_prepared_statements")
+        return cursor.fetchone()[0]
+
+
+def test_session__that_sends_many__has_them_prepared(database, other):
+    """After a few; how many come in one transaction is all the same."""
+    save(database)
+    assert prepared(database) == 0
+    with transaction.atomic(using=database):
+        for _ in range(6):
+            save(database)
+    assert prepared(database) == 1
+    save(database)
+    assert len(logged(other)) == len(products(other)) == 8
+
+
+@pytest.mark.parametrize("cause", ["pooler", "option"])
+def test_session__in_which_nothing_may_be_prepared__goes_without(database, other, monkeypatch, cause):
+    """A pooler has another process number than the server, and the project may say so."""
+    connections[database].close()
+    if cause == "pooler":
+        monkeypatch.setattr(psycopg.ConnectionInfo, "backend_pid", 1)
+    else:
+        monkeypatch.setitem(connections[database].settings_dict["OPTIONS"], "prepare_threshold", None)
+    for _ in range(8):
+        save(database)
+    assert prepared(database) == 0
+    assert len(logged(other)) == 8
+    connections[database].close()
+
+
+def test_session__that_has_lost_what_it_prepared__fails_one_save(database, other, monkeypatch):
+    """As somebody discarded it; after that no session of the process prepares any."""
+    monkeypatch.setattr(in_flight, "_behind_something", set())
+    for _ in range(8):
+        save(database)
+    with connections[database].cursor() as cursor:
+        cursor.execute("DEALLOCATE ALL")
+    with pytest.raises(DatabaseError, match="does not exist"):
+        save(database)
+    for _ in range(8):
+        save(database)
+    connections[database].close()
+    for _ in range(8):
+        save(database)
+    assert prepared(database) == 0
+    assert len(logged(other)) == len(products(other)) == 24
+
+
+def test_session__with_another_search_path__inserts_there(database, other):
+    """Prepared or not: a project may have a schema for each tenant."""
+    for _ in range(8):
+        save(database)
+    other.execute(
+        "CREATE SCHEMA tenant; CREATE TABLE tenant.django_events_sourcing_log "
+        "(LIKE public.django_events_sourcing_log INCLUDING ALL)"
+    )
+    with connections[database].cursor() as cursor:
+        cursor.execute("SET search_path = tenant, public")
+    save(database)
+    assert other.execute("SELECT count(*) FROM tenant.django_events_sourcing_log").fetchone() == (1,)
+    assert len(logged(other)) == 8
+    connections[database].close()
+    other.execute("DROP SCHEMA tenant CASCADE")
+
+
+def test_commit__interrupted__is_of_the_event_too(database, other, monkeypatch):
+    """Whether it was done is unknown to who was interrupted; the row and its event are one nevertheless."""
+
+    def interrupted_once(*args, **kwargs):
+        undo.undo()
+        raise TimeoutError
+
+    def commit():
+        with transaction.atomic(using=database):
+            save(database)
+            undo.setattr("psycopg.waiting.wait", interrupted_once)
+
+    with monkeypatch.context() as undo, pytest.raises(TimeoutError):
+        commit()
+    save(database)
+    assert len(logged(other)) == len(products(other)) in {1, 2}
 
 
 @pytest.mark.usefixtures("slow")
