@@ -5,9 +5,12 @@ import socket
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from celery import Celery, _state
+from celery.signals import after_task_publish, before_task_publish, task_sent
+from celery.utils import uuid
+from celery.utils.saferepr import saferepr
 from django.apps import apps
 from django.core.signals import setting_changed
 from kombu.connection import Connection
@@ -50,10 +53,53 @@ def enqueue(name: str, *args: Any, app: Celery | None = None) -> None:
         import_module(_TASKS)  # Celery runs only what is registered, and a web process need not have loaded the tasks
         app.signature(name, args=args).apply_async(**options)
         return
-    producers = _producers(app)
-    with producers.acquire(block=True, timeout=ENQUEUE_TIMEOUT) as producer:  # type: ignore[no-untyped-call]
+    _sender(app).send(name, args, options)
+
+
+# Note [Celery's message]
+# Between a task's name and arguments and the message, Celery asks its configuration, routers, queues and signals, which
+# takes it longer than to send the message does; and a wake-up's is the same each time, but for its id and arguments.
+# So Celery makes the first, and the next ones are made after it. Not where somebody has a part in each: a receiver of
+# Celery's signals, a monitor of the events `task-sent`, a tracer that adds headers, or a task that is running, which
+# would be the parent.
+
+
+class _Sender:
+    """Sends tasks to the broker of one app, in one process."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        limit = app.conf.broker_pool_limit
+        connections = _bounded_connection(app).Pool(limit)  # type: ignore[no-untyped-call]
+        self._producers = ProducerPool(connections, limit=limit)  # type: ignore[no-untyped-call]
+        self._is_monitored = bool(app.conf.task_send_sent_event)
+        self._first: dict[tuple[str, str], dict[str, Any]] = {}
+        self._declared: WeakSet[Any] = WeakSet()
+
+    def send(self, name: str, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        """Send one. See Note [Celery's message].
+
+        Args:
+            name: Of the task.
+            args: Its arguments.
+            options: As of ``send_task``.
+        """
+        key = (name, options["queue"])
+        with self._producers.acquire(block=True, timeout=ENQUEUE_TIMEOUT) as producer:  # type: ignore[no-untyped-call]
+            if self._is_monitored or any(signal.receivers for signal in _SIGNALS) or self._app.current_worker_task:
+                self._send_by_celery(producer, name, args, options)
+            elif key in self._first:
+                self._send_after(self._first[key], producer, args)
+            else:
+                recorder = _Recorder(producer)
+                self._send_by_celery(recorder, name, args, options)
+                its_own = self._app.amqp.as_task_v2("", name)
+                if recorder.published["headers"].keys() == its_own.headers.keys():
+                    self._first[key] = recorder.published
+
+    def _send_by_celery(self, producer: Any, name: str, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         # Task.apply_async would make the result backend, and subscribe to the result there
-        app.send_task(
+        self._app.send_task(
             name,
             args=args,
             producer=producer,
@@ -62,6 +108,38 @@ def enqueue(name: str, *args: Any, app: Celery | None = None) -> None:
             add_to_parent=False,
             **options,
         )
+
+    def _send_after(self, first: dict[str, Any], producer: Any, args: tuple[Any, ...]) -> None:
+        task_id = uuid()
+        shown = repr(args)
+        if len(shown) > (most := self._app.amqp.argsrepr_maxsize):
+            shown = saferepr(args, most)
+        headers = {**first["headers"], "id": task_id, "root_id": task_id, "argsrepr": shown}
+        message = {**first, "body": (args, *first["body"][1:]), "headers": headers, "correlation_id": task_id}
+        channel = producer.channel
+        if channel in self._declared:
+            message["declare"] = None
+        producer.publish(**message)
+        self._declared.add(channel)
+
+
+_SIGNALS = (before_task_publish, after_task_publish, task_sent)
+
+
+class _Recorder:
+    """A producer that keeps what it was last asked to publish."""
+
+    def __init__(self, producer: Any) -> None:
+        self._producer = producer
+        self.published: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._producer, name)
+
+    def publish(self, body: Any, **options: Any) -> Any:
+        """Publish it."""
+        self.published = {"body": body, **options}
+        return self._producer.publish(body, **options)
 
 
 # What `task_always_eager` of the settings says, by app: Celery takes 40 us to look it up.
@@ -119,16 +197,12 @@ def current_project_app() -> Celery | None:
 
 # By process: a forked one must neither use nor close the connections of its parent, so they stay in here. And by app,
 # for to find out what its connection is like takes as long as to send a task.
-_pools: dict[tuple[int, Celery], ProducerPool] = {}
+_senders: dict[tuple[int, Celery], _Sender] = {}
 
 
-def _producers(app: Celery) -> ProducerPool:
+def _sender(app: Celery) -> _Sender:
     key = (os.getpid(), app)
-    if key not in _pools:
-        limit = app.conf.broker_pool_limit
-        connections = _bounded_connection(app).Pool(limit)  # type: ignore[no-untyped-call]
-        _pools.setdefault(key, ProducerPool(connections, limit=limit))  # type: ignore[no-untyped-call]
-    return _pools[key]
+    return _senders.get(key) or _senders.setdefault(key, _Sender(app))
 
 
 def _bounded_connection(app: Celery) -> Connection:
