@@ -42,22 +42,18 @@ def hand_over(event: Event, using: str) -> None:
     """
     connection = connections[using]
     key = object_hash(event.object)
-    log_values = [
-        LogEntry._meta.get_field("event_id").get_db_prep_value(event.id, connection),
-        event.service,
-        event.name,
-        event.object,
-        event.body,
-        json.dumps(dict(event.headers)) if event.headers else "{}",
-        to_microseconds(event.time),
-    ]
-    with missing_tables_told(using):
-        if connection.vendor == "postgresql":
-            _insert_by_one(connection, [*log_values, key % PARTITIONS, key])
-        else:
-            with own_transaction(using):
-                _insert(connection, log_values, key)
-    wake_on_commit(using, key % PARTITIONS)
+    partition = key % PARTITIONS
+    headers = json.dumps(dict(event.headers)) if event.headers else "{}"
+    told = (event.service, event.name, event.object, event.body, headers, to_microseconds(event.time))
+    if not _send(connection, [event.id, *told, partition, key]):
+        event_id = LogEntry._meta.get_field("event_id").get_db_prep_value(event.id, connection)
+        with missing_tables_told(using):
+            if connection.vendor == "postgresql":
+                _insert_by_one(connection, [event_id, *told, partition, key])
+            else:
+                with own_transaction(using):
+                    _insert(connection, [event_id, *told], partition, key)
+    wake_on_commit(connection, partition)
 
 
 def object_hash(key: str) -> int:
@@ -68,12 +64,11 @@ def object_hash(key: str) -> int:
     return zlib.crc32(key.encode())
 
 
-def _insert(connection: BaseDatabaseWrapper, log_values: list[Any], key: int) -> None:
+def _insert(connection: BaseDatabaseWrapper, log_values: list[Any], partition: int, key: int) -> None:
     with connection.cursor() as cursor:
         cursor.execute(_insert_into(LogEntry._meta.db_table, LOG_COLUMNS, connection.alias), log_values)
-        sequence = cursor.lastrowid
-        values = [key % PARTITIONS, sequence, key]
-        cursor.execute(_insert_into(QueueEntry._meta.db_table, _QUEUE_COLUMNS, connection.alias), values)
+        insert = _insert_into(QueueEntry._meta.db_table, _QUEUE_COLUMNS, connection.alias)
+        cursor.execute(insert, [partition, cursor.lastrowid, key])
 
 
 @cache
@@ -85,11 +80,18 @@ def _insert_into(table: str, columns: tuple[str, ...], using: str) -> str:
     return f"INSERT INTO {quote(table)} ({names}) VALUES ({marks})"  # noqa: S608
 
 
+def _send(connection: BaseDatabaseWrapper, values: list[Any]) -> bool:
+    """Without waiting for it; False where that can't be, as the first time in a session: it tells of missing tables."""
+    return (
+        in_flight is not None
+        and connection.vendor == "postgresql"
+        and in_flight.send(connection, _postgresql_insert(connection.alias)[1], values)
+    )
+
+
 def _insert_by_one(connection: BaseDatabaseWrapper, values: list[Any]) -> None:
-    """By one statement; the first of a session is waited for, which tells of tables that are missing."""
-    statement, with_numbers = _postgresql_insert(connection.alias)
-    if in_flight and in_flight.send(connection, with_numbers, values):
-        return
+    """By one statement; where more may follow in the session, it's allowed to send them."""
+    statement, _ = _postgresql_insert(connection.alias)
     with connection.cursor() as cursor:
         if in_flight and in_flight.is_possible(connection):
             cursor.execute(f"{statement} RETURNING pg_backend_pid()", values)

@@ -64,9 +64,8 @@ class Registration:
             SerializationError: The instance can't be serialized, or its status makes no event name.
         """
         stored = self._stored_form.of(instance, using, action=action)
-        with project_locale():
-            name = self.event_name(stored, action)
-            body = serialize(stored, self.serializer_class, self._kept_serializer)
+        name = self.event_name(stored, action)
+        body = serialize(stored, self.serializer_class, self._kept_serializer)
         pk = ",".join(map(str, stored.pk)) if isinstance(stored.pk, tuple) else stored.pk
         label = concrete_model(self.model)._meta.label_lower
         return partial(Event, name=name, service=self.service, object=f"{label}:{pk}", body=body)
@@ -76,10 +75,13 @@ class Registration:
 
         A status that is None or empty names no state, so that the action stands in for it.
         """
-        status = getattr(instance, self.status_field) if self.status_field and action != "deleted" else None
-        if isinstance(status, Enum):  # of a property: a field's is its value already
-            status = status.value
-        suffix = action if status is None or status == "" else str(status)
+        suffix = action
+        if self.status_field and action != "deleted":
+            with project_locale():
+                status = getattr(instance, self.status_field)
+                if isinstance(status, Enum):  # of a property: a field's is its value already
+                    status = status.value
+                suffix = action if status is None or status == "" else str(status)
         name = f"{self.prefix}__{suffix}"
         if len(name.encode()) > _MAX_NAME_BYTES:
             raise SerializationError(

@@ -1,17 +1,36 @@
 """From a model instance to the JSON text that is published."""
 
-from collections.abc import Iterator, Mapping
+import copy
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from inspect import getattr_static
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, models
 from django.db.models import Model
 from django.db.models.query_utils import DeferredAttribute
 from django.utils import timezone, translation
-from rest_framework.fields import BooleanField, CharField, Field, FloatField, IntegerField, SkipField
-from rest_framework.relations import HyperlinkedRelatedField, PKOnlyObject
+from rest_framework import fields
+from rest_framework.fields import (
+    BooleanField,
+    CharField,
+    ChoiceField,
+    DateField,
+    DateTimeField,
+    DecimalField,
+    DurationField,
+    Field,
+    FloatField,
+    IntegerField,
+    SkipField,
+    TimeField,
+    UUIDField,
+)
+from rest_framework.relations import HyperlinkedRelatedField, PKOnlyObject, PrimaryKeyRelatedField
 from rest_framework.serializers import BaseSerializer, ModelSerializer, Serializer
 from rest_framework.utils.encoders import JSONEncoder
 
@@ -39,13 +58,15 @@ class _Step(NamedTuple):
     Attributes:
         name: Its name.
         attname: The model's field that it shows, if that may be looked at directly.
-        as_it_is: The type of values that it leaves as they are.
+        exact: The type of values that ``represents`` is for.
+        represents: What a value becomes, whatever language and time zone are in force; None if it stays as it is.
         field: The field.
     """
 
     name: str
     attname: str | None
-    as_it_is: type | None
+    exact: type | None
+    represents: Callable[[Any], Any] | None
     field: Any
 
 
@@ -63,48 +84,87 @@ class KeptSerializer:
         self._serializer = serializer
         self._plans: dict[type, list[_Step]] = {}
 
-    def represent(self, instance: Model) -> Any:
-        """What the serializer's ``data`` would be for the instance."""
+    def represent(self, instance: Model, *, only_quickly: bool = False) -> Any:
+        """What the serializer's ``data`` would be for the instance.
+
+        Args:
+            instance: The instance.
+            only_quickly: Whether to give None where that depends on the language and the time zone in force.
+        """
         plan = self._plans.get(type(instance))
         if plan is None:
             plan = self._plans[type(instance)] = self._plan(type(instance))
         if not plan:
-            return self._serializer.to_representation(instance)
+            return None if only_quickly else self._serializer.to_representation(instance)
         values = instance.__dict__
-        found = {}
-        for name, attname, as_it_is, field in plan:
+        found: dict[str, Any] = {}
+        for name, attname, exact, represents, field in plan:
             value = values.get(attname, _MISSING) if attname else _MISSING
-            if value is None or type(value) is as_it_is:
-                found[name] = value
+            if value is None:
+                found[name] = None
                 continue
+            if type(value) is exact:
+                found[name] = represents(value) if represents else value
+                continue
+            if only_quickly and not _is_key(field):
+                return None
             try:
                 value = field.get_attribute(instance)
             except SkipField:
                 continue
-            represents = value.pk if isinstance(value, PKOnlyObject) else value
-            found[name] = None if represents is None else field.to_representation(value)
+            is_none = value is None or (isinstance(value, PKOnlyObject) and value.pk is None)
+            found[name] = None if is_none else field.to_representation(value)
         return found
 
-    def _plan(self, model: type) -> list[_Step]:
+    def _plan(self, model: type[Model]) -> list[_Step]:
         if type(self._serializer).to_representation is not Serializer.to_representation:  # of a ListSerializer, say
             return []
-        plan = []
-        fields: Any = self._serializer._readable_fields  # type: ignore[attr-defined]  # noqa: SLF001 - as DRF does
-        for field in fields:
-            (attname, *others) = field.source_attrs or [None]
-            as_it_is = _AS_IT_IS.get(type(field).to_representation)
-            # Not where the class has something to say on what an instance's attribute is.
-            is_plain = not others and attname and type(getattr_static(model, attname, None)) is DeferredAttribute
-            plan.append(_Step(field.field_name, attname if is_plain and as_it_is else None, as_it_is, field))
-        return plan
+        readable: Any = self._serializer._readable_fields  # type: ignore[attr-defined]  # noqa: SLF001 - as DRF does
+        return [_step(model, field) for field in readable]
+
+
+def _step(model: type[Model], field: Any) -> _Step:
+    (attname, *others) = field.source_attrs or [None]
+    # Not where the class has something to say on what an instance's attribute is.
+    is_plain = not others and attname and type(getattr_static(model, attname, None)) is DeferredAttribute
+    method = type(field).to_representation
+    if not is_plain:
+        return _Step(field.field_name, None, None, None, field)
+    if method in _AS_IT_IS:
+        return _Step(field.field_name, attname, _AS_IT_IS[method], None, field)
+    exact = _BY_THE_FIELD.get(method)
+    if method is DateTimeField.to_representation and not hasattr(field, "timezone"):
+        field = copy.copy(field)
+        field.timezone = timezone.get_default_timezone() if settings.USE_TZ else None
+    elif method is ChoiceField.to_representation and isinstance(model._meta.get_field(attname), models.IntegerField):
+        exact = int
+    elif getattr(field, "localize", False):
+        exact = None
+    return _Step(field.field_name, attname, exact, field.to_representation, field)
+
+
+def _is_key(field: Any) -> bool:
+    return type(field).to_representation is PrimaryKeyRelatedField.to_representation and field.pk_field is None
 
 
 _MISSING = object()
+
+# Of which methods the outcome depends on nothing but the value, where that is of the type.
 _AS_IT_IS: dict[Any, type] = {
     CharField.to_representation: str,
     IntegerField.to_representation: int,
     FloatField.to_representation: float,
     BooleanField.to_representation: bool,
+}
+_BY_THE_FIELD: dict[Any, type] = {
+    getattr(fields, "BigIntegerField", IntegerField).to_representation: int,  # since DRF 3.17
+    DecimalField.to_representation: Decimal,
+    UUIDField.to_representation: UUID,
+    DateTimeField.to_representation: datetime,
+    DateField.to_representation: date,
+    TimeField.to_representation: time,
+    DurationField.to_representation: timedelta,
+    ChoiceField.to_representation: str,
 }
 
 
@@ -161,12 +221,29 @@ def serialize(instance: Model, serializer_class: type[BaseSerializer[Any]], kept
         django.db.DatabaseError: A query of the serializer failed; passed on as it is, so that code that retries
             after a deadlock still sees one.
     """
+    if kept:
+        data = _told(instance, serializer_class, lambda: kept.represent(instance, only_quickly=True))
+        if data is not None:
+            return _text(instance, serializer_class, data)
+    with project_locale():
+        data = _told(
+            instance,
+            serializer_class,
+            lambda: kept.represent(instance) if kept else serializer_class(instance).data,
+        )
+        return _text(instance, serializer_class, data)
+
+
+def _told(instance: Model, serializer_class: type[BaseSerializer[Any]], represent: Callable[[], Any]) -> Any:
     try:
-        data = kept.represent(instance) if kept else serializer_class(instance).data
+        return represent()
     except (DatabaseError, SerializationError):
         raise
     except Exception as exc:
         raise _error(instance, serializer_class, _raising_field(instance, serializer_class), exc) from exc
+
+
+def _text(instance: Model, serializer_class: type[BaseSerializer[Any]], data: object) -> str:
     try:
         return _encode(data)
     except (TypeError, ValueError) as exc:
@@ -174,7 +251,10 @@ def serialize(instance: Model, serializer_class: type[BaseSerializer[Any]], kept
 
 
 def project_locale() -> AbstractContextManager[Any]:
-    """Within it the project's own time zone and language are in force: a body doesn't depend on who saved."""
+    """Within it the project's own time zone and language are in force: a body doesn't depend on who saved.
+
+    To look for that costs more than most values, which depend on neither.
+    """
     is_projects_own = timezone.get_current_timezone() is timezone.get_default_timezone()
     if is_projects_own and translation.get_language() == settings.LANGUAGE_CODE:
         return _NOTHING_SWITCHED

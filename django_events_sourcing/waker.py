@@ -12,7 +12,7 @@ from collections.abc import Collection
 from typing import Any
 
 from celery import Celery
-from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 
 from django_events_sourcing.enqueue import enqueue, is_eager, project_app
@@ -39,27 +39,31 @@ _LOG_PAUSE = 60.0
 #: The name of the task that relays a database.
 RELAY_TASK = "django_events_sourcing.relay"
 
+# In the attributes of a connection.
+_HOOK = "_django_events_sourcing_hook"
+
 logger = logging.getLogger(__name__)
 
 
-def wake_on_commit(using: str, partition: int) -> None:
-    """Wake the relay once when the transaction in database ``using`` commits, however often it was asked for.
+def wake_on_commit(connection: BaseDatabaseWrapper, partition: int) -> None:
+    """Wake the relay once when the transaction in a database commits, however often it was asked for.
 
     In manual transaction management Django can't tell when that is; the sweep finds what was committed.
 
     Args:
-        using: Alias of the database.
+        connection: With the database.
         partition: In which there is an event then.
     """
-    connection = connections[using]
-    hook = connection.__dict__.setdefault("_django_events_sourcing_hook", _Hook(using))
+    hook = vars(connection).get(_HOOK)
+    if hook is None:
+        hook = vars(connection)[_HOOK] = _Hook(connection.alias)
     hook.partitions.add(partition)
     # Django forgets the hook along with the savepoint in which it was registered.
     if not any(entry[1] is hook for entry in reversed(connection.run_on_commit)):
         try:
             connection.on_commit(hook, robust=True)
         except TransactionManagementError:
-            logger.debug("No wake-up from manual transaction management in database %r.", using)
+            logger.debug("No wake-up from manual transaction management in database %r.", connection.alias)
 
 
 def wake(using: str, partitions: Collection[int] = ()) -> None:

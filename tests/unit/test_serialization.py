@@ -5,9 +5,11 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import OperationalError
+from django.utils import timezone, translation
 from django.utils.translation import gettext_lazy
 from rest_framework import serializers
 
@@ -189,6 +191,7 @@ def test_kept_serializer__without_code_of_the_project__kept(serializer_class):
 
 
 DAY = date(2026, 1, 1)
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 INSTANCES = [
     Product(pk=1, name="pen", price=Decimal("1.50"), weight=0.5, created_at=datetime(2026, 1, 1, tzinfo=UTC)),
     Product(pk=2, name=Kind.NEW, price=1, weight=None),
@@ -198,6 +201,12 @@ INSTANCES = [
     UUIDThing(name="x"),
     Anything(text="é", char="c", integer=True, float=1, date=DAY, json={"a": [1]}, started=DAY),
     Anything(integer=5, float=1.5, boolean=False, described="x", shout="y", started=DAY),
+    Anything(
+        decimal=Decimal("1.5"), time=time(3, 4), moment=NOON, duration=timedelta(1), uuid=uuid.UUID(int=1), started=DAY
+    ),
+    Anything(
+        decimal="1.5", time="03:04", moment=NOON.isoformat(), uuid="0" * 32, address="::1", order_id=1, started=DAY
+    ),
 ]
 
 
@@ -211,6 +220,41 @@ def test_kept_serializer__any_instance__gives_what_a_new_one_does(instance):
         found, expected = kept.represent(instance), serializer_class(instance).data
         assert list(found.items()) == list(expected.items())
         assert list(map(type, found.values())) == list(map(type, expected.values()))
+
+
+class ChoosingSerializer(serializers.ModelSerializer):
+    """With what a language, or the time zone of who saved, would tell in another way."""
+
+    text = serializers.ChoiceField(choices=[("a", "A")])
+    integer = serializers.ChoiceField(choices=[(1, "One")])
+    decimal = serializers.DecimalField(max_digits=10, decimal_places=2, localize=True)
+    elsewhere = serializers.DateTimeField(source="moment", default_timezone=ZoneInfo("Asia/Tokyo"))
+
+    class Meta:
+        model = Anything
+        fields = ["text", "integer", "decimal", "moment", "elsewhere", "order"]
+
+
+@pytest.mark.parametrize("decimal, is_quick", [(None, True), (Decimal("1234.5"), False)])
+def test_kept_serializer__whatever_the_language_and_time_zone__tells_the_same(decimal, is_quick):
+    """Quickly where no field depends on them."""
+    kept = kept_serializer(ChoosingSerializer)
+    assert kept is not None
+    instance = Anything(text="a", integer=1, decimal=decimal, moment=NOON, order_id=5, started=DAY)
+    expected = serialize(instance, ChoosingSerializer)
+    with timezone.override("Asia/Kolkata"), translation.override("de"):
+        assert serialize(instance, ChoosingSerializer, kept) == expected
+        assert (kept.represent(instance, only_quickly=True) is not None) == is_quick
+    told = json.loads(expected)
+    assert (told["moment"], told["elsewhere"]) == ("2026-01-01T06:00:00-06:00", "2026-01-01T21:00:00+09:00")
+
+
+def test_time_zone__overridden__followed(events, settings):
+    """In tests, as with the settings of the framework."""
+    Product.objects.create(name="pen", price=1)
+    settings.TIME_ZONE = "Asia/Tokyo"
+    Product.objects.create(name="pen", price=1)
+    assert [event.data["created_at"][-6:] for event in events] == ["-06:00", "+09:00"]
 
 
 @pytest.mark.parametrize("case", OWN_CODE)
