@@ -2,6 +2,7 @@
 
 import os
 import socket
+from functools import lru_cache
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
@@ -119,8 +120,16 @@ class _Sender:
         channel = producer.channel
         if channel in self._declared:
             message["declare"] = None
+        else:
+            _keep_clients(channel)
         producer.publish(**message)
         self._declared.add(channel)
+
+
+def _keep_clients(channel: Any) -> None:
+    # kombu makes one of redis-py's clients for each message, which takes as long as to send it; one for a pool will do
+    if make := vars(channel).get("Client"):
+        channel.Client = lru_cache(maxsize=2)(make)
 
 
 _SIGNALS = (before_task_publish, after_task_publish, task_sent)

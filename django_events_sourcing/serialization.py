@@ -14,7 +14,7 @@ from django.db import DatabaseError, models
 from django.db.models import Model
 from django.db.models.query_utils import DeferredAttribute
 from django.utils import timezone, translation
-from rest_framework import fields
+from rest_framework import ISO_8601, fields
 from rest_framework.fields import (
     BooleanField,
     CharField,
@@ -32,6 +32,7 @@ from rest_framework.fields import (
 )
 from rest_framework.relations import HyperlinkedRelatedField, PKOnlyObject, PrimaryKeyRelatedField
 from rest_framework.serializers import BaseSerializer, ModelSerializer, Serializer
+from rest_framework.settings import api_settings
 from rest_framework.utils.encoders import JSONEncoder
 
 from django_events_sourcing.exceptions import SerializationError
@@ -132,15 +133,56 @@ def _step(model: type[Model], field: Any) -> _Step:
         return _Step(field.field_name, None, None, None, field)
     if method in _AS_IT_IS:
         return _Step(field.field_name, attname, _AS_IT_IS[method], None, field)
-    exact = _BY_THE_FIELD.get(method)
-    if method is DateTimeField.to_representation and not hasattr(field, "timezone"):
-        field = copy.copy(field)
-        field.timezone = timezone.get_default_timezone() if settings.USE_TZ else None
+    exact, represents = _BY_THE_FIELD.get(method), field.to_representation
+    if getattr(field, "localize", False):
+        exact = None
+    elif method is _BIG_INTEGER and not getattr(field, "coerce_to_string", api_settings.COERCE_BIGINT_TO_STRING):
+        represents = None
+    elif method is DecimalField.to_representation:
+        represents = _decimal(field)
+    elif method is DateTimeField.to_representation:
+        field = _with_time_zone(field)
+        represents = _datetime(field)
     elif method is ChoiceField.to_representation and isinstance(model._meta.get_field(attname), models.IntegerField):
         exact = int
-    elif getattr(field, "localize", False):
-        exact = None
-    return _Step(field.field_name, attname, exact, field.to_representation, field)
+    return _Step(field.field_name, attname, exact, represents, field)
+
+
+def _decimal(field: Any) -> Callable[[Decimal], Any]:
+    """As the field's, which rounds also what is rounded already."""
+    places, digits = field.decimal_places, field.max_digits
+    as_text = getattr(field, "coerce_to_string", api_settings.COERCE_DECIMAL_TO_STRING)
+    if places is None or digits is None or field.normalize_output or not as_text:
+        return field.to_representation  # type: ignore[no-any-return]
+    rounded, whole = Decimal(1).scaleb(-places), digits - places
+
+    def represents(value: Decimal) -> Any:
+        if value.same_quantum(rounded) and value.adjusted() < whole:
+            return f"{value:f}"
+        return field.to_representation(value)
+
+    return represents
+
+
+def _with_time_zone(field: Any) -> Any:
+    """The field, or one that is in the project's time zone whatever is in force."""
+    if hasattr(field, "timezone"):
+        return field
+    fixed = copy.copy(field)
+    fixed.timezone = timezone.get_default_timezone() if settings.USE_TZ else None
+    return fixed
+
+
+def _datetime(field: Any) -> Callable[[datetime], Any]:
+    """As the field's, which looks at its format each time."""
+    if getattr(field, "format", api_settings.DATETIME_FORMAT) != ISO_8601:
+        return field.to_representation  # type: ignore[no-any-return]
+
+    def represents(value: datetime) -> str:
+        text = field.enforce_timezone(value).isoformat()
+        return f"{text[:-6]}Z" if text.endswith("+00:00") else text
+
+    return represents
 
 
 def _is_key(field: Any) -> bool:
@@ -156,8 +198,9 @@ _AS_IT_IS: dict[Any, type] = {
     FloatField.to_representation: float,
     BooleanField.to_representation: bool,
 }
+_BIG_INTEGER = getattr(fields, "BigIntegerField", IntegerField).to_representation  # since DRF 3.17
 _BY_THE_FIELD: dict[Any, type] = {
-    getattr(fields, "BigIntegerField", IntegerField).to_representation: int,  # since DRF 3.17
+    _BIG_INTEGER: int,
     DecimalField.to_representation: Decimal,
     UUIDField.to_representation: UUID,
     DateTimeField.to_representation: datetime,

@@ -49,20 +49,6 @@ def keepalives(port):
     return found
 
 
-def test_connections__that_idle__are_kept_alive(
-    transactional_db, redis, redis_proc, channel, rabbitmq_proc, settings, monkeypatch
-):
-    """No firewall is to drop one unnoticed: the first event after an hour would be late."""
-    monkeypatch.setattr(enqueue, "_senders", {})
-    pools.reset()
-    ports = (redis_proc.port, rabbitmq_proc.port)
-    before = {port: keepalives(port) for port in ports}
-    hand_over(1)
-    publisher.event_dispatcher(get_settings())(Event(name="x", service=settings.SERVICE_NAME, object="x:1", body="{}"))
-    for port in ports:
-        assert {idle for own_port, idle in keepalives(port).items() if own_port not in before[port]} == {60}
-
-
 OWN = {"id", "root_id", "correlation_id", "delivery_tag"}
 
 
@@ -79,11 +65,18 @@ def sent(redis):
     return messages, own
 
 
+def forget_senders():
+    for sender in enqueue._senders.values():
+        sender._producers.connections.force_close_all()
+    enqueue._senders.clear()
+
+
 @pytest.fixture
 def app(redis, monkeypatch):
     """The project's Celery app, to which this process has sent nothing yet."""
     monkeypatch.setattr(enqueue, "_senders", {})
-    return enqueue.project_app()
+    yield enqueue.project_app()
+    forget_senders()
 
 
 @pytest.mark.parametrize("argument", ["default", "long" * 1000], ids=["short", "long"])
@@ -105,7 +98,7 @@ def test_queue__gone_from_celerys_broker__is_declared_by_a_new_connection(app, r
         enqueue.enqueue(RELAY_TASK, "default")
     assert redis.exists(binding)
     redis.flushdb()
-    enqueue._senders.clear()
+    forget_senders()
     enqueue.enqueue(RELAY_TASK, "default")
     assert redis.exists(binding)
 
@@ -149,3 +142,14 @@ def test_monitor__of_sent_tasks__hears_of_each(app, redis, monkeypatch):
     for _ in range(3):
         enqueue.enqueue(RELAY_TASK, "default")
     assert heard == ["task-sent"] * 3
+
+
+def test_connections__that_idle__are_kept_alive(transactional_db, app, redis_proc, channel, rabbitmq_proc, settings):
+    """No firewall is to drop one unnoticed: the first event after an hour would be late."""
+    pools.reset()
+    ports = (redis_proc.port, rabbitmq_proc.port)
+    before = {port: keepalives(port) for port in ports}
+    hand_over(1)
+    publisher.event_dispatcher(get_settings())(Event(name="x", service=settings.SERVICE_NAME, object="x:1", body="{}"))
+    for port in ports:
+        assert {idle for own_port, idle in keepalives(port).items() if own_port not in before[port]} == {60}

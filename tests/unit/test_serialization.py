@@ -4,14 +4,17 @@ import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import OperationalError
 from django.utils import timezone, translation
 from django.utils.translation import gettext_lazy
+from hypothesis import given
+from hypothesis import strategies as st
 from rest_framework import serializers
+from rest_framework.exceptions import ValidationError
 
 from django_events_sourcing.exceptions import EventsSourcingError, SerializationError
 from django_events_sourcing.serialization import default_serializer, kept_serializer, serialize
@@ -220,6 +223,38 @@ def test_kept_serializer__any_instance__gives_what_a_new_one_does(instance):
         found, expected = kept.represent(instance), serializer_class(instance).data
         assert list(found.items()) == list(expected.items())
         assert list(map(type, found.values())) == list(map(type, expected.values()))
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+@given(
+    decimal=st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**8) + 1, max_value=10**8 - 1, places=2)
+    | st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**7), max_value=10**7),
+    moment=st.datetimes(timezones=st.sampled_from([UTC, ZoneInfo("Asia/Kolkata")])) | st.datetimes(),
+)
+def test_kept_serializer__any_number_and_moment__gives_what_a_new_one_does(as_text, decimal, moment):
+    """Those that need no rounding are not rounded, which tells the same."""
+
+    class ExactSerializer(serializers.ModelSerializer):
+        plain = serializers.DecimalField(10, 2, source="decimal", coerce_to_string=as_text)
+        short = serializers.DecimalField(10, 2, source="decimal", normalize_output=True)
+        free = serializers.DecimalField(None, None, source="decimal")
+        year = serializers.DateTimeField(source="moment", format="%Y")
+        raw = serializers.DateTimeField(source="moment", format=None)
+
+        class Meta:
+            model = Anything
+            fields = ["plain", "short", "free", "decimal", "moment", "year", "raw"]
+
+    kept = kept_serializer(ExactSerializer)
+    assert kept is not None
+    instance = Anything(decimal=decimal, moment=moment)
+    try:
+        expected = ExactSerializer(instance).data
+    except (ValidationError, InvalidOperation, OverflowError) as exc:
+        with pytest.raises(type(exc)):
+            kept.represent(instance)
+    else:
+        assert kept.represent(instance, only_quickly=True) == expected
 
 
 class ChoosingSerializer(serializers.ModelSerializer):
