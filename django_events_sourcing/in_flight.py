@@ -156,9 +156,14 @@ def is_possible(connection: BaseDatabaseWrapper) -> bool:
     """Whether ``allow`` is yet to be called for the session that ``connection`` has now, and may be.
 
     Not for one that somebody has wrapped, or derived, or given cursors of theirs: they may trace or count what is sent.
+    Nor with a libpq before that of PostgreSQL 14, which has no pipelines.
     """
     session: Any = connection.connection
-    return type(session) is psycopg.Connection and session.cursor_factory.__module__.partition(".")[0] in _MAKERS
+    return (
+        type(session) is psycopg.Connection
+        and session.cursor_factory.__module__.partition(".")[0] in _MAKERS
+        and psycopg.Pipeline.is_supported()
+    )
 
 
 def allow(connection: BaseDatabaseWrapper, pid: int) -> None:

@@ -71,6 +71,18 @@ class _Step(NamedTuple):
     field: Any
 
 
+class _Plan(NamedTuple):
+    """How instances of a model are represented.
+
+    Attributes:
+        steps: Field by field; none where the serializer is to do it.
+        is_quick: Whether that depends on neither language nor time zone, if values are of the types to be expected.
+    """
+
+    steps: list[_Step]
+    is_quick: bool
+
+
 class KeptSerializer:
     """A serializer that serves every event, in every thread.
 
@@ -83,7 +95,7 @@ class KeptSerializer:
 
     def __init__(self, serializer: BaseSerializer[Any]) -> None:
         self._serializer = serializer
-        self._plans: dict[type, list[_Step]] = {}
+        self._plans: dict[type, _Plan] = {}
 
     def represent(self, instance: Model, *, only_quickly: bool = False) -> Any:
         """What the serializer's ``data`` would be for the instance.
@@ -95,11 +107,13 @@ class KeptSerializer:
         plan = self._plans.get(type(instance))
         if plan is None:
             plan = self._plans[type(instance)] = self._plan(type(instance))
-        if not plan:
-            return None if only_quickly else self._serializer.to_representation(instance)
+        if only_quickly and not plan.is_quick:
+            return None
+        if not plan.steps:
+            return self._serializer.to_representation(instance)
         values = instance.__dict__
         found: dict[str, Any] = {}
-        for name, attname, exact, represents, field in plan:
+        for name, attname, exact, represents, field in plan.steps:
             value = values.get(attname, _MISSING) if attname else _MISSING
             if value is None:
                 found[name] = None
@@ -117,11 +131,12 @@ class KeptSerializer:
             found[name] = None if is_none else field.to_representation(value)
         return found
 
-    def _plan(self, model: type[Model]) -> list[_Step]:
+    def _plan(self, model: type[Model]) -> _Plan:
         if type(self._serializer).to_representation is not Serializer.to_representation:  # of a ListSerializer, say
-            return []
+            return _Plan([], is_quick=False)
         readable: Any = self._serializer._readable_fields  # type: ignore[attr-defined]  # noqa: SLF001 - as DRF does
-        return [_step(model, field) for field in readable]
+        steps = [_step(model, field) for field in readable]
+        return _Plan(steps, is_quick=all(step.exact or _is_key(step.field) for step in steps))
 
 
 def _step(model: type[Model], field: Any) -> _Step:

@@ -4,6 +4,7 @@ import re
 import time
 from pathlib import Path
 
+from django_events_sourcing.tasks.threads import IDLE
 from tests.processes import pause, wait_until
 
 #: What a worker asks a database in a minute without events, with the default settings, however many processes it has:
@@ -28,7 +29,7 @@ def test_worker__with_nothing_to_do__asks_little_and_is_as_fast_as_ever_afterwar
 
     with system.worker("--concurrency", "4"):
         warm = seconds()
-        pause(10)  # for longer than connections are kept
+        pause(IDLE + 5)
         start = log.stat().st_size
         pause(60)
         with log.open("rb") as file:

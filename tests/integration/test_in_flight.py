@@ -489,6 +489,18 @@ def test_session__that_is_traced__is_let_alone(database, other, monkeypatch, tra
     connection.close()
 
 
+def test_session__of_an_old_libpq__takes_events_the_ordinary_way(database, other, monkeypatch):
+    """It has no pipelines."""
+    connections[database].close()
+    monkeypatch.setattr(psycopg.Pipeline, "is_supported", lambda: False)
+    with transaction.atomic(using=database):
+        save(database)
+        save(database)
+        assert not is_in_flight(database)
+    assert len(logged(other)) == 2
+    connections[database].close()
+
+
 def test_session__that_is_forgotten__ends_at_once(database):
     """It's in no cycle of references."""
     reference = weakref.ref(connections[database].connection)
