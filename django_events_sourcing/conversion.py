@@ -113,13 +113,14 @@ def _datetime(field: Any) -> Conversion:
 def _decimal(field: Any) -> Conversion:
     """Rounded as the database rounds: it has a number of places, too."""
     places, digits = field.decimal_places, field.max_digits
+    rounded = None if places is None else Decimal(1).scaleb(-places)
 
     def convert(value: Any, using: str) -> Decimal:
         number: Decimal = value if type(value) is Decimal else field.to_python(value)
-        if places is None or digits is None or number.as_tuple().exponent == -places or not number.is_finite():
+        if rounded is None or number.same_quantum(rounded) or digits is None or not number.is_finite():
             return number
         given = Decimal(connections[using].ops.adapt_decimalfield_value(number, digits, places))  # type: ignore[arg-type]
-        return given.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP, Context(prec=digits))
+        return given.quantize(rounded, ROUND_HALF_UP, Context(prec=digits))
 
     return Conversion(convert=convert)
 

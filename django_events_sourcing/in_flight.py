@@ -91,7 +91,8 @@ class _Session(psycopg.Connection[Any]):
 
     def wait(self, *args: Any, **kwargs: Any) -> Any:
         """psycopg's, after what is in flight."""
-        self.settle()
+        if self.flight.syncs or self.flight.failure:
+            self.settle()
         return super().wait(*args, **kwargs)
 
     def commit(self) -> None:
@@ -208,7 +209,7 @@ def send(connection: BaseDatabaseWrapper, statement: bytes, values: Sequence[obj
     ):
         return False
     told = [str(value).encode() for value in values]
-    if any(b"\0" in value for value in told):  # there is no way to say it; psycopg tells so
+    if b"\0" in b"".join(told):  # there is no way to say it; psycopg tells so
         return False
     with connection.wrap_database_errors, session.lock:
         session.settle()

@@ -279,22 +279,12 @@ def serialize(instance: Model, serializer_class: type[BaseSerializer[Any]], kept
         django.db.DatabaseError: A query of the serializer failed; passed on as it is, so that code that retries
             after a deadlock still sees one.
     """
-    if kept:
-        data = _told(instance, serializer_class, lambda: kept.represent(instance, only_quickly=True))
-        if data is not None:
-            return _text(instance, serializer_class, data)
-    with project_locale():
-        data = _told(
-            instance,
-            serializer_class,
-            lambda: kept.represent(instance) if kept else serializer_class(instance).data,
-        )
-        return _text(instance, serializer_class, data)
-
-
-def _told(instance: Model, serializer_class: type[BaseSerializer[Any]], represent: Callable[[], Any]) -> Any:
     try:
-        return represent()
+        if kept and (quick := kept.represent(instance, only_quickly=True)) is not None:
+            return _text(instance, serializer_class, quick)
+        with project_locale():
+            data = kept.represent(instance) if kept else serializer_class(instance).data
+            return _text(instance, serializer_class, data)
     except (DatabaseError, SerializationError):
         raise
     except Exception as exc:

@@ -79,7 +79,7 @@ class StoredForm:
         values = instance.__dict__
         changes: dict[str, Any] = {}
         unknown: list[str] = []
-        deferred = any(attname not in values for attname in self._generated)
+        deferred = bool(self._generated) and any(attname not in values for attname in self._generated)
         for attname, exact, convert in self._columns:
             value = values.get(attname, _DEFERRED)
             if value is None or type(value) is exact:
