@@ -98,7 +98,9 @@ class _Session(psycopg.Connection[Any]):
     def commit(self) -> None:
         """psycopg's, by one wait with what is in flight."""
         with self.lock:
-            if self.flight.syncs and not self._num_transactions and not self._tpc:
+            # Where psycopg says no to a COMMIT, in its own transaction() and by two phases, it's to say so itself.
+            is_forbidden = getattr(self, "_num_transactions", True) or getattr(self, "_tpc", True)
+            if self.flight.syncs and not is_forbidden:
                 self.pgconn.send_query_params(b"COMMIT", None)
                 self.pgconn.pipeline_sync()
                 self.flight.syncs += 1
@@ -131,9 +133,9 @@ class _Session(psycopg.Connection[Any]):
         exc = errors.error_from_result(result, encoding="utf-8")
         if is_events:
             exc.add_note(_NOTE)
+            flight.until_prepared = math.inf  # it may be that nothing was prepared, or it is prepared no more
             if exc.sqlstate in _SOMETHING_BETWEEN:
                 _behind_something.add(flight.using)
-                flight.until_prepared = math.inf
         raise exc
 
     def _answers(self) -> Generator[Any, Any, None]:

@@ -329,6 +329,17 @@ def test_session__in_which_nothing_may_be_prepared__goes_without(database, other
     connections[database].close()
 
 
+def test_event__that_fails_as_it_is_prepared__fails_that_save_alone(database, trigger, other):
+    """Whatever became of the prepared statement, the session goes on without."""
+    for _ in range(4):
+        save(database)
+    with trigger("RAISE 'no event today'"), pytest.raises(DatabaseError, match="no event today"):
+        save(database)
+    for _ in range(8):
+        save(database)
+    assert len(logged(other)) == len(products(other)) == 12
+
+
 def test_session__that_has_lost_what_it_prepared__fails_one_save(database, other, monkeypatch):
     """As somebody discarded it; after that no session of the process prepares any."""
     monkeypatch.setattr(in_flight, "_behind_something", set())
