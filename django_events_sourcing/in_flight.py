@@ -19,10 +19,9 @@
 # looks at: with DEBUG, with assertNumQueries, with execute_wrapper.
 
 # Note [A prepared INSERT]
-# To plan the statement takes PostgreSQL longer than to run it, so a session that sends it again and again prepares it.
-# A pooler may give each transaction another session, where it isn't: it tells its clients a process number that isn't
-# the session's own. What the project says of prepared statements, and a pool's sessions, are its own. Should they be
-# gone nevertheless (DISCARD ALL, say), one transaction fails by that; this process prepares none there from then on.
+# To plan the statement takes PostgreSQL longer than to run it, so a session that sends it again and again prepares it,
+# if that may be. (See Note [Whose session it is].) Should it be gone nevertheless (DISCARD ALL, say), one transaction
+# fails by that; this process prepares none there from then on.
 
 import logging
 import math
@@ -34,6 +33,8 @@ import psycopg
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import errors, generators, pq
 
+from django_events_sourcing.prepared_statements import may_prepare, tell_error
+
 __all__ = ["allow", "is_possible", "send"]
 
 # Whose classes of cursors are known to do nothing more.
@@ -43,14 +44,6 @@ _NAME = b"django_events_sourcing_insert"
 
 # How often a session is to send it before it's prepared. PostgreSQL keeps no plan before that either.
 _THRESHOLD = 5
-
-_OPTIONS = {"pool", "prepare_threshold"}
-
-# A prepared statement isn't there, or is there already.
-_SOMETHING_BETWEEN = {"26000", "42P05"}
-
-# Databases whose sessions turned out not to be one's own.
-_behind_something: set[str] = set()
 
 logger = logging.getLogger(__name__)
 
@@ -134,8 +127,7 @@ class _Session(psycopg.Connection[Any]):
         if is_events:
             exc.add_note(_NOTE)
             flight.until_prepared = math.inf  # it may be that nothing was prepared, or it is prepared no more
-            if exc.sqlstate in _SOMETHING_BETWEEN:
-                _behind_something.add(flight.using)
+            tell_error(flight.using, exc.sqlstate)
         raise exc
 
     def _answers(self) -> Generator[Any, Any, None]:
@@ -177,13 +169,8 @@ def allow(connection: BaseDatabaseWrapper, pid: int) -> None:
         pid: What PostgreSQL calls the process of the session.
     """
     session: Any = connection.connection
-    using = connection.alias
-    is_own = (
-        session.info.backend_pid == pid
-        and using not in _behind_something
-        and not _OPTIONS & connection.settings_dict["OPTIONS"].keys()
-    )
-    session.flight = _Flight(using, _THRESHOLD if is_own else math.inf)
+    prepares = session.info.backend_pid == pid and may_prepare(connection)
+    session.flight = _Flight(connection.alias, _THRESHOLD if prepares else math.inf)
     session.__class__ = _Session
 
 

@@ -118,11 +118,8 @@ def _deliver(drafts: _Drafts, using: str) -> None:
         deliver(draft(), using)
 
 
-_OF_KEPT_SERIALIZERS = {"REST_FRAMEWORK", "TIME_ZONE", "USE_TZ"}
-
-
 def _reconnect(*, setting: str, **_kwargs: object) -> None:
-    if setting in {"MODELS_CRUD_EVENT", *_OF_KEPT_SERIALIZERS}:
+    if setting in {"MODELS_CRUD_EVENT", "REST_FRAMEWORK", "TIME_ZONE", "USE_TZ"}:  # kept serializers follow the others
         connect()
 
 

@@ -2,8 +2,8 @@
 
 # Note [Kept plans]
 # To plan the statements for a lone event takes PostgreSQL twice as long as to run them. psycopg prepares what is run
-# again, but Django has it not, for a pooler may give each transaction another session, where nothing is prepared. Here
-# it does, where nothing stands between: a pooler tells its clients a process number that isn't the session's own.
+# again, but Django has it not, for a pooler may stand between. Here it does, where none does. (See Note [Whose session
+# it is].)
 #
 # A plan that is kept was made for the tables as they were: the queue may have been empty, and holds a million rows by
 # now. So these sessions go by indexes, in nested loops, whatever there is; that's right for all that a relay asks. (The
@@ -14,19 +14,15 @@ from typing import Any
 
 from django.db import Error, connections
 
+from django_events_sourcing.prepared_statements import may_prepare, tell_error
+
 __all__ = ["end_after", "keep_plans"]
 
 # Of psycopg's connection: whether it keeps plans.
 _KEEPS_PLANS = "_django_events_sourcing_keeps_plans"
 
-# What the project says of it is its own to say. A pool's sessions are others' too.
-_OPTIONS = {"pool", "prepare_threshold", "server_side_binding"}
-
 # How often psycopg is to run a statement before it prepares it.
 _THRESHOLD = 1
-
-# Codes of PostgreSQL's for a prepared statement that isn't there, or is there already.
-_SOMETHING_BETWEEN = {"26000", "42P05"}
 
 _IF_DIRECT = """
 SELECT set_config('enable_seqscan', 'off', false),
@@ -34,9 +30,6 @@ SELECT set_config('enable_seqscan', 'off', false),
     set_config('enable_mergejoin', 'off', false)
 WHERE pg_backend_pid() = %s
 """
-
-# Databases whose sessions turned out not to be one's own.
-_behind_something: set[str] = set()
 
 
 def keep_plans(using: str) -> None:
@@ -48,8 +41,8 @@ def keep_plans(using: str) -> None:
     connection: Any = connections[using]
     if (
         connection.vendor != "postgresql"
-        or using in _behind_something
-        or _OPTIONS & connection.settings_dict["OPTIONS"].keys()
+        or not may_prepare(connection)
+        or "server_side_binding" in connection.settings_dict["OPTIONS"]  # it has its say on how values are told
     ):
         return
     connection.ensure_connection()
@@ -76,6 +69,5 @@ def end_after(using: str, exc: Error) -> None:
     if not getattr(connection.connection, _KEEPS_PLANS, False):
         connection.close_if_unusable_or_obsolete()
         return
-    if getattr(exc.__cause__, "sqlstate", None) in _SOMETHING_BETWEEN:  # a pooler that tells no number of its own
-        _behind_something.add(using)
+    tell_error(using, getattr(exc.__cause__, "sqlstate", None))
     connection.close()  # a plan may no longer fit the tables

@@ -10,7 +10,7 @@ import pytest
 from django.db import DatabaseError, DataError, InternalError, OperationalError, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
-from django_events_sourcing import Event, in_flight
+from django_events_sourcing import Event, prepared_statements
 from django_events_sourcing.delivery import deliver
 from django_events_sourcing.models import LogEntry
 from tests.integration.conftest import connect
@@ -342,7 +342,7 @@ def test_event__that_fails_as_it_is_prepared__fails_that_save_alone(database, tr
 
 def test_session__that_has_lost_what_it_prepared__fails_one_save(database, other, monkeypatch):
     """As somebody discarded it; after that no session of the process prepares any."""
-    monkeypatch.setattr(in_flight, "_behind_something", set())
+    monkeypatch.setattr(prepared_statements, "_behind_something", set())
     for _ in range(8):
         save(database)
     with connections[database].cursor() as cursor:

@@ -9,9 +9,8 @@ from uuid import uuid4
 import pytest
 from django.db import DatabaseError, connections
 
-from django_events_sourcing import queries
+from django_events_sourcing import prepared_statements, queries
 from django_events_sourcing.outbox import PARTITIONS
-from django_events_sourcing.tasks import session
 from django_events_sourcing.tasks.session import end_after, keep_plans
 from tests.backlog import fill
 from tests.integration.conftest import connect
@@ -158,7 +157,7 @@ def test_session__that_the_project_has_its_say_on__is_as_it_says(database, in_th
 @pytest.mark.parametrize(("disturb", "keeps"), [(forget_the_plans, False), (divide_by_zero, True)])
 def test_error__in_such_a_session__ends_it(database, in_thread, monkeypatch, disturb, keeps):
     """After one that says that a statement isn't there, as behind an odd pooler, none of the database's keeps plans."""
-    monkeypatch.setattr(session, "_behind_something", set())
+    monkeypatch.setattr(prepared_statements, "_behind_something", set())
 
     def relay():
         keep_plans(database)
