@@ -16,7 +16,7 @@ from django_events_sourcing.exceptions import ConfigurationError
 
 __all__ = ["DELIVERIES", "Settings", "get_settings", "model_entries", "option_problems", "unknown_key"]
 
-#: Known deliveries and where each is implemented: ``(event, using) -> None``.
+#: Known deliveries and where each is implemented: ``(events, using) -> None``.
 DELIVERIES = {
     "outbox": "django_events_sourcing.outbox.hand_over",
     "direct": "django_events_sourcing.direct.hand_over",

@@ -1,56 +1,104 @@
-"""One delete is one event: of the most derived registered class."""
+"""One delete under way: the events that are drafted for it, and which of its rows need none of their own."""
+
+# Note [One delete]
+# Django sends all the signals `pre_delete` of a delete, then, model by model, it deletes the rows of one and sends
+# `post_delete` for each. What is to be known from the first to the last of them is kept on the transaction that Django
+# opens for the delete: it ends with that, also where the delete is broken off.
+#
+# The events of a model are written together as soon as its rows are gone. Not earlier: until then the rows are not
+# locked, and an event that somebody else writes for one of them would come behind its last.
 
 # Note [Deleting a multi-table child]
 # Django sends the signals of a delete for the child and for each parent row, in an order that depends on where the
 # delete began; the parents' instances are sometimes the child's own, sometimes other objects for the same rows. A child
-# that goes is noted on what the delete began with, which all its signals carry: the parents then say nothing of their
-# own.
+# that goes covers its parents' rows: they say nothing of their own.
 
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from django.db import connections
 from django.db.models import Model, OneToOneField
 
+from django_events_sourcing.events import Event
 from django_events_sourcing.stored import concrete_model
 
-__all__ = ["cover_parents", "is_covered", "uncover"]
+__all__ = ["Deletion", "Drafts"]
 
-_COVERED = "_django_events_sourcing_covered"
+#: Events that lack their id and time.
+Drafts = list[partial[Event]]
+
+_DELETION = "_django_events_sourcing_deletion"
 
 
-def cover_parents(instance: Model, origin: object, using: str) -> None:
-    """Note that ``instance``, which is about to be deleted, speaks for its parents' rows, where they go as well.
+@dataclass
+class Deletion:
+    """See Note [One delete].
 
-    Args:
-        instance: What is about to be deleted.
-        origin: What the delete began with: an instance, a queryset, or None for a collector made by hand.
-        using: Alias of the database.
+    Attributes:
+        drafts: Of each model the instances that go, by their identities, and the events that tell of them.
+        covered: Rows that a child speaks for.
     """
-    for link in concrete_model(type(instance))._meta.parents.values():
-        # Django has just got each parent that goes along from its child; with keep_parents=True it has not
-        parent = link.get_cached_value(instance, default=None) if isinstance(link, OneToOneField) else None
-        if parent is not None:
-            ancestors = concrete_model(type(parent))._meta.get_parent_list()
-            rows = {(ancestor, getattr(parent, ancestor._meta.pk.attname)) for ancestor in ancestors}
-            _notes(origin, using).setdefault(_COVERED, set()).update(rows, {_row(parent)})
 
+    drafts: dict[type[Model], dict[int, tuple[Model, Drafts]]] = field(default_factory=dict)
+    covered: set[tuple[type[Model], Any]] = field(default_factory=set)
 
-def is_covered(instance: Model, origin: object, using: str) -> bool:
-    """Whether a child that goes in the same delete speaks for the row of ``instance``; arguments as above."""
-    return _row(instance) in _notes(origin, using).get(_COVERED, ())
+    @classmethod
+    def of(cls, instance: Model, using: str) -> "Deletion":
+        """That which the instance is a part of; its own, where a signal is sent by hand and there is no transaction."""
+        blocks = getattr(connections[using], "atomic_blocks", None)
+        holder = vars(blocks[-1] if blocks else instance._state)
+        deletion: Deletion = holder.setdefault(_DELETION, cls())
+        return deletion
 
+    @classmethod
+    def drafting(cls, instance: Model, using: str) -> "Deletion | None":
+        """That which has drafted the delete of this instance already, if there is one."""
+        holders = [*getattr(connections[using], "atomic_blocks", ()), instance._state]
+        under_way = (vars(holder).get(_DELETION) for holder in holders)
+        return next((each for each in under_way if each and id(instance) in each.drafts.get(type(instance), ())), None)
 
-def uncover(instance: Model, origin: object, using: str) -> bool:
-    """Whether it is covered, which ends with it; the same queryset may delete anew."""
-    covered = is_covered(instance, origin, using)
-    if covered:
-        _notes(origin, using)[_COVERED].remove(_row(instance))
-    return covered
+    def draft(self, model: type[Model], instance: Model, drafts: Drafts) -> None:
+        """Keep what tells of the delete of an instance, in place of what was kept before."""
+        self.drafts.setdefault(model, {})[id(instance)] = instance, drafts
+
+    def take(self, model: type[Model], instance: Model, *, together: bool) -> Drafts | None:
+        """What is to be sent now that the row of ``instance`` is gone.
+
+        Args:
+            model: The sender of the signal.
+            instance: Its instance.
+            together: Whether the other rows of the model are gone as well, and what tells of them is to be sent, too.
+
+        Returns:
+            None if nothing was kept: the signal is sent by hand.
+        """
+        kept = self.drafts.get(model, {})
+        if id(instance) not in kept:
+            return None
+        found: Drafts = []
+        for key in list(kept) if together else [id(instance)]:
+            its_instance, drafts = kept[key]
+            kept[key] = its_instance, []
+            if not self.is_covered(its_instance):
+                found += drafts
+        del kept[id(instance)]
+        return found
+
+    def cover_parents(self, instance: Model) -> None:
+        """Note that ``instance``, which is about to be deleted, speaks for its parents' rows, where they go as well."""
+        for link in concrete_model(type(instance))._meta.parents.values():
+            # Django has just got each parent that goes along from its child; with keep_parents=True it has not
+            parent = link.get_cached_value(instance, default=None) if isinstance(link, OneToOneField) else None
+            if parent is not None:
+                ancestors = concrete_model(type(parent))._meta.get_parent_list()
+                rows = {(ancestor, getattr(parent, ancestor._meta.pk.attname)) for ancestor in ancestors}
+                self.covered |= {*rows, _row(parent)}
+
+    def is_covered(self, instance: Model) -> bool:
+        """Whether a child that goes in the same delete speaks for the row of ``instance``."""
+        return bool(self.covered) and _row(instance) in self.covered
 
 
 def _row(instance: Model) -> tuple[type[Model], Any]:
     return concrete_model(type(instance)), instance.pk
-
-
-def _notes(origin: object, using: str) -> dict[str, Any]:
-    return vars(connections[using] if origin is None else origin._state if isinstance(origin, Model) else origin)

@@ -1,4 +1,6 @@
-"""The seam between the event and the way it takes: each delivery is one function, ``(event, using) -> None``."""
+"""The seam between events and the way they take: each delivery is one function, ``(events, using) -> None``."""
+
+from collections.abc import Sequence
 
 from django.utils.module_loading import import_string
 
@@ -8,11 +10,12 @@ from django_events_sourcing.events import Event
 __all__ = ["deliver"]
 
 
-def deliver(event: Event, using: str) -> None:
-    """Hand ``event`` to the configured delivery.
+def deliver(events: Sequence[Event], using: str) -> None:
+    """Hand ``events`` to the configured delivery.
 
     Args:
-        event: What happened.
-        using: Alias of the database it happened in, whose transaction the event shares the fate of.
+        events: What happened, in that order; nothing is done if there are none.
+        using: Alias of the database it happened in, whose transaction the events share the fate of.
     """
-    import_string(DELIVERIES[get_settings().delivery])(event, using)
+    if events:
+        import_string(DELIVERIES[get_settings().delivery])(events, using)

@@ -1,6 +1,7 @@
 """The delivery "direct": after the commit, one Celery task an event."""
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 
 from django.db import connections
@@ -14,8 +15,8 @@ __all__ = ["hand_over"]
 logger = logging.getLogger(__name__)
 
 
-def hand_over(event: Event, using: str) -> None:
-    """Enqueue the task that publishes ``event`` once the transaction in database ``using`` commits.
+def hand_over(events: Sequence[Event], using: str) -> None:
+    """Enqueue for each event the task that publishes it, once the transaction in database ``using`` commits.
 
     Raises:
         django.db.transaction.TransactionManagementError: The connection is not in autocommit mode, so that Django can't
@@ -24,11 +25,12 @@ def hand_over(event: Event, using: str) -> None:
     connection = connections[using]
     if not (connection.commit_on_exit if connection.in_atomic_block else connection.get_autocommit()):
         raise TransactionManagementError(
-            f"{event.name} of {event.object}: database {using!r} is in manual transaction management "
+            f"{events[0].name} of {events[0].object}: database {using!r} is in manual transaction management "
             "(set_autocommit(False)), in which on_commit() cannot be used, and with it the delivery 'direct'. Use "
             "transaction.atomic()."
         )
-    connection.on_commit(partial(_enqueue, event), robust=True)
+    for event in events:
+        connection.on_commit(partial(_enqueue, event), robust=True)
 
 
 def _enqueue(event: Event) -> None:

@@ -1,10 +1,16 @@
-"""The delivery "outbox": the event is written to the log and the queue, in the transaction of what it tells of."""
+"""The delivery "outbox": events are written to the log and the queue, in the transaction of what they tell of."""
+
+# Note [The user's session]
+# In a request the library does nothing to the database session but ordinary statements by Django's own API and
+# `on_commit`. Each is waited for, and its error is raised by the call that caused it, so that Django knows of it before
+# any code of the project's goes on. (To send the INSERT without waiting for its answer was tried: the request was no
+# faster under a web server, and an error that belonged to a call which had returned rolled back what Django took for
+# committed.)
 
 import json
-import re
 import zlib
+from collections.abc import Sequence
 from functools import cache
-from itertools import count
 from typing import Any
 
 from django.db import connections
@@ -17,11 +23,6 @@ from django_events_sourcing.saves import own_transaction
 from django_events_sourcing.tables import missing_tables_told
 from django_events_sourcing.waker import wake_on_commit
 
-try:
-    from django_events_sourcing import in_flight
-except ImportError:  # there is no psycopg 3
-    in_flight = None  # type: ignore[assignment]
-
 __all__ = ["LOG_COLUMNS", "PARTITIONS", "hand_over", "object_hash"]
 
 #: Into how many parts the queue is divided. No setting: while relays of two numbers ran, two of them could hold one
@@ -32,81 +33,95 @@ PARTITIONS = 16
 LOG_COLUMNS = ("event_id", "service", "name", "object", "body", "headers", "time")
 _QUEUE_COLUMNS = ("partition", "sequence", "object_hash")
 
+# How many events one INSERT holds at most; Django makes it fewer where a database takes fewer values.
+_BATCH = 500
 
-def hand_over(event: Event, using: str) -> None:
-    """Write ``event`` into database ``using``, within a transaction as a part of it, and wake the relay at its commit.
+
+def hand_over(events: Sequence[Event], using: str) -> None:
+    """Write events into database ``using``, within a transaction as a part of it, and wake the relay at its commit.
 
     Raises:
         ConfigurationError: The database lacks the outbox's tables.
         django.db.Error: Whatever else the database has against it.
     """
     connection = connections[using]
-    key = object_hash(event.object)
-    partition = key % PARTITIONS
-    headers = json.dumps(dict(event.headers)) if event.headers else "{}"
-    told = (event.service, event.name, event.object, event.body, headers, to_microseconds(event.time))
-    if not _send(connection, [event.id, *told, partition, key]):
-        event_id = LogEntry._meta.get_field("event_id").get_db_prep_value(event.id, connection)
-        with missing_tables_told(using):
-            if connection.vendor == "postgresql":
-                _insert_by_one(connection, [event_id, *told, partition, key])
-            else:
-                with own_transaction(using):
-                    _insert(connection, [event_id, *told], partition, key)
-    wake_on_commit(connection, partition)
+    hashes = [object_hash(event.object) for event in events]
+    with missing_tables_told(using):
+        if len(events) > 1:
+            with own_transaction(using):
+                _insert_many(events, hashes, using)
+        elif connection.vendor == "postgresql":
+            _insert_by_one_statement(connection, events[0], hashes[0])
+        else:
+            with own_transaction(using):
+                _insert(connection, events[0], hashes[0])
+    wake_on_commit(connection, {key % PARTITIONS for key in hashes})
 
 
-def object_hash(key: str) -> int:
+def object_hash(object_key: str) -> int:
     """A number of 32 bits for an object, the same in every process; its remainder by ``PARTITIONS`` is the partition.
 
     Two objects of one number would at times wait for each other, nothing worse.
     """
-    return zlib.crc32(key.encode())
+    return zlib.crc32(object_key.encode())
 
 
-def _insert(connection: BaseDatabaseWrapper, log_values: list[Any], partition: int, key: int) -> None:
+def _insert_by_one_statement(connection: BaseDatabaseWrapper, event: Event, key: int) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(_insert_into(LogEntry._meta.db_table, LOG_COLUMNS, connection.alias), log_values)
+        cursor.execute(_insert_into_both(connection.alias), [*_log_values(event, connection), key % PARTITIONS, key])
+
+
+def _insert(connection: BaseDatabaseWrapper, event: Event, key: int) -> None:
+    with connection.cursor() as cursor:
+        insert = _insert_into(LogEntry._meta.db_table, LOG_COLUMNS, connection.alias)
+        cursor.execute(insert, _log_values(event, connection))
         insert = _insert_into(QueueEntry._meta.db_table, _QUEUE_COLUMNS, connection.alias)
-        cursor.execute(insert, [partition, cursor.lastrowid, key])
+        cursor.execute(insert, [key % PARTITIONS, cursor.lastrowid, key])
+
+
+def _insert_many(events: Sequence[Event], hashes: Sequence[int], using: str) -> None:
+    log, queue = LogEntry.objects.using(using), QueueEntry.objects.using(using)
+    entries = log.bulk_create([LogEntry(event_id=event.id, **_values(event)) for event in events], _BATCH)
+    if entries[0].pk is None:  # MySQL doesn't return what it gives to the rows
+        found = log.filter(event_id__in=[event.id for event in events]).values_list("event_id", "sequence")
+        sequences = dict(found)
+    else:
+        sequences = {entry.event_id: entry.sequence for entry in entries}
+    rows = [
+        QueueEntry(partition=key % PARTITIONS, sequence=sequences[event.id], object_hash=key)
+        for event, key in zip(events, hashes, strict=True)
+    ]
+    queue.bulk_create(rows, _BATCH)
+
+
+def _log_values(event: Event, connection: BaseDatabaseWrapper) -> list[Any]:
+    event_id = LogEntry._meta.get_field("event_id").get_db_prep_value(event.id, connection)
+    return [event_id, *_values(event).values()]
+
+
+def _values(event: Event) -> dict[str, Any]:
+    return {
+        "service": event.service,
+        "name": event.name,
+        "object": event.object,
+        "body": event.body,
+        "headers": json.dumps(dict(event.headers)) if event.headers else "{}",
+        "time": to_microseconds(event.time),
+    }
+
+
+@cache  # Django's compiler takes longer than the database does
+def _insert_into_both(using: str) -> str:
+    return (
+        f'WITH entry AS ({_insert_into(LogEntry._meta.db_table, LOG_COLUMNS, using)} RETURNING "sequence") '  # noqa: S608
+        f'INSERT INTO "{QueueEntry._meta.db_table}" ("partition", "sequence", "object_hash") '
+        'SELECT %s, "sequence", %s FROM entry'
+    )
 
 
 @cache
 def _insert_into(table: str, columns: tuple[str, ...], using: str) -> str:
-    # Made once: Django's compiler takes longer than the database does.
     quote = connections[using].ops.quote_name
     names = ", ".join(map(quote, columns))
     marks = ", ".join(["%s"] * len(columns))
     return f"INSERT INTO {quote(table)} ({names}) VALUES ({marks})"  # noqa: S608
-
-
-def _send(connection: BaseDatabaseWrapper, values: list[Any]) -> bool:
-    """Without waiting for it; False where that can't be, as the first time in a session: it tells of missing tables."""
-    return (
-        in_flight is not None
-        and connection.vendor == "postgresql"
-        and in_flight.send(connection, _postgresql_insert(connection.alias)[1], values)
-    )
-
-
-def _insert_by_one(connection: BaseDatabaseWrapper, values: list[Any]) -> None:
-    """By one statement; where more may follow in the session, it's allowed to send them."""
-    statement, _ = _postgresql_insert(connection.alias)
-    with connection.cursor() as cursor:
-        if in_flight and in_flight.is_possible(connection):
-            cursor.execute(f"{statement} RETURNING pg_backend_pid()", values)
-            in_flight.allow(connection, *cursor.fetchone())
-        else:
-            cursor.execute(statement, values)
-
-
-@cache
-def _postgresql_insert(using: str) -> tuple[str, bytes]:
-    log = _insert_into(LogEntry._meta.db_table, LOG_COLUMNS, using)
-    statement = (
-        f'WITH entry AS ({log} RETURNING "sequence") '  # noqa: S608
-        f'INSERT INTO "{QueueEntry._meta.db_table}" ("partition", "sequence", "object_hash") '
-        'SELECT %s, "sequence", %s FROM entry'
-    )
-    numbers = count(1)
-    return statement, re.sub("%s", lambda _: f"${next(numbers)}", statement).encode()

@@ -1,6 +1,5 @@
 """The receivers of Django's model signals, connected to registered models only: others pay nothing."""
 
-from functools import partial
 from typing import Any
 
 from django.core.signals import setting_changed
@@ -8,9 +7,8 @@ from django.db.models import Model
 from django.db.models.signals import ModelSignal, post_delete, post_save, pre_delete
 
 from django_events_sourcing import saves
-from django_events_sourcing.deletions import cover_parents, is_covered, uncover
+from django_events_sourcing.deletions import Deletion, Drafts
 from django_events_sourcing.delivery import deliver
-from django_events_sourcing.events import Event
 from django_events_sourcing.registration import Registration
 from django_events_sourcing.registry import registry
 from django_events_sourcing.stored import RowGoneError
@@ -18,23 +16,17 @@ from django_events_sourcing.switches import is_silenced
 
 __all__ = ["connect"]
 
-_Drafts = list[partial[Event]]
-
-# On an instance's `_state`: saves that were told when written, and the events of a delete on its way.
-_TOLD = "_django_events_sourcing_told"
-_DRAFTS = "_django_events_sourcing_drafts"
-
 
 def connect() -> None:
     """Load the registry and connect its models; done again, after disconnecting, when tests override the setting."""
     for model in registry.roots:
-        saves.part(model)
+        saves.unwrap(model)
     for signal, receiver, models in _connections():
         for model in models:
             signal.disconnect(receiver, sender=model)
     registry.load()
     for model in registry.roots:
-        saves.join(model, _on_write)
+        saves.wrap(model, _record_write)
     for signal, receiver, models in _connections():
         for model in models:
             signal.connect(receiver, sender=model)
@@ -60,52 +52,47 @@ def _move_to_front(signal: ModelSignal, count: int) -> None:
         signal.sender_receivers_cache.clear()
 
 
-def _on_write(instance: Model, created: bool, using: str) -> None:
+def _record_write(instance: Model, created: bool, using: str) -> bool:
     model = type(instance)
     registrations = registry.saved.get(model)
     if registrations is None or not post_save.has_listeners(model):  # defined after start-up; or muted, by a test say
-        return
-    _tell_save(registrations, instance, created, using)
-    state = vars(instance._state)
-    state[_TOLD] = state.get(_TOLD, 0) + 1
-    if _DRAFTS in state:  # saved by another receiver of pre_delete
-        state[_DRAFTS] = _delete_drafts(model, instance, using)
+        return False
+    _record_save(registrations, instance, created, using)
+    if deletion := Deletion.drafting(instance, using):  # saved by another receiver of pre_delete
+        deletion.draft(model, instance, _delete_drafts(model, instance, using))
+    return True
 
 
 def _on_post_save(*, sender: type[Model], instance: Model, created: bool, raw: bool, using: str, **_: Any) -> None:
-    state = vars(instance._state)
-    if state.get(_TOLD):
-        state[_TOLD] -= 1
-    elif not raw:  # the signal was sent by hand, after a bulk_create say
-        _tell_save(registry.saved[sender], instance, created, using)
+    if not (saves.take_record(instance) or raw):  # the signal was sent by hand, after a bulk_create say
+        _record_save(registry.saved[sender], instance, created, using)
 
 
-def _on_pre_delete(*, sender: type[Model], instance: Model, using: str, origin: object = None, **_: Any) -> None:
-    cover_parents(instance, origin, using)
-    covered = is_covered(instance, origin, using)
-    vars(instance._state)[_DRAFTS] = [] if covered else _delete_drafts(sender, instance, using)
+def _on_pre_delete(*, sender: type[Model], instance: Model, using: str, **_: Any) -> None:
+    deletion = Deletion.of(instance, using)
+    deletion.cover_parents(instance)
+    drafts = [] if deletion.is_covered(instance) else _delete_drafts(sender, instance, using)
+    deletion.draft(sender, instance, drafts)
 
 
 def _on_post_delete(*, sender: type[Model], instance: Model, using: str, origin: object = None, **_: Any) -> None:
-    drafts = vars(instance._state).pop(_DRAFTS, None)
-    if drafts is None:  # the signal was sent by hand
-        drafts = _delete_drafts(sender, instance, using)
-    if not uncover(instance, origin, using):
-        _deliver(drafts, using)
+    # Who sends signals by hand names no origin.
+    drafts = Deletion.of(instance, using).take(sender, instance, together=origin is not None)
+    _deliver(_delete_drafts(sender, instance, using) if drafts is None else drafts, using)
 
 
-def _tell_save(registrations: tuple[Registration, ...], instance: Model, created: bool, using: str) -> None:
+def _record_save(registrations: tuple[Registration, ...], instance: Model, created: bool, using: str) -> None:
     _deliver(_drafts(registrations, instance, using, "created" if created else "updated"), using)
 
 
-def _delete_drafts(model: type[Model], instance: Model, using: str) -> _Drafts:
+def _delete_drafts(model: type[Model], instance: Model, using: str) -> Drafts:
     try:
         return _drafts(registry.deleted[model], instance, using, "deleted")
     except RowGoneError:  # deleted by somebody else, who tells
         return []
 
 
-def _drafts(registrations: tuple[Registration, ...], instance: Model, using: str, action: str) -> _Drafts:
+def _drafts(registrations: tuple[Registration, ...], instance: Model, using: str, action: str) -> Drafts:
     return [
         registration.draft(instance, using, action)
         for registration in registrations
@@ -113,9 +100,8 @@ def _drafts(registrations: tuple[Registration, ...], instance: Model, using: str
     ]
 
 
-def _deliver(drafts: _Drafts, using: str) -> None:
-    for draft in drafts:
-        deliver(draft(), using)
+def _deliver(drafts: Drafts, using: str) -> None:
+    deliver([draft() for draft in drafts], using)
 
 
 def _reconnect(*, setting: str, **_kwargs: object) -> None:

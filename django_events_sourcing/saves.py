@@ -4,33 +4,37 @@ Outside ``atomic()``, Django commits a saved row before it sends ``post_save``: 
 that dies, would leave a change that nobody is told of. ``Collector.delete()`` is one transaction by itself.
 """
 
-# Note [Where a save is told]
+# Note [Where a save is recorded]
 # Between the row and its event nothing may commit; around them, all is to be as without the library. `save_base` as a
 # whole in a transaction would take the receivers of pre_save and post_save along: an error in one of them would roll
 # back what Django keeps, a durable atomic() fail, a task that one enqueues look for a row that is not committed yet. So
-# only `_save_table`, the method that writes the row, is wrapped, and the event is told right after the write. For the
-# same reason events are in the order of writes, whatever a receiver of post_save writes.
+# only `_save_table`, the method that writes the row, is wrapped, and the event is recorded right after the write. For
+# the same reason events are in the order of writes, whatever a receiver of post_save writes.
 
 import functools
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import Error, connections, transaction
 from django.db.models import Model
 
-__all__ = ["join", "own_transaction", "part"]
+__all__ = ["own_transaction", "take_record", "unwrap", "wrap"]
 
 _METHOD = "_save_table"
 
+# On an instance's `_state`: how many saves were recorded, whose signal is yet to come.
+_RECORDED = "_django_events_sourcing_recorded"
 
-def join(model: type[Model], tell: Callable[[Model, bool, str], None]) -> None:
-    """Have each row that ``model`` or a class derived from it saves be told in the transaction that writes it.
+
+def wrap(model: type[Model], record: Callable[[Model, bool, str], bool]) -> None:
+    """Have each row that ``model`` or a class derived from it saves be recorded in the transaction that writes it.
 
     Args:
-        model: A model none of whose bases is joined.
-        tell: Called after each write that is no fixture's, with the instance, whether it was created, and the alias
-            of the database. An error of its fails the save, and marks a transaction around it for rollback.
+        model: A model none of whose bases is wrapped.
+        record: Called after each write that is no fixture's, in its transaction, with the instance, whether it was
+            created, and the alias of the database; returns whether it recorded it. An error of its fails the save, and
+            marks a transaction around it for rollback.
     """
     original: Any = getattr(model, _METHOD)
 
@@ -47,28 +51,39 @@ def join(model: type[Model], tell: Callable[[Model, bool, str], None]) -> None:
         arguments = (raw, cls, force_insert, force_update, using, update_fields)
         if raw or using is None or cls is not self._meta.concrete_model:  # a fixture, or the row of a parent
             return bool(original(self, *arguments))
-        state, before = self._state, (self._state.db, self._state.adding)
-        try:
-            with own_transaction(using):
-                updated = bool(original(self, *arguments))
-                state.db, state.adding = using, False  # as Django does next: serializers may read related rows
-                tell(self, not updated, using)
-        except BaseException:
-            state.db, state.adding = before
-            raise
+        state = self._state
+        with own_transaction(using):
+            updated = bool(original(self, *arguments))
+            before = state.db, state.adding
+            state.db, state.adding = using, False  # as Django does soon: serializers may read related rows
+            try:
+                is_recorded = record(self, not updated, using)
+            finally:
+                state.db, state.adding = before
+        if is_recorded:  # not before the transaction is over, for its end may fail
+            vars(state)[_RECORDED] = vars(state).get(_RECORDED, 0) + 1
         return updated
 
     save_table.replaces_own = _METHOD in vars(model)  # type: ignore[attr-defined]
     setattr(model, _METHOD, save_table)
 
 
-def part(model: type[Model]) -> None:
-    """Undo ``join``."""
-    joined = vars(model)[_METHOD]
-    if joined.replaces_own:
-        setattr(model, _METHOD, joined.__wrapped__)
+def unwrap(model: type[Model]) -> None:
+    """Undo ``wrap``."""
+    wrapped = vars(model)[_METHOD]
+    if wrapped.replaces_own:
+        setattr(model, _METHOD, wrapped.__wrapped__)
     else:
         delattr(model, _METHOD)
+
+
+def take_record(instance: Model) -> bool:
+    """Whether the signal ``post_save`` that has come for ``instance`` is that of a save that was recorded."""
+    state = vars(instance._state)
+    if not state.get(_RECORDED):
+        return False
+    state[_RECORDED] -= 1
+    return True
 
 
 def own_transaction(using: str) -> AbstractContextManager[Any]:
@@ -76,4 +91,25 @@ def own_transaction(using: str) -> AbstractContextManager[Any]:
     connection = connections[using]
     if connection.in_atomic_block or not connection.get_autocommit():
         return nullcontext()
-    return transaction.atomic(using=using, savepoint=False)
+    return _transaction(using)
+
+
+@contextmanager
+def _transaction(using: str) -> Iterator[None]:
+    """Django's, whose end a signal's handler may interrupt.
+
+    Then Django would leave the session in a transaction that nobody commits any more, and raise that it can't go back
+    to autocommit mode.
+    """
+    try:
+        with transaction.atomic(using=using, savepoint=False):
+            yield
+    except BaseException as exc:
+        connection: Any = connections[using]
+        if connection.get_autocommit():
+            raise
+        connection.close()
+        interrupt: BaseException | None = exc
+        while isinstance(interrupt, Error | connection.Database.Error):
+            interrupt = interrupt.__context__
+        raise interrupt or exc from None

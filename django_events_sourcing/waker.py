@@ -45,23 +45,22 @@ _HOOK = "_django_events_sourcing_hook"
 logger = logging.getLogger(__name__)
 
 
-def wake_on_commit(connection: BaseDatabaseWrapper, partition: int) -> None:
+def wake_on_commit(connection: BaseDatabaseWrapper, partitions: Collection[int]) -> None:
     """Wake the relay once when the transaction in a database commits, however often it was asked for.
 
     In manual transaction management Django can't tell when that is; the sweep finds what was committed.
 
     Args:
         connection: With the database.
-        partition: In which there is an event then.
+        partitions: In which there are events then.
     """
     hook = vars(connection).get(_HOOK)
     if hook is None:
         hook = vars(connection)[_HOOK] = _Hook(connection.alias)
-    hook.partitions.add(partition)
-    # Django forgets the hook along with the savepoint in which it was registered.
-    if not any(entry[1] is hook for entry in reversed(connection.run_on_commit)):
+    hook.partitions.update(partitions)
+    if not hook.is_registered(connection):
         try:
-            connection.on_commit(hook, robust=True)
+            hook.register(connection)
         except TransactionManagementError:
             logger.debug("No wake-up from manual transaction management in database %r.", connection.alias)
 
@@ -94,16 +93,36 @@ def _arguments(using: str, partitions: Collection[int]) -> list[Any]:
 
 
 class _Hook:
-    """Of one connection. What it holds of transactions that were rolled back does no harm."""
+    """Of one connection. What it holds of transactions that were rolled back does no harm.
+
+    Django forgets it along with the savepoint in which it was registered, and then has those behind it move up. So it
+    looks at one place only, however many callbacks a transaction has, and is at times registered twice.
+    """
 
     def __init__(self, using: str) -> None:
         self._using = using
+        self._place = 0
         self.partitions: set[int] = set()
         self.__qualname__ = f"{__name__}.wake"  # what Django calls it by, should it fail
 
+    def is_registered(self, connection: BaseDatabaseWrapper) -> bool:
+        """Whether it surely is called at the next commit."""
+        callbacks = connection.run_on_commit
+        return self._place < len(callbacks) and callbacks[self._place][1] is self
+
+    def register(self, connection: BaseDatabaseWrapper) -> None:
+        """Have it called at the next commit.
+
+        Raises:
+            TransactionManagementError: Django can't tell when that is.
+        """
+        self._place = len(connection.run_on_commit)
+        connection.on_commit(self, robust=True)
+
     def __call__(self) -> None:
         partitions, self.partitions = self.partitions, set()
-        wake(self._using, partitions)
+        if partitions:
+            wake(self._using, partitions)
 
 
 class _Waker:

@@ -1,6 +1,7 @@
 """Fixtures for all tests: the servers, and what the receivers hand to the delivery."""
 
 import socket
+from collections.abc import Sequence
 
 import pytest
 from celery import Celery, current_app
@@ -13,9 +14,9 @@ __all__ = ["mariadb_proc", "pgbouncer_port", "postgresql_proc", "rabbitmq_proc",
 _events: list[Event] = []
 
 
-def collect(event: Event, using: str) -> None:
+def collect(events: Sequence[Event], using: str) -> None:
     """A delivery that keeps what it is handed."""
-    _events.append(event)
+    _events.extend(events)
 
 
 @pytest.fixture

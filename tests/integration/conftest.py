@@ -138,7 +138,7 @@ def emit(database, settings, options):
 
     def emit(key, body="{}", **fields):
         event = Event(name="thing__changed", service=settings.SERVICE_NAME, object=key, body=body, **fields)
-        deliver(event, database)
+        deliver([event], database)
         return event
 
     return emit

@@ -3,10 +3,11 @@
 import psycopg
 import pytest
 from django.db import connections, transaction
+from django.db.models.signals import post_delete
 from django.test.utils import CaptureQueriesContext
 
 from django_events_sourcing.conf import get_settings
-from django_events_sourcing.models import Partition, QueueEntry
+from django_events_sourcing.models import LogEntry, Partition, QueueEntry
 from django_events_sourcing.outbox import PARTITIONS, object_hash
 from django_events_sourcing.tasks.relay import Relay
 from tests.processes import wait_until
@@ -80,6 +81,55 @@ def test_relay__full_batches__few_statements_for_each_event(database, emit, queu
     assert report.published == 2000
     assert not QueueEntry.objects.using(database).exists()
     assert len(captured) <= 2000 * MOST_PER_EVENT
+
+
+def statements_of_a_delete(using, count, settings, entries):
+    settings.MODELS_CRUD_EVENT = entries
+    Product.objects.using(using).bulk_create([Product(name=str(number), price=1) for number in range(count)])
+    with CaptureQueriesContext(connections[using]) as captured:
+        assert Product.objects.using(using).all().delete()[0] == count
+    return len(captured)
+
+
+def test_queryset__deleted__few_statements_for_all_of_it(database, settings):
+    """The events of one delete are one INSERT for each table, as far as the database takes so many values at once."""
+    entries = settings.MODELS_CRUD_EVENT
+    post_delete.connect(lambda **_: None, sender=Product, weak=False, dispatch_uid="control")
+    try:
+        without = statements_of_a_delete(database, 500, settings, [])
+        added = statements_of_a_delete(database, 500, settings, entries) - without
+    finally:
+        post_delete.disconnect(sender=Product, dispatch_uid="control")
+    assert added <= (2 if connections[database].vendor != "sqlite" else 20)
+    log = LogEntry.objects.using(database)
+    assert log.count() == QueueEntry.objects.using(database).count() == 500
+    for entry in log:
+        queued = QueueEntry.objects.using(database).get(sequence=entry.sequence)
+        assert queued.object_hash == object_hash(entry.object)
+        assert queued.partition == queued.object_hash % PARTITIONS
+
+
+class NeverWalked(list):
+    """Callbacks that nobody may look through."""
+
+    def __iter__(self):
+        raise AssertionError
+
+    def __reversed__(self):
+        raise AssertionError
+
+
+def test_callbacks__however_many__not_looked_through(database, emit):
+    """A project may have one for each of its saves."""
+    with transaction.atomic(using=database):
+        connection = connections[database]
+        callbacks = connection.run_on_commit
+        connection.run_on_commit = NeverWalked()
+        for number in range(10):
+            emit(f"thing:{number}")
+            transaction.on_commit(lambda: None, using=database)
+        assert len(connection.run_on_commit) == 11
+        connection.run_on_commit = callbacks
 
 
 def whole_pages(database, value):

@@ -20,7 +20,7 @@ from tests.servers import stopped
 
 
 def hand_over(number):
-    direct.hand_over(Event(name=str(number), service="shop", object="shop.order:1", body="{}"), "default")
+    direct.hand_over([Event(name=str(number), service="shop", object="shop.order:1", body="{}")], "default")
 
 
 def test_redis__away_for_a_while__next_event_is_enqueued_without_a_restart(transactional_db, redis, redis_proc, caplog):

@@ -23,7 +23,7 @@ def _outbox(settings):
 def emit(database, settings):
     def emit(key, **fields):
         event = Event(**{"name": "n", "service": settings.SERVICE_NAME, "object": key, "body": "{}", **fields})
-        deliver(event, database)
+        deliver([event], database)
         return event
 
     return emit

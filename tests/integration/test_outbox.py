@@ -53,7 +53,7 @@ def test_save__of_a_registered_model__logged_and_queued(database):
 def test_event__handed_over__kept_as_it_is(database):
     """Every field of the event can be had from the log again, the time to the microsecond."""
     event = Event(name="n", service="s", object="o" * 1000, body='{"text": "\\u0000 é€😀"}', headers={"user": "é€😀"})
-    deliver(event, database)
+    deliver([event], database)
     (entry,) = log(database)
     assert (entry.event_id, entry.name, entry.service, entry.object, entry.body) == (
         event.id,
@@ -71,7 +71,7 @@ def test_event__whatever_use_tz__has_the_same_time(database, settings, use_tz):
     """The time of an event is no matter of the project's time zone."""
     settings.USE_TZ = use_tz
     event = Event(name="n", service="s", object="o", body="{}")
-    deliver(event, database)
+    deliver([event], database)
     assert from_microseconds(log(database)[0].time) == event.time
 
 
@@ -140,7 +140,7 @@ def without_queue(database):
 def test_queue__takes_no_row__none_in_the_log_either(without_queue):
     """An event handed over outside of any transaction is written as a whole or not at all."""
     with pytest.raises(ConfigurationError):
-        deliver(Event(name="n", service="s", object="o", body="{}"), without_queue)
+        deliver([Event(name="n", service="s", object="o", body="{}")], without_queue)
     assert log(without_queue) == []
 
 

@@ -25,7 +25,7 @@ def published(database):
 
     def published(count):
         for number in range(count):
-            deliver(Event(name="n", service="s", object=f"thing:{number}", body="{}"), database)
+            deliver([Event(name="n", service="s", object=f"thing:{number}", body="{}")], database)
         QueueEntry.objects.using(database).all().delete()
         LogEntry.objects.using(database).update(time=OLD)
         return list(LogEntry.objects.using(database).order_by("sequence").values_list("sequence", flat=True))
@@ -57,7 +57,7 @@ def test_old_events__purged__but_for_what_is_pending_dead_or_young(database, pub
     keys = {"partition": 0, "object_hash": 0, "attempts": 1, "error": "x"}
     Failure.objects.using(database).create(sequence=ids[5], dead_at=1, **keys)
     young = Event(name="n", service="s", object="thing:0", body="{}")
-    deliver(young, database)
+    deliver([young], database)
     QueueEntry.objects.using(database).filter(sequence__gt=ids[-1]).delete()
     assert run() == 10
     assert left(database) == {ids[0], ids[5], max(left(database))}

@@ -55,7 +55,7 @@ def emit(database, settings, options):
 
     def emit(key, name="thing__changed", **data):
         event = Event(name=name, service=settings.SERVICE_NAME, object=key, body=json.dumps(data))
-        deliver(event, database)
+        deliver([event], database)
         return event
 
     return emit
@@ -333,7 +333,7 @@ def test_exchange_with_other_arguments__backs_off_and_says_what_to_do(
     broken = f"broken-{uuid4()}"
     channel.exchange_declare(f"{broken}.events", "topic", durable=True, auto_delete=True)
     emit("thing:1", number=1)
-    deliver(Event(name="n", service=broken, object=same_partition("thing:1"), body="{}"), database)
+    deliver([Event(name="n", service=broken, object=same_partition("thing:1"), body="{}")], database)
     emit("thing:1", number=2)
     report = relay()
     assert "AUTO_DELETE_EVENT_EXCHANGES" in str(report.trouble)

@@ -86,6 +86,22 @@ def test_transaction__rolled_back__wakes_nobody(database, woken):
     assert woken == [database]
 
 
+def test_savepoint__that_takes_earlier_callbacks_along__one_wake_up(database, woken):
+    """Django has the callbacks behind those move up."""
+    with transaction.atomic(using=database):
+        with transaction.atomic(using=database):
+            transaction.on_commit(lambda: None, using=database)
+            with transaction.atomic(using=database):
+                save(database)
+            transaction.set_rollback(True, using=database)
+        for number in range(3):
+            with transaction.atomic(using=database):
+                transaction.on_commit(lambda: None, using=database)
+                transaction.set_rollback(number == 1, using=database)
+            save(database)
+    assert woken == [database]
+
+
 def test_manual_transactions__saved_in__wake_nobody_and_raise_nothing(database, woken):
     """Django can't tell when those commit; the sweep finds what they did."""
     transaction.set_autocommit(False, using=database)

@@ -3,7 +3,8 @@
 from datetime import date
 
 import pytest
-from django.db import connection, models
+from django.db import connection, models, transaction
+from django.db.models.deletion import Collector
 from django.db.models.signals import post_delete, pre_delete
 from django.test.utils import CaptureQueriesContext
 from rest_framework import serializers
@@ -93,6 +94,50 @@ def test_receiver_of_post_delete__that_writes_the_row_anew__comes_later(article,
     assert told == ["article__deleted", "article__created"]
     assert events[-1].time >= events[-2].time
     assert events[-1].id > events[-2].id
+
+
+def test_receiver_of_post_delete__that_writes_another_row_anew__comes_later(register, events, receive):
+    """The rows of a queryset go together, and are told together, before anything else."""
+
+    def revive(instance, **_):
+        if not Product.objects.exists():
+            Product(pk=other.pk, name="Phoenix", price=1).save()
+
+    register(Product)
+    other, _ = Product.objects.create(name="pen", price=1), Product.objects.create(name="pencil", price=1)
+    receive(post_delete, Product, revive)
+    Product.objects.all().delete()
+    assert [event.name for event in events][2:] == ["product__deleted"] * 2 + ["product__created"]
+
+
+def test_delete__broken_off__leaves_nothing_for_the_next(article, events, receive):
+    """A receiver may refuse it; the rows that go later are told, as they are then, and no others."""
+    refusals = [ValueError]
+    first = article.comment_set.get()
+
+    def refuse(instance, **_):
+        if refusals:
+            raise refusals.pop()
+
+    receive(pre_delete, Article, refuse)
+    with pytest.raises(ValueError), transaction.atomic():
+        article.delete()
+    Comment.objects.filter(pk=first.pk)._raw_delete("default")
+    Comment.objects.create(article=article, text="Oh")
+    events.clear()
+    article.delete()
+    assert [(event.name, event.data["text"]) for event in events if "comment" in event.name] == [
+        ("comment__deleted", "Oh")
+    ]
+    assert len(events) == 2
+
+
+def test_delete__by_a_collector_of_ones_own__told(article, events):
+    """It names no origin."""
+    collector = Collector(using="default")
+    collector.collect([article])
+    collector.delete()
+    assert sorted(event.name for event in events) == ["article__deleted", "comment__deleted"]
 
 
 def test_delete__protected__tells_nothing(register, events):

@@ -2,40 +2,40 @@
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Model
 from django.db.models.signals import post_save, pre_save
 from django.db.transaction import TransactionManagementError
 from django.test.utils import isolate_apps
 
-from django_events_sourcing.saves import join, part
-from tests.project.models import Place, Product, Restaurant, Unregistered
+from django_events_sourcing.saves import unwrap, wrap
+from tests.project.models import Order, Place, Product, Restaurant, Shipment, Unregistered
 
 
-def test_part__after_join__as_before(settings):
-    """Nothing is left of it, and a derived class was joined by way of its parent."""
+def test_unwrap__after_wrap__as_before(settings):
+    """Nothing is left of it, and a derived class was wrapped by way of its parent."""
     settings.MODELS_CRUD_EVENT = []
     assert Place._save_table is Restaurant._save_table is Model._save_table  # type: ignore[attr-defined]
-    join(Place, lambda *_: None)
+    wrap(Place, lambda *_: True)
     assert Place._save_table is Restaurant._save_table is not Model._save_table  # type: ignore[attr-defined]
-    part(Place)
+    unwrap(Place)
     assert Place._save_table is Restaurant._save_table is Model._save_table  # type: ignore[attr-defined]
 
 
-def test_part__of_a_model_with_its_own_method__restores_it(monkeypatch):
+def test_unwrap__of_a_model_with_its_own_method__restores_it(monkeypatch):
     """A model that overrides the method has its own again."""
 
     def own(self, *args):
         return None
 
     monkeypatch.setattr(Unregistered, "_save_table", own, raising=False)
-    join(Unregistered, lambda *_: None)
-    part(Unregistered)
+    wrap(Unregistered, lambda *_: True)
+    unwrap(Unregistered)
     assert Unregistered._save_table is own  # type: ignore[attr-defined]
 
 
 def test_save__within_a_transaction__no_statement_more(db, events, settings, django_assert_num_queries):
-    """Within a transaction, being joined adds no statement to a save."""
+    """Within a transaction, being wrapped adds no statement to a save."""
     settings.MODELS_CRUD_EVENT = [{"model": "project.Unregistered"}]
     with django_assert_num_queries(1):
         Unregistered(name="y").save()
@@ -144,6 +144,20 @@ def test_post_save__sent_by_hand__told(events):
         ("product__created", "second"),
         ("product__updated", "first"),
     ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_post_save__sent_by_hand_after_a_commit_that_failed__told(events):
+    """The save that failed left no mark on the instance: written by other means, it is told as any."""
+    shipment = Shipment(order_id=1, status="started")
+    with pytest.raises(IntegrityError):
+        shipment.save()  # SQLite looks at foreign keys when the transaction ends
+    assert shipment._state.adding
+    events.clear()
+    Order.objects.bulk_create([Order(pk=1, number="1", customer="Ann", total=1)])
+    Shipment.objects.bulk_create([shipment])
+    post_save.send(Shipment, instance=shipment, created=True, raw=False, using="default", update_fields=None)
+    assert [event.name for event in events] == ["shipment__started"]
 
 
 def test_post_save__muted__no_event(events, monkeypatch):

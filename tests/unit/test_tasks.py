@@ -72,7 +72,7 @@ def test_eager__web_process_without_the_tasks__published(queue):
         "app.conf.task_always_eager = True\n"
         "assert 'django_events_sourcing.tasks' not in sys.modules\n"
         "from django_events_sourcing import direct, Event\n"
-        "direct.hand_over(Event(name='n', service='s', object='o:1', body='1'), 'default')\n"
+        "direct.hand_over([Event(name='n', service='s', object='o:1', body='1')], 'default')\n"
         "assert 'django_events_sourcing.tasks' in sys.modules"
     )
     env = {"DJANGO_SETTINGS_MODULE": "tests.project.settings", "AMQP_URI": "memory://", "PATH": ""}
