@@ -10,7 +10,7 @@ from django.db import connections, router
 from kombu.serialization import registry as kombu_serializers
 
 from django_events_sourcing.conf import Settings, get_settings, option_problems
-from django_events_sourcing.enqueue import project_app
+from django_events_sourcing.enqueue import broker_problem, project_app
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.registration import Registration
 from django_events_sourcing.registry import registry
@@ -158,7 +158,10 @@ def check_tables(*, databases: Collection[str] | None = None, **_kwargs: Any) ->
 
 
 def check_celery(**_kwargs: Any) -> list[CheckMessage]:
-    """W001: without a Celery app of the project's own, events can't be enqueued. E014: one that refuses their tasks."""
+    """W001: without a Celery app of the project's own, events can't be enqueued.
+
+    E014: one that refuses their tasks. E016: one whose broker's URL is malformed; the message holds no part of it.
+    """
     if not registry.registrations:
         return []
     try:
@@ -170,6 +173,15 @@ def check_celery(**_kwargs: Any) -> list[CheckMessage]:
                 hint="Define one in <project>/celery.py and import it in <project>/__init__.py, as Celery's "
                 "'First steps with Django' shows.",
                 id="django_events_sourcing.W001",
+            )
+        ]
+    if problem := broker_problem(app):
+        return [
+            Error(
+                problem,
+                hint="Write scheme://user:password@host:port/…, with special characters in user and password "
+                "percent-encoded.",
+                id="django_events_sourcing.E016",
             )
         ]
     if not {"json", "application/json"} & set(app.conf.accept_content):

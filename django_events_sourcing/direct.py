@@ -9,6 +9,7 @@ from django.db.transaction import TransactionManagementError
 
 from django_events_sourcing.enqueue import enqueue
 from django_events_sourcing.events import Event
+from django_events_sourcing.texts import without_passwords
 
 __all__ = ["hand_over"]
 
@@ -25,7 +26,7 @@ def hand_over(events: Sequence[Event], using: str) -> None:
     connection = connections[using]
     if not (connection.commit_on_exit if connection.in_atomic_block else connection.get_autocommit()):
         raise TransactionManagementError(
-            f"{events[0].name} of {events[0].object}: database {using!r} is in manual transaction management "
+            f"{events[0].label}: database {using!r} is in manual transaction management "
             "(set_autocommit(False)), in which on_commit() cannot be used, and with it the delivery 'direct'. Use "
             "transaction.atomic()."
         )
@@ -36,10 +37,11 @@ def hand_over(events: Sequence[Event], using: str) -> None:
 def _enqueue(event: Event) -> None:
     try:
         enqueue("django_events_sourcing.publish_event", event.to_message())
-    except Exception:
-        logger.exception(
-            "Event %s (%s, %s) is lost: it is committed, but Celery's broker did not take its task.",
-            event.id,
-            event.name,
-            event.object,
+    except Exception as exc:  # noqa: BLE001 - whatever it is, the request goes on
+        # without its traceback: the texts of other libraries in it may quote a password
+        logger.error(  # noqa: TRY400
+            "Event %s is lost: it is committed, but Celery's broker did not take its task. %s: %s",
+            event.label,
+            type(exc).__name__,
+            without_passwords(exc),
         )

@@ -19,8 +19,9 @@ from kombu.pools import ProducerPool
 
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.exceptions import ConfigurationError
+from django_events_sourcing.uris import uri_problem
 
-__all__ = ["ENQUEUE_TIMEOUT", "current_project_app", "enqueue", "is_eager", "project_app"]
+__all__ = ["ENQUEUE_TIMEOUT", "broker_problem", "current_project_app", "enqueue", "is_eager", "project_app"]
 
 #: How long one operation on Celery's broker may take, in seconds, before it is given up; a request waits for it.
 ENQUEUE_TIMEOUT = 2.0
@@ -69,6 +70,8 @@ class _Sender:
     """Sends tasks to the broker of one app, in one process."""
 
     def __init__(self, app: Celery) -> None:
+        if problem := broker_problem(app):
+            raise ConfigurationError(problem)
         self._app = app
         limit = app.conf.broker_pool_limit
         connections = _bounded_connection(app).Pool(limit)  # type: ignore[no-untyped-call]
@@ -202,6 +205,16 @@ def current_project_app() -> Celery | None:
     if app is None or (app.main == "default" and not app.conf.broker_url):
         return None
     return app
+
+
+def broker_problem(app: Celery) -> str | None:
+    """What is wrong with the URI of Celery's broker, None if nothing is. No part of the URI is in it."""
+    # one whose scheme is the path of a transport class is Celery's to read
+    uri = app.conf.broker_write_url or app.conf.broker_url
+    if not uri or app.conf.broker_transport or (isinstance(uri, str) and ":" in uri.partition("://")[0]):
+        return None
+    problem = uri_problem(uri, needs_host=False)
+    return f"Celery's broker URL (CELERY_BROKER_URL) {problem}." if problem else None
 
 
 # By process: a forked one must neither use nor close the connections of its parent, so they stay in here. And by app,

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import Any, Self
 from uuid import UUID
 
+from django_events_sourcing.texts import printable
+
 if sys.version_info >= (3, 14):
     from uuid import uuid7
 else:
@@ -45,6 +47,11 @@ class Event:
         """The body, decoded: what a nameko handler gets as its ``event_data``."""
         return json.loads(self.body)
 
+    @property
+    def label(self) -> str:
+        """What logs call it: its id, name and object."""
+        return f"{self.id} ({printable(self.name)}, {printable(self.object)})"
+
     def to_message(self) -> dict[str, Any]:
         """The event as plain JSON types, the argument of a Celery task."""
         return {
@@ -59,7 +66,24 @@ class Event:
 
     @classmethod
     def from_message(cls, message: Mapping[str, Any]) -> Self:
-        """The event that ``to_message`` gave ``message`` for."""
+        """The event that ``to_message`` gave ``message`` for.
+
+        Raises:
+            ValueError: It gave no such message.
+        """
+        try:
+            event = cls._from_message(message)
+        except (AttributeError, KeyError, TypeError, ValueError) as exc:
+            raise ValueError(f"it is no event: {type(exc).__name__}: {exc}") from exc
+        texts = (event.name, event.service, event.object, event.body)
+        if not (
+            all(isinstance(text, str) for text in texts) and isinstance(event.headers, Mapping) and event.time.tzinfo
+        ):
+            raise ValueError("it is no event: a value is of the wrong type")
+        return event
+
+    @classmethod
+    def _from_message(cls, message: Mapping[str, Any]) -> Self:
         return cls(
             name=message["name"],
             service=message["service"],

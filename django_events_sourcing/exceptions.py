@@ -2,6 +2,8 @@
 
 from django.core.exceptions import ImproperlyConfigured
 
+from django_events_sourcing.texts import without_passwords
+
 __all__ = [
     "ConfigurationError",
     "EventRefused",
@@ -13,7 +15,13 @@ __all__ = [
 
 
 class EventsSourcingError(Exception):
-    """Base class of this library's errors: catch it to catch them all."""
+    """Base class of this library's errors: catch it to catch them all.
+
+    Its text is one line, whatever control characters the names and values have that it quotes.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(without_passwords(message))
 
 
 class ConfigurationError(EventsSourcingError, ImproperlyConfigured):

@@ -12,7 +12,7 @@ from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEnt
 from django_events_sourcing.operations import queue_row
 from django_events_sourcing.queries import Queued
 from django_events_sourcing.queries.common import waiting_failures
-from django_events_sourcing.tables import missing_tables_told
+from django_events_sourcing.tables import raises_missing_tables
 
 __all__ = ["EventState", "inspect"]
 
@@ -52,7 +52,7 @@ def inspect(using: str, event_id: UUID) -> EventState:
         OperationError: The log has no such event.
         django.db.Error: The database can't be asked.
     """
-    with missing_tables_told(using):
+    with raises_missing_tables(using):
         row = queue_row(using, event_id)
         queries.ensure_partitions(using)
         partition = Partition.objects.using(using).annotate(now=DatabaseNow()).get(number=row.partition)

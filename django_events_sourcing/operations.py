@@ -11,7 +11,7 @@ from django_events_sourcing.exceptions import OperationError
 from django_events_sourcing.models import LogEntry
 from django_events_sourcing.outbox import PARTITIONS, object_hash
 from django_events_sourcing.queries import Queued
-from django_events_sourcing.tables import missing_tables_told
+from django_events_sourcing.tables import raises_missing_tables
 from django_events_sourcing.waker import wake
 
 __all__ = ["ALL", "bury", "pause", "queue_row", "reserved", "resume"]
@@ -82,7 +82,7 @@ def bury(using: str, event_id: UUID, why: str) -> None:
         OperationError: There is no such event, it was published, or its partition can't be had.
         django.db.Error: The database can't be asked.
     """
-    with missing_tables_told(using):
+    with raises_missing_tables(using):
         row = queue_row(using, event_id)
         with reserved(using, {row.partition}) as owner:
             found = queries.bury(using, owner, row, why)
@@ -141,6 +141,6 @@ def reserved(using: str, numbers: Collection[int]) -> Iterator[UUID]:
 def _prepared(using: str, numbers: Collection[int]) -> Iterator[None]:
     if unknown := sorted(set(numbers) - ALL):
         raise OperationError(f"There is no partition {unknown[0]}: they are numbered 0 to {PARTITIONS - 1}.")
-    with missing_tables_told(using):
+    with raises_missing_tables(using):
         queries.ensure_partitions(using)
         yield

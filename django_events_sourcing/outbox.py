@@ -20,7 +20,7 @@ from django_events_sourcing.clock import to_microseconds
 from django_events_sourcing.events import Event
 from django_events_sourcing.models import LogEntry, QueueEntry
 from django_events_sourcing.saves import own_transaction
-from django_events_sourcing.tables import missing_tables_told
+from django_events_sourcing.tables import raises_missing_tables
 from django_events_sourcing.waker import wake_on_commit
 
 __all__ = ["LOG_COLUMNS", "PARTITIONS", "hand_over", "object_hash"]
@@ -46,7 +46,7 @@ def hand_over(events: Sequence[Event], using: str) -> None:
     """
     connection = connections[using]
     hashes = [object_hash(event.object) for event in events]
-    with missing_tables_told(using):
+    with raises_missing_tables(using):
         if len(events) > 1:
             with own_transaction(using):
                 _insert_many(events, hashes, using)

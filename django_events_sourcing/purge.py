@@ -8,7 +8,7 @@ from django_events_sourcing import queries
 from django_events_sourcing.conf import Settings, get_settings
 from django_events_sourcing.exceptions import OperationError
 from django_events_sourcing.leases import Leases
-from django_events_sourcing.tables import missing_tables_told
+from django_events_sourcing.tables import raises_missing_tables
 
 __all__ = ["BATCH_SIZE", "INTERVAL", "purge_database", "purge_now"]
 
@@ -60,7 +60,7 @@ def purge_now(using: str, retention: float | None = None, *, stopping: Callable[
         django.db.Error: The database is in trouble.
     """
     settings = get_settings()
-    with missing_tables_told(using):
+    with raises_missing_tables(using):
         queries.ensure_partitions(using)
         leases = Leases(using, settings.lease)
         if not leases.reserve(queries.PURGE):

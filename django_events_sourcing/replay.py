@@ -9,7 +9,7 @@ from django_events_sourcing.exceptions import OperationError
 from django_events_sourcing.models import LogEntry
 from django_events_sourcing.operations import reserved
 from django_events_sourcing.queries import Replayable, Selection
-from django_events_sourcing.tables import missing_tables_told
+from django_events_sourcing.tables import raises_missing_tables
 
 __all__ = ["Replayable", "Selection", "preview", "replay", "unknown"]
 
@@ -34,7 +34,7 @@ def preview(using: str, selection: Selection, first: int = 0) -> tuple[int, list
     """
     count = 0
     shown: list[Replayable] = []
-    with missing_tables_told(using):
+    with raises_missing_tables(using):
         for page in queries.replayable(using, selection, _PAGE):
             count += len(page)
             shown += page[: max(0, first - len(shown))]
@@ -48,7 +48,7 @@ def unknown(using: str, ids: Collection[UUID]) -> set[UUID]:
         ConfigurationError: The database has no outbox.
         django.db.Error: It can't be asked.
     """
-    with missing_tables_told(using):
+    with raises_missing_tables(using):
         return set(ids) - set(LogEntry.objects.using(using).filter(event_id__in=ids).values_list("event_id", flat=True))
 
 
@@ -80,7 +80,7 @@ def replay(
     """
     replayed = 0
     size = _PAGE if rate is None else max(1, min(_PAGE, int(rate * _PORTION)))
-    with missing_tables_told(using):
+    with raises_missing_tables(using):
         for page in queries.replayable(using, selection, _PAGE):
             for start in range(0, len(page), size):
                 begun = monotonic()

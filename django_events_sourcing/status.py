@@ -7,9 +7,10 @@ from django.db.models import Count, Sum
 from django_events_sourcing import queries
 from django_events_sourcing.clock import MICROSECONDS, MINUTE, seconds_until, to_microseconds
 from django_events_sourcing.conf import get_settings
+from django_events_sourcing.events import Event
 from django_events_sourcing.models import Failure, Partition, PublishedCount, QueueEntry
 from django_events_sourcing.outbox import PARTITIONS
-from django_events_sourcing.tables import missing_tables_told
+from django_events_sourcing.tables import raises_missing_tables
 from django_events_sourcing.vacuum import OldestTransaction, oldest_transaction
 
 __all__ = ["PartitionStatus", "Status", "status"]
@@ -75,7 +76,7 @@ def status(using: str) -> Status:
         ConfigurationError: It has none, or a setting is wrong.
         django.db.Error: It can't be asked.
     """
-    with missing_tables_told(using):
+    with raises_missing_tables(using):
         queries.ensure_partitions(using)
         return _status(using)
 
@@ -89,7 +90,9 @@ def _status(using: str) -> Status:
     firsts = current.first
     if firsts is None:
         firsts = queries.read(using, current, dict.fromkeys(pending, 0), 1) if pending else []
-    ages = [(current.now - to_microseconds(event.time)) / MICROSECONDS for _, event in firsts if event]
+    ages = [
+        (current.now - to_microseconds(event.time)) / MICROSECONDS for _, event in firsts if isinstance(event, Event)
+    ]
     failures = Failure.objects.using(using)
     counts = PublishedCount.objects.using(using).filter(minute__gt=current.now - 60 * MINUTE)
     return Status(

@@ -9,7 +9,7 @@ from django.db.utils import OperationalError, ProgrammingError
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
 
-__all__ = ["TABLES", "has_tables", "is_read_only", "missing_tables", "missing_tables_told", "outbox_databases"]
+__all__ = ["TABLES", "has_tables", "is_read_only", "missing_tables", "outbox_databases", "raises_missing_tables"]
 
 #: Their names.
 TABLES = {model._meta.db_table for model in (LogEntry, QueueEntry, Failure, Partition, PublishedCount)}
@@ -49,7 +49,7 @@ def missing_tables(using: str) -> str:
 
 
 @contextmanager
-def missing_tables_told(using: str) -> Iterator[None]:
+def raises_missing_tables(using: str) -> Iterator[None]:
     """Within it, a table of the outbox's that database ``using`` lacks raises ``ConfigurationError``, which says so."""
     try:
         yield

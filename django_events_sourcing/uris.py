@@ -1,26 +1,37 @@
-"""AMQP URIs, and how to speak of them without telling their passwords."""
+"""URIs of brokers, and how to speak of them without telling their passwords."""
 
+from difflib import get_close_matches
 from urllib.parse import urlsplit
 
 from kombu.transport import TRANSPORT_ALIASES
 
 __all__ = ["uri_problem"]
 
+_AMQP = {"amqp", "amqps", "pyamqp"}
 
-def uri_problem(uri: object) -> str | None:
-    """What is wrong with an AMQP URI, as the end of a sentence that names it; None if nothing is.
 
-    To be asked before kombu or urllib are: their errors quote the part that they can't read, often the password.
+def uri_problem(uri: object, *, needs_host: bool = True) -> str | None:
+    """What is wrong with the URI of a broker, as the end of a sentence that names it; None if nothing is.
+
+    To be asked before kombu or urllib are: their errors quote the part that they can't read, often the password. What
+    this returns holds no part of the URI.
+
+    Args:
+        uri: One, several as kombu takes them to fail over, with ``;`` in between, or a list of such.
+        needs_host: Whether one that speaks AMQP must name its host.
     """
     if not uri:
         return "is not set"
+    if isinstance(uri, list | tuple):
+        return next((problem for one in uri if (problem := uri_problem(one, needs_host=needs_host))), None)
     if not isinstance(uri, str):
         return f"is {type(uri).__name__}, not a string"
-    # kombu takes several, to fail over
-    return next((f"is malformed: {flaw}" for one in uri.split(";") if (flaw := _flaw(one))), None)
+    return next(
+        (f"is malformed: {flaw}" for one in uri.split(";") if (flaw := _flaw(one, needs_host=needs_host))), None
+    )
 
 
-def _flaw(uri: str) -> str | None:
+def _flaw(uri: str, *, needs_host: bool) -> str | None:
     try:
         parts = urlsplit(uri)
         _ = parts.port
@@ -28,8 +39,12 @@ def _flaw(uri: str) -> str | None:
         return "what should be the port is no number, or a bracket is not closed"
     if "://" not in uri:
         return "it has no scheme, such as amqp://"
-    if parts.scheme not in TRANSPORT_ALIASES:
-        return f"kombu has no transport for the scheme {parts.scheme!r}"
-    if parts.scheme in {"amqp", "amqps", "pyamqp"} and not parts.hostname:
+    if "@" in parts.fragment or ("@" in parts.path and parts.netloc and "@" not in parts.netloc):
+        return "a '#' or '/' of the user or password is not percent-encoded"
+    scheme = parts.scheme.partition("+")[0]  # as in sqla+postgresql://
+    if scheme not in TRANSPORT_ALIASES:
+        near = get_close_matches(scheme, TRANSPORT_ALIASES, n=1)
+        return "kombu has no transport for its scheme" + (f"; did you mean {near[0]}://?" if near else "")
+    if needs_host and scheme in _AMQP and not parts.hostname:
         return "it names no host"
     return None

@@ -17,6 +17,7 @@ from django.db.transaction import TransactionManagementError
 
 from django_events_sourcing.enqueue import enqueue, is_eager, project_app
 from django_events_sourcing.exceptions import ConfigurationError
+from django_events_sourcing.logs import log_once
 
 __all__ = ["EXPIRES", "FLUSH_TIMEOUT", "RELAY_TASK", "wake", "wake_on_commit"]
 
@@ -33,8 +34,6 @@ EXPIRES = 600.0
 
 #: A wake-up that is for more partitions than this has the relay look for itself.
 _FEW = 4
-
-_LOG_PAUSE = 60.0
 
 #: The name of the task that relays a database.
 RELAY_TASK = "django_events_sourcing.relay"
@@ -80,7 +79,7 @@ def wake(using: str, partitions: Collection[int] = ()) -> None:
             enqueue(RELAY_TASK, *_arguments(using, partitions), app=app)
             return
     except ConfigurationError as exc:
-        _of_this_process().tell_failure(exc)
+        _log_failure(exc)
         return
     except Exception:
         logger.exception("The events in database %r stay there for now: the relay failed.", using)
@@ -90,6 +89,11 @@ def wake(using: str, partitions: Collection[int] = ()) -> None:
 
 def _arguments(using: str, partitions: Collection[int]) -> list[Any]:
     return [using, sorted(partitions) if len(partitions) <= _FEW else [], int(time.time())]
+
+
+def _log_failure(exc: Exception) -> None:
+    problem = f"The wake-up for new events was not sent; the workers' sweep will find them. {type(exc).__name__}: {exc}"
+    log_once(logger, logging.WARNING, ("wake-up",), problem)
 
 
 class _Hook:
@@ -133,7 +137,6 @@ class _Waker:
         self._waiting: dict[tuple[str, Celery], set[int]] = {}
         self._is_sending = False
         self._thread: threading.Thread | None = None
-        self._told = -_LOG_PAUSE
         self._asked = 0
 
     def wake(self, using: str, app: Celery, partitions: Collection[int]) -> None:
@@ -145,7 +148,7 @@ class _Waker:
                 try:
                     thread.start()
                 except RuntimeError as exc:  # the interpreter is ending, or the system has no threads left
-                    self.tell_failure(exc)
+                    _log_failure(exc)
                     return
                 self._thread = thread
             self._changed.notify_all()
@@ -154,17 +157,6 @@ class _Waker:
         """Wait until all is sent, but not longer than ``timeout`` seconds."""
         with self._changed:
             self._changed.wait_for(lambda: not self._waiting and not self._is_sending, timeout)
-
-    def tell_failure(self, exc: Exception) -> None:
-        """Log it, unless that was done within the last minute."""
-        if time.monotonic() - self._told >= _LOG_PAUSE:
-            self._told = time.monotonic()
-            logger.warning(
-                "The wake-up for new events was not sent; the workers' sweep will find them. %s: %s (This is told once "
-                "a minute at most.)",
-                type(exc).__name__,
-                exc,
-            )
 
     def _run(self) -> None:
         while True:
@@ -176,7 +168,7 @@ class _Waker:
                 for (using, app), partitions in taken.items():
                     enqueue(RELAY_TASK, *_arguments(using, partitions), app=app)
             except Exception as exc:  # noqa: BLE001 - whatever it is, the thread goes on
-                self.tell_failure(exc)
+                _log_failure(exc)
             with self._changed:
                 self._is_sending = False
                 self._changed.notify_all()

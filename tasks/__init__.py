@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from time import monotonic, time
 from typing import Any
@@ -13,11 +13,14 @@ from celery.exceptions import Reject, SoftTimeLimitExceeded
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import ConfigurationError, EventRefused, PublishError
+from django_events_sourcing.logs import log_once
+from django_events_sourcing.tasks.messages import DirectEvent, WakeUp
 from django_events_sourcing.tasks.publisher import event_dispatcher
 from django_events_sourcing.tasks.retry import delay
 from django_events_sourcing.tasks.stopping import is_stopping
 from django_events_sourcing.tasks.threads import relay_in_thread
 from django_events_sourcing.tasks.work import relay_database
+from django_events_sourcing.texts import without_passwords
 from django_events_sourcing.waker import EXPIRES
 
 __all__ = ["publish_event", "relay"]
@@ -29,6 +32,11 @@ _CONFIGURATION_DELAY = 60.0
 
 # How long a relay task runs before it enqueues itself anew, in seconds.
 _LONGEST_RUN = 30.0
+
+_STARTED = datetime.now(UTC)
+
+# How long after a worker has new settings a web process may have the old ones.
+_ROLLING_DEPLOY = timedelta(hours=1)
 
 # What is not the event's own fault; a soft time limit of the project's is reached when RabbitMQ hangs.
 _TROUBLE = (PublishError, ConfigurationError, SoftTimeLimitExceeded)
@@ -62,8 +70,8 @@ class SteadyTask(Task):  # type: ignore[misc]
 
 
 @shared_task(name="django_events_sourcing.publish_event", bind=True, base=SteadyTask)  # type: ignore[untyped-decorator]
-def publish_event(self: Task, message: dict[str, Any], failures: int = 0) -> None:
-    """Publish one event of the delivery "direct".
+def publish_event(self: Task, *arguments: Any, **more: Any) -> None:
+    """Publish one event of the delivery "direct". What is no event of its, or can't be, is dropped.
 
     Trouble with the broker or the settings is retried for ever. What may be the event's own fault (a refusal, or an
     error that nobody foresaw) is retried until ``MAX_ATTEMPTS``, then given up with an error in the log; in eager mode,
@@ -71,33 +79,34 @@ def publish_event(self: Task, message: dict[str, Any], failures: int = 0) -> Non
 
     Args:
         self: The running task.
-        message: The event, by ``Event.to_message``.
-        failures: How many attempts have failed by what may be the event's own fault.
+        arguments: As of ``DirectEvent.parse``: the event, by ``Event.to_message``, and how many attempts have failed.
+        more: None.
     """
-    event = Event.from_message(message)
+    try:
+        given = DirectEvent.parse(*arguments, **more)
+    except (TypeError, ValueError) as exc:
+        log_once(logger, logging.ERROR, (self.name, "dropped"), f"A task {self.name} is dropped: {exc}")
+        return
+    event, failures = given.event, given.failures
     attempts = self.request.retries + 1
     seconds, max_attempts = _CONFIGURATION_DELAY, math.inf
     try:
         settings = get_settings()
+        if not (settings.delivery == "direct" or self.request.is_eager or _may_be_from_before(event)):
+            logger.error("Event %s is dropped: a task carries it, but DELIVERY is %r.", event.label, settings.delivery)
+            return
         seconds, max_attempts = delay(attempts, settings), settings.max_attempts
         event_dispatcher(settings)(event)
     except Exception as exc:
         if isinstance(exc, EventRefused) or not isinstance(exc, _TROUBLE):
             failures += 1
         if failures >= max_attempts or self.request.is_eager:
-            logger.exception("Event %s (%s, %s) is given up.", event.id, event.name, event.object)
+            logger.exception("Event %s is given up.", event.label)
             return
-        logger.warning(
-            "Event %s (%s, %s): attempt %d failed, next in %.1f s. %s",
-            event.id,
-            event.name,
-            event.object,
-            attempts,
-            seconds,
-            exc,
-        )
+        problem = without_passwords(exc)
+        logger.warning("Event %s: attempt %d failed, next in %.1f s. %s", event.label, attempts, seconds, problem)
         try:
-            raise self.retry(args=[message, failures], kwargs={}, countdown=seconds, exc=exc)
+            raise self.retry(args=[event.to_message(), failures], kwargs={}, countdown=seconds, exc=exc)
         except Reject as rejected:
             # Celery's broker did not take the retry; what it still holds of this attempt is all there is.
             raise Reject(rejected.reason, requeue=True) from exc
@@ -111,7 +120,7 @@ def publish_event(self: Task, message: dict[str, Any], failures: int = 0) -> Non
     acks_late=False,
     reject_on_worker_lost=False,
 )
-def relay(self: Task, using: str, partitions: Collection[int] = (), sent: float | None = None) -> None:
+def relay(self: Task, *arguments: Any, **more: Any) -> None:
     """Publish what is due in a database: the wake-up of the delivery "outbox".
 
     What it leaves undone, as the worker shuts down or its time is up, the next wake-up does, which it sends itself.
@@ -119,17 +128,27 @@ def relay(self: Task, using: str, partitions: Collection[int] = (), sent: float 
 
     Args:
         self: The running task.
-        using: Alias of the database.
-        partitions: Those with new events, where they are few.
-        sent: When that was, in seconds since 1970. A wake-up that is too old for anything but the sweep is dropped.
+        arguments: As of ``WakeUp.parse``: alias of the database, partitions, time. A wake-up that is too old for
+            anything but the sweep is dropped, as is what is none.
+        more: None.
     """
-    if sent is not None and (age := time() - sent) > EXPIRES:
-        logger.info("A wake-up for database %r is dropped: it was sent %.0f s ago.", using, age)
+    try:
+        wake_up = WakeUp.parse(*arguments, **more)
+    except (TypeError, ValueError) as exc:
+        log_once(logger, logging.ERROR, (self.name, "dropped"), f"A task {self.name} is dropped: {exc}")
+        return
+    if wake_up.sent is not None and (age := time() - wake_up.sent) > EXPIRES:
+        logger.info("A wake-up for database %r is dropped: it was sent %.0f s ago.", wake_up.using, age)
         return
     seconds = _longest_run(self)
-    if self.request.is_eager or not relay_in_thread(using, seconds, partitions):
+    if self.request.is_eager or not relay_in_thread(wake_up.using, seconds, wake_up.partitions):
         ends = monotonic() + seconds
-        relay_database(using, lambda: is_stopping() or monotonic() >= ends, partitions)
+        relay_database(wake_up.using, lambda: is_stopping() or monotonic() >= ends, wake_up.partitions)
+
+
+def _may_be_from_before(event: Event) -> bool:
+    """Whether it may have been enqueued while DELIVERY was "direct": before this worker was there, or soon after."""
+    return event.time < _STARTED + _ROLLING_DEPLOY
 
 
 def _longest_run(task: Task) -> float:

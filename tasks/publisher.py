@@ -60,10 +60,11 @@ class Messages:
     """
 
     def __init__(self, settings: Settings) -> None:
+        # A frame that raises holds no configuration: pages and trackers of errors show its variables.
+        if problem := uri_problem(settings.nameko_config.get("AMQP_URI")):
+            raise ConfigurationError(f"AMQP_URI or NAMEKO_CONFIG['AMQP_URI'] {problem}.")
         self._config = config = settings.nameko_config
         self._mandatory = settings.mandatory
-        if problem := uri_problem(config.get("AMQP_URI")):
-            raise ConfigurationError(f"AMQP_URI or NAMEKO_CONFIG['AMQP_URI'] {problem}.")
         try:
             self._serializer, _ = serialization.setup(config)
         except (NamekoConfigurationError, ImportError) as exc:

@@ -13,8 +13,9 @@ from django_events_sourcing.conf import Settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import PublishError
 from django_events_sourcing.leases import Leases
+from django_events_sourcing.logs import log_once
 from django_events_sourcing.outbox import PARTITIONS
-from django_events_sourcing.queries import PartitionState, Pass, Queued, RefusalPolicy
+from django_events_sourcing.queries import PartitionState, Pass, Queued, RefusalPolicy, UnreadableError
 from django_events_sourcing.tasks.pipeline import Batch, Outcome, Pipeline
 from django_events_sourcing.tasks.rate import PORTION, rate_limit
 from django_events_sourcing.tasks.retry import delay
@@ -22,6 +23,9 @@ from django_events_sourcing.tasks.retry import delay
 __all__ = ["Relay", "Report"]
 
 logger = logging.getLogger(__name__)
+
+# Of an event that no attempt could get published.
+_DEAD_AT_ONCE = RefusalPolicy(1, lambda _attempts: 0.0)
 
 # Note [Sharing the work]
 # A relay takes what is due and free, but not the share of the others who are at work. When there is more than it could
@@ -42,6 +46,7 @@ class Report:
         dead: How many events are dead by them.
         trouble: The last trouble with RabbitMQ, None if there was none.
         is_stopped: Whether it was asked to stop before nothing was due any more.
+        got_nothing_done: Why it gave up on events that are due, without trouble with RabbitMQ; empty if it didn't.
     """
 
     published: int = 0
@@ -49,6 +54,7 @@ class Report:
     dead: int = 0
     trouble: PublishError | None = None
     is_stopped: bool = False
+    got_nothing_done: str = ""
 
 
 @dataclass
@@ -131,17 +137,28 @@ class Relay:
             if not self._leases.numbers:
                 break
             self._failures = {state.number: state.failures for state in seen}
-            before = replace(self.report)
+            before, began = replace(self.report), monotonic()
             try:
                 is_behind = self._turn()
             finally:
                 self._leases.release()
             if self.report == before:  # no turn may be in vain for ever, whatever the reason: the sweep looks again
+                self._report_turn_in_vain(monotonic() - began)
                 break
             if is_behind and not self._asked_for_help:
                 self._asked_for_help = True
                 self._on_behind()
         return self.report
+
+    def _report_turn_in_vain(self, seconds: float) -> None:
+        if seconds < TURN:  # others were quicker
+            return
+        self.report.got_nothing_done = (
+            f"nothing was published in {seconds:.1f} s, though events are due: the database answered so late that "
+            "the leases were over. Look at what holds it up, or set a longer EVENTS_SOURCING['LEASE']."
+        )
+        problem = f"Database {self._using!r}: {self.report.got_nothing_done}"
+        log_once(logger, logging.WARNING, (self._using, "nothing done"), problem)
 
     def _is_stopped(self) -> bool:
         self.report.is_stopped = self.report.is_stopped or self._stopping()
@@ -189,7 +206,9 @@ class Relay:
         return reading.portions <= 1 and not reading.after
 
     def _goes_on(self, reading: _Reading) -> bool:
-        return bool(reading.after) and not self._is_stopped() and monotonic() < reading.ends
+        # What a pass reads first is published, however long it took to read.
+        is_time = not reading.portions or monotonic() < reading.ends
+        return bool(reading.after) and is_time and not self._is_stopped()
 
     def _batch_size(self) -> int:
         if self._settings.max_rate is None:
@@ -225,7 +244,12 @@ class Relay:
                 ", ".join(str(row.sequence) for row in gone),
             )
             queries.settle(self._using, self._leases.owner, gone)
-        return [(row, event) for row, event in portion if event is not None]
+        for row, event in portion:
+            if isinstance(event, UnreadableError):
+                reading.sitting_out.add(row.object_hash)
+                self._count_refusal(row, f"{row.sequence} of the log", event, _DEAD_AT_ONCE)
+        self._leases.keep()  # it may have taken long
+        return [(row, event) for row, event in portion if isinstance(event, Event)]
 
     def _publish(self, reading: _Reading) -> None:
         """Publish a portion, and the next ones as long as confirms are awaited."""
@@ -262,7 +286,7 @@ class Relay:
     def _settle(self, outcome: Outcome, reading: _Reading) -> None:
         self._settle_confirmed(outcome, reading)
         for row, event, refusal in outcome.refused:
-            self._count_refusal(row, event, refusal)
+            self._count_refusal(row, event.label, refusal, self._policy)
         if outcome.troubled:
             self._back_off(outcome.troubled)
 
@@ -284,8 +308,8 @@ class Relay:
             queries.recovered(self._using, self._leases.owner, recovered)
             self._failures.update(dict.fromkeys(recovered, 0))
 
-    def _count_refusal(self, row: Queued, event: Event, refusal: PublishError) -> None:
-        counted = queries.refuse(self._using, self._leases.owner, row, str(refusal), self._policy)
+    def _count_refusal(self, row: Queued, label: str, why: Exception, policy: RefusalPolicy) -> None:
+        counted = queries.refuse(self._using, self._leases.owner, row, str(why), policy)
         if counted is None:
             self._leases.renew()
             return
@@ -293,14 +317,12 @@ class Relay:
         self.report.dead += counted.is_dead
         logger.log(
             logging.ERROR if counted.is_dead else logging.WARNING,
-            "Event %s (%s, %s) %s, attempt %d of %d. %s",
-            event.id,
-            event.name,
-            event.object,
+            "Event %s %s, attempt %d of %d. %s",
+            label,
             "is dead" if counted.is_dead else "was refused",
             counted.attempts,
-            self._policy.max_attempts,
-            refusal,
+            policy.max_attempts,
+            why,
         )
 
     def _back_off(self, troubled: dict[int, PublishError]) -> None:

@@ -35,7 +35,7 @@ from django_events_sourcing.tasks.broker import outlive_lost_connections
 from django_events_sourcing.tasks.moments import SharedMoments
 from django_events_sourcing.tasks.session import keep_plans
 from django_events_sourcing.tasks.stopping import is_stopping
-from django_events_sourcing.tasks.work import relay_database, tell, tell_database_error
+from django_events_sourcing.tasks.work import log_database_error, log_trouble, relay_database
 
 __all__ = ["RelayThread", "relay_in_thread"]
 
@@ -94,7 +94,7 @@ class RelayThread:
         self._asked = self._answered = 0
         self._partitions: set[int] = set()
         self._until = 0.0
-        self._last_asked = -IDLE
+        self._keeps_connection_until: float | None = None
         self._purge_thread: threading.Thread | None = None
         self._thread = threading.Thread(target=self._run, name=f"events-relay-{using}", daemon=True)
         self._thread.start()
@@ -141,21 +141,26 @@ class RelayThread:
 
     def _wait(self) -> None:
         """Until it is asked, or time for a sweep; and not with an idle connection."""
-        if monotonic() - self._last_asked >= IDLE:
+        if self._keeps_connection_until is not None and monotonic() >= self._keeps_connection_until:
+            self._keeps_connection_until = None
+        if self._keeps_connection_until is None:
             self._close()
         with self._changed:
-            seconds = _sweep_due.seconds(self._slot)
-            if self._last_asked > 0:
-                seconds = min(seconds, max(self._last_asked + IDLE - monotonic(), 0.01))
-            self._changed.wait_for(lambda: self._is_stopped or self._asked > self._answered, seconds)
+            self._changed.wait_for(lambda: self._is_stopped or self._asked > self._answered, self._longest_wait())
+
+    def _longest_wait(self) -> float | None:
+        ends = [self._keeps_connection_until - monotonic()] if self._keeps_connection_until is not None else []
+        if not is_stopping():  # else nothing is swept any more
+            ends.append(_sweep_due.seconds(self._slot))
+        return min(ends, default=None)
 
     def _work(self) -> None:
         with self._changed:
             asked, partitions = self._asked, self._partitions
             self._partitions = set()
-        with self._trouble_told():
+        with self._trouble_logged():
             if asked > self._answered:
-                self._last_asked = monotonic()
+                self._keeps_connection_until = monotonic() + IDLE
                 relay_database(self._using, lambda: self._must_end() or monotonic() >= self._until, partitions)
                 self._purge()
                 keep_plans(self._using)  # not before, for nobody waits now
@@ -166,14 +171,14 @@ class RelayThread:
             self._changed.notify_all()
 
     @contextmanager
-    def _trouble_told(self) -> Iterator[None]:
+    def _trouble_logged(self) -> Iterator[None]:
         """Whatever goes wrong within it, the thread goes on."""
         try:
             yield
         except ConfigurationError as exc:
-            tell(str(exc))
+            log_trouble(self._using, exc)
         except Error as exc:
-            tell_database_error(self._using, exc)
+            log_database_error(self._using, exc)
         except Exception:
             logger.exception("The relay of database %r failed.", self._using)
 
@@ -204,7 +209,7 @@ class RelayThread:
             self._purge_thread.start()
 
     def _run_purge(self) -> None:
-        with self._trouble_told():
+        with self._trouble_logged():
             purge.purge_database(self._using, get_settings(), self._must_end)
         self._close()
 

@@ -1,28 +1,23 @@
-"""What both the task and the sweep do: relay a database, and tell what keeps them from it."""
+"""What both the task and the sweep do: relay a database, and log what keeps them from it."""
 
 import logging
 from collections.abc import Callable, Collection
-from time import monotonic
 
 from django.db import Error
-from django.utils.connection import ConnectionDoesNotExist
 
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.enqueue import enqueue
 from django_events_sourcing.exceptions import EventsSourcingError
-from django_events_sourcing.tables import is_read_only, missing_tables_told
+from django_events_sourcing.logs import log_once
+from django_events_sourcing.tables import is_read_only, raises_missing_tables
 from django_events_sourcing.tasks.relay import Relay
 from django_events_sourcing.tasks.session import end_after
+from django_events_sourcing.texts import without_passwords
 from django_events_sourcing.waker import RELAY_TASK, wake
 
-__all__ = ["relay_database", "tell", "tell_database_error"]
+__all__ = ["log_database_error", "log_trouble", "relay_database"]
 
 logger = logging.getLogger(__name__)
-
-_LOG_PAUSE = 60.0
-
-# When each problem was last told, by its text: a worker is woken many times a second.
-_told: dict[str, float] = {}
 
 
 def relay_database(using: str, stopping: Callable[[], bool], partitions: Collection[int] = ()) -> None:
@@ -36,24 +31,29 @@ def relay_database(using: str, stopping: Callable[[], bool], partitions: Collect
         partitions: Where to look first.
     """
     try:
-        with missing_tables_told(using):
+        with raises_missing_tables(using):
             report = Relay(using, get_settings(), stopping=stopping, on_behind=lambda: wake(using)).run(partitions)
         if report.is_stopped:
             _leave_to_others(using)
-    except ConnectionDoesNotExist:
-        tell(f"The events of database {using!r} are not published here: this worker's DATABASES lacks it.")
     except EventsSourcingError as exc:
-        tell(f"The events of database {using!r} stay there for now. {exc}")
+        log_trouble(using, exc)
     except Error as exc:
-        tell_database_error(using, exc)
+        log_database_error(using, exc)
 
 
-def tell_database_error(using: str, exc: Error) -> None:
+def log_trouble(using: str, exc: EventsSourcingError) -> None:
+    """Log what keeps a database from being relayed."""
+    problem = f"The events of database {using!r} stay there for now. {exc}"
+    log_once(logger, logging.ERROR, (using, type(exc).__name__), problem)
+
+
+def log_database_error(using: str, exc: Error) -> None:
     """Log what a database has against being relayed, and don't use a broken connection again."""
+    level, problem = logging.ERROR, f"The events of database {using!r} stay there for now: it can't be asked. "
+    problem += f"{type(exc).__name__}: {exc}"
     if is_read_only(exc):
-        tell(f"Database {using!r} is read-only: its events are left to those who reach its primary.", logging.INFO)
-    else:
-        tell(f"The events of database {using!r} stay there for now: it can't be asked. {type(exc).__name__}: {exc}")
+        level, problem = logging.INFO, f"Database {using!r} is read-only: its events are left to its primary's workers."
+    log_once(logger, level, (using, type(exc).__name__), problem)
     end_after(using, exc)
 
 
@@ -62,11 +62,6 @@ def _leave_to_others(using: str) -> None:
     try:
         enqueue(RELAY_TASK, using)
     except Exception as exc:  # noqa: BLE001 - whatever it is, the sweep finds the rest
-        logger.info("The wake-up for the rest of the events in database %r was not sent. %s", using, exc)
-
-
-def tell(problem: str, level: int = logging.ERROR) -> None:
-    """Log ``problem``, unless this process did within the last minute."""
-    if monotonic() - _told.get(problem, -_LOG_PAUSE) >= _LOG_PAUSE:
-        _told[problem] = monotonic()
-        logger.log(level, "%s", problem)
+        logger.info(
+            "The wake-up for the rest of the events in database %r was not sent. %s", using, without_passwords(exc)
+        )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 from celery import Celery, current_app
 
-from django_events_sourcing import Event, conf
+from django_events_sourcing import Event, conf, logs
 from tests.servers import mariadb_proc, pgbouncer_port, postgresql_proc, rabbitmq_proc, redis_proc
 
 __all__ = ["mariadb_proc", "pgbouncer_port", "postgresql_proc", "rabbitmq_proc", "redis_proc"]
@@ -17,6 +17,12 @@ _events: list[Event] = []
 def collect(events: Sequence[Event], using: str) -> None:
     """A delivery that keeps what it is handed."""
     _events.extend(events)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_logged_yet(monkeypatch):
+    """What is logged once a minute is logged in each test."""
+    monkeypatch.setattr(logs, "_last_logged", {})
 
 
 @pytest.fixture

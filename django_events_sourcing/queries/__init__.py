@@ -36,7 +36,7 @@ from django_events_sourcing.queries.partitions import (
     take,
     unreserve,
 )
-from django_events_sourcing.queries.passes import Pass, Queued, enter, load, read, start_pass
+from django_events_sourcing.queries.passes import Pass, Queued, UnreadableError, enter, load, read, start_pass
 from django_events_sourcing.queries.purging import purge, purge_counts
 from django_events_sourcing.queries.replaying import Replayable, Selection, replayable, requeue
 
@@ -49,6 +49,7 @@ __all__ = [
     "RefusalPolicy",
     "Replayable",
     "Selection",
+    "UnreadableError",
     "back_off",
     "bury",
     "count_lost",

@@ -13,6 +13,7 @@ from django.db.models.sql import Query
 
 from django_events_sourcing.clock import DatabaseNow, from_microseconds
 from django_events_sourcing.events import Event
+from django_events_sourcing.exceptions import EventsSourcingError
 from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
 from django_events_sourcing.outbox import LOG_COLUMNS, PARTITIONS
 from django_events_sourcing.queries.common import blocks_object, waiting_failures
@@ -23,6 +24,7 @@ __all__ = [
     "Pass",
     "Portion",
     "Queued",
+    "UnreadableError",
     "enter",
     "load",
     "read",
@@ -43,8 +45,12 @@ class Queued:
     replay_to: str | None = None
 
 
+class UnreadableError(EventsSourcingError):
+    """A row of the log holds no event: somebody changed it by hand, or the database is damaged."""
+
+
 #: Rows of the queue in the order of ids, with their events; None for one that the log lacks.
-Portion = list[tuple[Queued, Event | None]]
+Portion = list[tuple[Queued, Event | UnreadableError | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,24 +211,38 @@ def _log(using: str) -> str:
 
 
 def _portion(rows: Iterable[Sequence[Any]]) -> Portion:
-    found = [(Queued(*row[:4]), _event(row[1], *row[4:]) if row[4] is not None else None) for row in rows]
-    return sorted(found, key=_sequence)  # of a UNION's parts no database promises to keep the order
+    found: Portion = []
+    for row in rows:
+        queued = Queued(*row[:4])
+        try:
+            found.append((queued, _event(queued.sequence, *row[4:]) if row[4] is not None else None))
+        except UnreadableError as exc:
+            found.append((queued, exc))
+    return sorted(found, key=lambda item: item[0].sequence)  # of a UNION's parts no database promises to keep the order
 
 
-def _sequence(item: tuple[Queued, Event | None]) -> int:
-    return item[0].sequence
+def _event(sequence: int, *columns: Any) -> Event:
+    try:
+        return _made_of(sequence, *columns)
+    except (AttributeError, OverflowError, TypeError, ValueError) as exc:
+        raise UnreadableError(
+            f"the log's row {sequence} can't be read as an event: {type(exc).__name__}: {exc}"
+        ) from exc
 
 
-def _event(  # noqa: PLR0913, PLR0917 - a row
+def _made_of(  # noqa: PLR0913, PLR0917 - a row
     sequence: int, event_id: Any, service: str, name: str, key: str, body: str, headers: str, time: int
 ) -> Event:
+    context = json.loads(headers) if headers != "{}" else {}
+    if not isinstance(context, dict):
+        raise TypeError("its headers are no JSON object")
     return Event(
         id=to_uuid(event_id),
         service=service,
         name=name,
         object=key,
         body=body,
-        headers=json.loads(headers) if headers != "{}" else {},
+        headers=context,
         time=from_microseconds(time),
         sequence=sequence,
     )
@@ -248,5 +268,6 @@ def load(using: str, sequence: int) -> Event:
 
     Raises:
         LogEntry.DoesNotExist: There is none.
+        UnreadableError: It can't be read as an event.
     """
     return _event(*LogEntry.objects.using(using).values_list("sequence", *LOG_COLUMNS).get(sequence=sequence))

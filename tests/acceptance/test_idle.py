@@ -37,5 +37,6 @@ def test_worker__with_nothing_to_do__asks_little_and_is_as_fast_as_ever_afterwar
             # That for the tables begins with a line feed.
             statements = re.findall(rb"LOG:  (?:statement|execute [^:]*): (.+)", file.read())
         print(*statements, sep="\n")
-        assert abs(len(statements) - STATEMENTS) <= OF_A_SWEEP  # one sweep more or less is in the minute
+        # On a machine that is busy with other things there may be fewer sweeps.
+        assert OF_A_SWEEP <= len(statements) <= STATEMENTS + OF_A_SWEEP  # one sweep more may be in the minute
         assert seconds() <= 2 * warm + 0.5

@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from django_events_sourcing import Event, queries
 from django_events_sourcing.delivery import deliver
 from django_events_sourcing.management.commands.events import Command
-from django_events_sourcing.models import Failure, LogEntry, QueueEntry
+from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
 from django_events_sourcing.outbox import PARTITIONS, object_hash
 
 
@@ -88,6 +88,29 @@ def test_status__of_events_that_wait__does_not_count_their_age(events, emit, dat
     found = json.loads(events("status", "--json"))
     assert (found["pending"], found["oldest_pending_seconds"]) == (1, 0)
     assert found["refused"] == 1
+
+
+@pytest.mark.parametrize(
+    "hostile", ["[/nope]", "[red]x", ":smile:", "a\nERROR forged", "\x1b[2J\x1b]0;title\x07", "\u202e"]
+)
+def test_names__whatever_they_hold__shown_and_logged_as_data(events, emit, database, queue, hostile, caplog):
+    """They come from what a project's users type: no markup, no line of their own, no command for the terminal."""
+    safe = hostile.encode("unicode_escape").decode() if not hostile.isprintable() else hostile
+    event = emit(f"thing:{hostile}", name=f"thing__{hostile}", headers={"x" * 300: 1})
+    queries.ensure_partitions(database)
+    number = object_hash(event.object) % PARTITIONS
+    Partition.objects.using(database).filter(number=number).update(error=f"no {hostile}", failures=1)
+    if hostile.isprintable():
+        assert f"no {hostile}" in events("status")
+    shown = events("show", str(event.id))
+    assert f"thing__{safe}" in shown
+    events("relay")
+    assert f"thing__{safe}" in caplog.text
+    shown = events("replay", "--dead", "--dry-run")
+    assert "thing" in shown
+    for text in (caplog.text, shown, events("status"), events("show", str(event.id))):
+        assert not [line for line in text.split("\n") if not line.isprintable() or line.startswith("ERROR forged")]
+    assert f"thing__{safe}" in events("bury", "--id", str(event.id), "--why", hostile if hostile.strip() else "x")
 
 
 def test_relay__of_what_is_pending__drains_and_tells(events, emit, queue):

@@ -2,12 +2,16 @@
 
 import json
 import logging
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.core.management import CommandError
 from django.db import OperationalError, connections
 from kombu import pools
 from kombu.entity import Queue
@@ -16,6 +20,7 @@ from nameko.standalone.events import get_event_exchange
 from django_events_sourcing import Event, queries
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.delivery import deliver
+from django_events_sourcing.leases import Leases
 from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
 from django_events_sourcing.outbox import PARTITIONS, object_hash
 from django_events_sourcing.tasks import pipeline
@@ -297,6 +302,86 @@ def test_full_queue_that_rejects__costs_no_attempt_and_backs_off(
     assert sorted(set(numbers(received()))) == [1, 2, 3]
     partition = Partition.objects.using(database).get(number=partition.number)
     assert (partition.failures, partition.retry_at, partition.error) == (0, None, "")
+
+
+@contextmanager
+def slow(using, statement, seconds):
+    """Within it the database takes its time for statements that hold a text."""
+
+    def wait(execute, sql, params, many, context):
+        if statement in sql:
+            time.sleep(seconds)
+        return execute(sql, params, many, context)
+
+    with connections[using].execute_wrapper(wait):
+        yield
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_first_statement__longer_than_a_turn__what_it_read_is_published(
+    emit, relay, received, database, monkeypatch, named
+):
+    """However long a database takes to answer, each turn gets something done."""
+    monkeypatch.setattr(sys.modules[Relay.__module__], "TURN", 0.05)
+    for number in range(20):
+        emit(f"thing:{number}", number=number)
+    relay_one = Relay(database, get_settings())
+    with slow(database, "UNION" if not named else "SELECT", 0.1):
+        report = relay_one.run([object_hash("thing:1") % PARTITIONS] if named else ())
+    assert report.published == 20
+    assert not report.got_nothing_done
+    assert pending(database) == 0
+    assert len(numbers(received())) == 20
+
+
+def test_reading__longer_than_a_lease__published_under_a_new_one(emit, relay, received, database, options):
+    """It is renewed before the first event goes out."""
+    options(LEASE=1)
+    emit("thing:1", number=1)
+    with slow(database, "django_events_sourcing_log", 1.3):
+        assert relay().published == 1
+    assert numbers(received()) == [1]
+
+
+def test_turn__in_which_the_leases_are_lost__says_why_nothing_was_done(emit, database, monkeypatch, caplog):
+    """Here to another relay, which is at work for as long as this one waits for the database."""
+    monkeypatch.setattr(sys.modules[Relay.__module__], "TURN", 0.05)
+    emit("thing:1", number=1)
+
+    def taken_over(*arguments, **options):
+        Partition.objects.using(database).update(owner=uuid4(), leased_until=2**62)
+        time.sleep(0.1)
+        return start_pass(*arguments, **options)
+
+    start_pass = queries.start_pass
+    monkeypatch.setattr(queries, "start_pass", taken_over)
+    monkeypatch.setattr(Leases, "keep", Leases.renew)
+    report = Relay(database, get_settings()).run()
+    assert report.published == 0
+    assert "set a longer EVENTS_SOURCING['LEASE']" in report.got_nothing_done
+    assert report.got_nothing_done in caplog.text
+    assert pending(database) == 1
+
+
+@pytest.mark.parametrize("column, value", [("headers", "{broken"), ("headers", "[1]"), ("time", 2**62)])
+def test_row_of_the_log__that_holds_no_event__dead_while_others_go_on(
+    emit, relay, received, database, column, value, events
+):
+    """Somebody changed it by hand; it is kept, shown, and told."""
+    broken = emit("thing:1", number=1)
+    emit("thing:1", number=2)
+    emit(same_partition("thing:1"), number=3)
+    LogEntry.objects.using(database).filter(event_id=broken.id).update(**{column: value})
+    assert json.loads(events("status", "--json"))["pending"] == 3
+    report = relay()
+    assert (report.dead, report.trouble) == (1, None)
+    assert relay().refused == 0
+    assert sorted(numbers(received())) == [2, 3]
+    dead = Failure.objects.using(database).get()
+    assert dead.dead_at is not None
+    assert "can't be read as an event" in dead.error
+    with pytest.raises(CommandError, match="can't be read as an event"):
+        events("show", broken.id)
 
 
 def test_rabbitmq_away__relayed__costs_no_attempt_and_tells_no_password(

@@ -104,6 +104,32 @@ def test_thread__idle__holds_no_connection_to_the_database(database, thread, mon
     assert closed.wait(10)
 
 
+@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize("stopping", [True, False])
+def test_thread__idle__does_not_run(database, thread, monkeypatch, asked, stopping):
+    """It sleeps until it is asked or the next sweep is due; in a worker that waits for its tasks to end, for good."""
+    monkeypatch.setattr(threads, "IDLE", 0.2)
+    rounds: list[bool] = []
+    wait = threads.RelayThread._wait
+
+    def counted(self):
+        rounds.append(True)
+        wait(self)
+
+    monkeypatch.setattr(threads.RelayThread, "_wait", counted)
+    relaying = thread()
+    wait_until(lambda: threads._sweep_due.seconds(0) > 0, "the first sweep has begun")
+    if asked:
+        relaying.relay(30)
+    if stopping:
+        monkeypatch.setattr(threads, "is_stopping", lambda: True)
+        threads._sweep_due._moments[0] = 0
+    pause(0.5)
+    before = len(rounds)
+    pause(1)
+    assert len(rounds) - before <= 1
+
+
 def test_thread__stopped__answers_who_waits_for_it(database, thread, monkeypatch):
     """No task hangs in a process that ends."""
     release = threading.Event()
@@ -162,6 +188,37 @@ def test_task__for_a_replica__leaves_it_to_its_primary(postgresql_alias, django_
         call_command("flush", interactive=False, database=postgresql_alias, inhibit_post_migrate=True, verbosity=0)
     assert "is read-only" in caplog.text
     assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ([],),
+        ("default", list(range(5000))),
+        ("default", [16]),
+        ("default", [-1]),
+        ("default", [True]),
+        ("default", ["1"]),
+        ("default", 3),
+        ("default", "123"),
+        ("default", [], "soon"),
+        ("default", [], float("nan")),
+        ("default", [], 1, 1),
+        ("\x1b[2J" + "x" * 1000,),
+        ({"a": 1},),
+    ],
+    ids=str,
+)
+def test_task__with_forged_arguments__dropped_with_a_short_line(monkeypatch, caplog, arguments):
+    """Whoever writes to Celery's broker stops no worker, and nothing of it reaches the database."""
+    monkeypatch.setattr(tasks, "relay_database", lambda *_: pytest.fail("relayed"))
+    tasks.relay(*arguments)
+    (record,) = caplog.records
+    assert "is dropped" in record.getMessage()
+    assert len(record.getMessage()) < 300
+    assert record.exc_info is None
+    assert "\x1b" not in record.getMessage()
 
 
 def test_purge__while_the_relay_is_busy__runs_beside_it(database, thread, monkeypatch):

@@ -125,12 +125,15 @@ URIS = {
     "missing": ("", "not set"),
     "type": (42, "not a string"),
     "no scheme": ("guest:s3cret@localhost", "no scheme"),
-    "unknown scheme": ("ampq://guest:s3cret@localhost", "'ampq'"),
+    "unknown scheme": ("ampq://guest:s3cret@localhost", "did you mean amqp://"),
+    "password as a scheme": ("s3cret://localhost", "no transport for its scheme"),
+    "number before a hash": ("amqp://guest:12#s3cret@localhost/", "percent-encoded"),
+    "number before a slash": ("amqp://guest:12/s3cret@localhost/", "percent-encoded"),
     "no host": ("amqp://guest:s3cret@/vhost", "no host"),
     "port": ("amqp://guest:s3cret@localhost:port/", "no number"),
     "password with a slash": ("amqp://guest:s3cret/@localhost/", "no number"),
     "bracket": ("amqp://guest:s3cret@[::1/", "bracket"),
-    "second of two": ("amqp://guest:guest@one/;ampq://guest:s3cret@two/", "'ampq'"),
+    "second of two": ("amqp://guest:guest@one/;ampq://guest:s3cret@two/", "did you mean amqp://"),
 }
 
 
@@ -174,6 +177,24 @@ def test_amqp_uri__malformed__error_without_the_password(settings, case):
         settings.NAMEKO_CONFIG = {}
     assert_only("E007", expected, "percent-encoded")
     assert "s3cret" not in str(messages())
+
+
+@pytest.mark.parametrize("case", set(URIS) - {"missing", "type", "no host", "no scheme"})
+def test_celerys_broker_url__malformed__error_without_the_password(make_celery_app, case):
+    """It is read by kombu as AMQP_URI is."""
+    uri, expected = URIS[case]
+    make_celery_app(broker=uri)
+    assert_only("E016", expected, "percent-encoded")
+    assert "s3cret" not in str(messages())
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://a;redis://b", "amqp://", "sqla+sqlite:///x", "redis+socket:///tmp/x", "filesystem://", "memory://"]
+)
+def test_celerys_broker_url__that_kombu_can_read__nothing_to_say(make_celery_app, url):
+    """Of several hosts, none, or no host at all."""
+    make_celery_app(broker=url)
+    assert messages() == []
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -15,7 +16,7 @@ from kombu.connection import Connection
 from kombu.entity import Queue
 from nameko.standalone.events import get_event_exchange
 
-from django_events_sourcing import Event
+from django_events_sourcing import Event, tasks
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.exceptions import ConfigurationError, EventRefused, PublishError
 from django_events_sourcing.tasks import publish_event, publisher
@@ -266,3 +267,41 @@ def test_publish_event__annotations_of_the_project__promises_stay():
         "expires": None,
         "rate_limit": "100/s",
     }
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("x",),
+        ({},),
+        ({**an_event().to_message(), "id": "x"},),
+        ({**an_event().to_message(), "time": "2026-01-01T00:00:00"},),
+        ({**an_event().to_message(), "body": 1},),
+        ({**an_event().to_message(), "headers": []},),
+        (an_event().to_message(), "x"),
+        (an_event().to_message(), -1),
+    ],
+)
+def test_task__with_forged_arguments__dropped_with_a_short_line(arguments, caplog, monkeypatch):
+    """What is no event can't be published, and is no reason for a traceback."""
+    monkeypatch.setattr(tasks, "event_dispatcher", lambda _: pytest.fail("published"))
+    publish_event(*arguments)
+    (record,) = caplog.records
+    assert "is dropped" in record.getMessage()
+    assert len(record.getMessage()) < 300
+    assert record.exc_info is None
+
+
+@pytest.mark.parametrize("age, is_published", [(timedelta(0), False), (timedelta(days=1), True)])
+def test_task__where_the_delivery_is_another__runs_only_for_what_waits_from_before(
+    settings, monkeypatch, caplog, age, is_published
+):
+    """A project that has gone over to the outbox loses nothing of what still waits with Celery's broker."""
+    settings.EVENTS_SOURCING = {"DELIVERY": "outbox"}
+    published: list[Event] = []
+    monkeypatch.setattr(tasks, "event_dispatcher", lambda _: published.append)
+    now = datetime.now(UTC) + tasks._ROLLING_DEPLOY
+    publish_event(an_event(time=now - age).to_message())
+    assert bool(published) is is_published
+    assert ("DELIVERY is 'outbox'" in caplog.text) is not is_published

@@ -4,7 +4,7 @@ import math
 import signal
 from abc import ABC, abstractmethod
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, ClassVar, TypeVar
@@ -13,8 +13,11 @@ from django.core.management.base import CommandError, OutputWrapper
 from django.db import Error
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
 from django_events_sourcing.exceptions import EventsSourcingError
+from django_events_sourcing.texts import printable
 
 __all__ = ["Problems", "Subcommand", "duration", "number"]
 
@@ -34,7 +37,7 @@ class Problems(list[str]):
         except EventsSourcingError as exc:
             self.append(str(exc))
         except Error as exc:
-            self.append(f"Database {alias!r} can't be asked: {' '.join(str(exc).split())}")
+            self.append(f"Database {alias!r} can't be asked: {printable(' '.join(str(exc).split()))}")
 
 
 class Subcommand(ABC):
@@ -93,11 +96,17 @@ class Subcommand(ABC):
                     self.problems.append(f"Stopped; {stopped}.")
                     return
 
+    def show(self, table: Table, rows: Iterable[Iterable[str | list[str]]]) -> None:
+        """Print a table with these rows, whose cells are a line, or several."""
+        for row in rows:
+            table.add_row(*(Text("\n".join(map(printable, [cell] if isinstance(cell, str) else cell))) for cell in row))
+        self.console.print(table)
+
     @property
     def console(self) -> Console:
-        """For tables; plain, where there is no terminal."""
+        """Plain, where there is no terminal; what looks like rich's markup is none."""
         width = None if self.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL
-        return Console(file=self.stdout, width=width, highlight=False)  # type: ignore[arg-type]
+        return Console(file=self.stdout, width=width, highlight=False, markup=False, emoji=False)  # type: ignore[arg-type]
 
     @contextmanager
     def progress(self, description: str, total: int) -> Iterator[Callable[[int], None]]:

@@ -30,7 +30,7 @@ class BurySubcommand(Subcommand):
         alias, state = self.first(lambda alias: inspect(alias, options["id"]))
         with self.problems.told(alias):
             bury(alias, options["id"], options["why"])
-            self.stdout.write(f"Event {options['id']} ({state.event.name}, {state.event.object}) is buried.")
+            self.stdout.write(f"Event {state.event.label} is buried.")
 
 
 def _reason(text: str) -> str:

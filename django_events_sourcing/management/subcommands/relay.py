@@ -30,6 +30,8 @@ class RelaySubcommand(Subcommand):
             f"Database {alias!r}: {report.published} published, {report.dead} dead, {after.pending} "
             f"pending{_why_left(after)}."
         )
+        if report.got_nothing_done:
+            self.problems.append(f"Database {alias!r}: {report.got_nothing_done}")
         if report.trouble:
             self.problems.append(f"RabbitMQ is in trouble; the events stay. {report.trouble}")
 

@@ -96,11 +96,13 @@ class ReplaySubcommand(Subcommand):
 
     def _show(self, total: int, shown: list[tuple[str, Replayable]]) -> None:
         table = Table("database", "id", "event", "object", "time")
-        for alias, event in shown:
-            when = from_microseconds(event.time).isoformat(timespec="seconds")
-            table.add_row(alias, str(event.event_id), event.name, event.object, when)
         if shown:
-            self.console.print(table, markup=False)
+            times = [from_microseconds(event.time).isoformat(timespec="seconds") for _, event in shown]
+            rows = [
+                (alias, str(event.event_id), event.name, event.object, time)
+                for (alias, event), time in zip(shown, times, strict=True)
+            ]
+            self.show(table, rows)
         more = f" The first {len(shown)} are shown." if total > len(shown) else ""
         self.stdout.write(f"{total} events would be published once more.{more}")
 

@@ -28,16 +28,14 @@ class ShowSubcommand(Subcommand):
         """Show it, from whichever database has it."""
         alias, state = self.first(lambda alias: inspect(alias, options["id"]))
         table = Table(title=f"Event {state.event.id}", title_justify="left", show_header=False)
-        for name, value in _facts(alias, state).items():
-            table.add_row(name, value)
-        self.console.print(table, markup=False)
+        self.show(table, _facts(alias, state).items())
 
 
-def _facts(alias: str, state: EventState) -> dict[str, str]:
+def _facts(alias: str, state: EventState) -> dict[str, str | list[str]]:
     event = state.event
-    facts = {
+    facts: dict[str, str | list[str]] = {
         "state": state.state,
-        "waits for": "\n".join(state.waits_for),
+        "waits for": state.waits_for,
         "name": event.name,
         "service": event.service,
         "object": event.object,

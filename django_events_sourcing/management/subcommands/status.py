@@ -37,7 +37,6 @@ class StatusSubcommand(Subcommand):
             self._show(alias, one)
 
     def _show(self, alias: str, one: Status) -> None:
-        console = self.console
         facts = {
             "pending": str(one.pending),
             "oldest due": duration(one.oldest_pending_seconds),
@@ -50,9 +49,7 @@ class StatusSubcommand(Subcommand):
             age = duration(one.oldest_transaction.seconds)
             facts["oldest open transaction"] = f"{age}: {one.oldest_transaction.holder}"
         summary = Table(title=f"Outbox of database {alias!r}", title_justify="left", show_header=False)
-        for name, value in facts.items():
-            summary.add_row(name, value)
-        console.print(summary, markup=False)
+        self.show(summary, facts.items())
         at_work = [each for each in one.partitions if _has_something_to_tell(each)]
         if not at_work:
             return
@@ -68,8 +65,8 @@ class StatusSubcommand(Subcommand):
             "trouble",
         ):
             table.add_column(heading)
-        for partition in at_work:
-            table.add_row(
+        rows = [
+            (
                 str(partition.number),
                 str(partition.pending),
                 duration(partition.paused_seconds),
@@ -79,7 +76,9 @@ class StatusSubcommand(Subcommand):
                 str(partition.lost or "-"),
                 partition.error or "-",
             )
-        console.print(table)
+            for partition in at_work
+        ]
+        self.show(table, rows)
 
 
 def _has_something_to_tell(partition: PartitionStatus) -> bool:

@@ -1,0 +1,25 @@
+"""Texts that hold what comes from elsewhere, made safe to print and to log."""
+
+import re
+
+__all__ = ["printable", "without_passwords"]
+
+# What stands between "://" and the last "@" before a blank or a quote.
+_CREDENTIALS = re.compile(r"(?<=://)[^\s'\"]*(?=@)")
+
+
+def printable(text: object) -> str:
+    """``str(text)`` in one line: control characters are written out, line feeds and terminals' escape sequences say.
+
+    Names, objects and errors hold what a project's users typed; none of it may pass for a line of a log, or move the
+    cursor of the terminal that it is shown on.
+    """
+    plain = str(text)
+    if plain.isprintable():
+        return plain
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in plain)
+
+
+def without_passwords(text: object) -> str:
+    """``printable(text)`` without the user and password of any URI in it: other libraries' errors may quote one."""
+    return _CREDENTIALS.sub("…", printable(text))
