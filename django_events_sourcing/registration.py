@@ -13,13 +13,8 @@ from rest_framework.serializers import BaseSerializer
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import ConfigurationError, SerializationError
-from django_events_sourcing.serialization import (
-    KeptSerializer,
-    default_serializer,
-    kept_serializer,
-    project_locale,
-    serialize,
-)
+from django_events_sourcing.kept_serializers import KeptSerializers
+from django_events_sourcing.serialization import default_serializer, project_locale, serialize
 from django_events_sourcing.stored import StoredForm, concrete_model
 
 __all__ = ["Registration", "snake_case"]
@@ -65,7 +60,7 @@ class Registration:
         """
         stored = self._stored_form.of(instance, using, action=action)
         name = self.event_name(stored, action)
-        body = serialize(stored, self.serializer_class, self._kept_serializer)
+        body = serialize(stored, self._serializers)
         pk = ",".join(map(str, stored.pk)) if isinstance(stored.pk, tuple) else stored.pk
         label = concrete_model(self.model)._meta.label_lower
         return partial(Event, name=name, service=self.service, object=f"{label}:{pk}", body=body)
@@ -91,8 +86,8 @@ class Registration:
         return name
 
     @cached_property
-    def _kept_serializer(self) -> KeptSerializer | None:
-        return kept_serializer(self.serializer_class)
+    def _serializers(self) -> KeptSerializers:
+        return KeptSerializers(self.serializer_class)
 
     @cached_property
     def _stored_form(self) -> StoredForm:

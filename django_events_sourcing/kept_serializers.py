@@ -1,0 +1,191 @@
+"""Serializers that are made once, and represent one instance after the other."""
+
+# Note [Kept serializers]
+# To make a ModelSerializer takes some ten times as long as all that it does for one event. So each thread keeps one,
+# where what it is made of is the same each time. It is handed the instance as a new one would be, and whatever code of
+# the project's does to it or its fields meanwhile is undone afterwards: to their attributes, and to the lists, dicts
+# and sets in those. What two new serializers share, a class attribute or a module's cache say, is shared by a kept one,
+# too; what they have each for itself is found by comparing two. If anything in that might hold a state that can't be
+# put back, the serializer isn't kept.
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from datetime import date, time, timedelta, tzinfo
+from decimal import Decimal
+from sys import stdlib_module_names
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Model, QuerySet
+from rest_framework.fields import Field
+from rest_framework.serializers import BaseSerializer
+from rest_framework.utils.serializer_helpers import BindingDict
+
+__all__ = ["KeptSerializers", "walk"]
+
+# By what a serializer's fields are chosen and made. Where a project has a say in that, it may say something else for
+# each instance.
+_MAKING = {
+    *("__init__", "__new__", "__deepcopy__", "__getattribute__", "__getattr__", "data", "fields", "get_fields"),
+    *("get_field_names", "get_default_field_names", "get_extra_kwargs", "get_uniqueness_extra_kwargs"),
+    *("include_extra_kwargs", "many_init", "_readable_fields"),
+    *("build_field", "build_standard_field", "build_relational_field", "build_nested_field"),
+    *("build_property_field", "build_url_field", "build_unknown_field"),
+}
+
+# What a class may hold that is no code.
+_DECLARATIONS = {"Meta", "_declared_fields"}
+
+_FRAMEWORKS = {"rest_framework", "django"}
+_UNCHANGING = (
+    *(str, bytes, int, float, complex, bool, type(None), frozenset, range, type, date, time, timedelta, tzinfo),
+    *(Decimal, UUID, FunctionType, MethodType, BuiltinFunctionType),
+)
+
+
+class KeptSerializers:
+    """Those of one class, one for each thread. See Note [Kept serializers].
+
+    Args:
+        serializer_class: The class.
+
+    Attributes:
+        serializer_class: The class.
+    """
+
+    def __init__(self, serializer_class: type[BaseSerializer[Any]]) -> None:
+        self.serializer_class = serializer_class
+        self._threads = threading.local()
+        self._may_be_kept = True
+
+    def represent(self, instance: Model) -> Any:
+        """What the ``data`` of a new serializer would be for the instance.
+
+        Raises:
+            Exception: Whatever the serializer raises.
+        """
+        free: list[_Kept] = vars(self._threads).setdefault("free", [])
+        # Taken out while it is used: its code may save another instance, whose event needs one.
+        kept = free.pop() if free else self._make()
+        if kept is None:
+            return self.serializer_class(instance).data
+        data = kept.represent(instance)
+        free.append(kept)
+        return data
+
+    def _make(self) -> "_Kept | None":
+        if self._may_be_kept:
+            try:
+                return _Kept(self.serializer_class(), self.serializer_class())
+            except _NotKeptError:
+                self._may_be_kept = False
+        return None
+
+
+class _NotKeptError(Exception):
+    """Each event needs a serializer of its own."""
+
+
+class _Kept:
+    def __init__(self, serializer: BaseSerializer[Any], other: BaseSerializer[Any]) -> None:
+        if any(isinstance(each, BaseSerializer) and _has_own(type(each), _MAKING) for _, each in walk(serializer)):
+            raise _NotKeptError
+        self._serializer = serializer
+        self._put_back: list[Callable[[], None]] = []
+        if any(_has_own_code(type(each)) for _, each in walk(serializer)):
+            list(walk(other))  # has its fields made, as those of the first are by now
+            self._put_back = list(_private_state(serializer, other, set()))
+
+    def represent(self, instance: Model) -> Any:
+        self._serializer.instance = instance
+        data = self._serializer.to_representation(instance)
+        self._serializer.instance = None
+        for put_back in self._put_back:
+            put_back()
+        return data
+
+
+def walk(field: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """A serializer or field and all that is within it, with their paths, such as ``"lines.product"``."""
+    yield path, field
+    for inner in (getattr(field, "child", None), getattr(field, "child_relation", None)):
+        if isinstance(inner, Field):
+            yield from walk(inner, path)
+    if isinstance(field, BaseSerializer):
+        for name, inner in getattr(field, "fields", {}).items():
+            yield from walk(inner, f"{path}.{name}" if path else name)
+
+
+def _has_own_code(field_class: type) -> bool:
+    return any(
+        name not in _DECLARATIONS and (callable(value) or not name.startswith("__"))
+        for cls in _of_the_project(field_class)
+        for name, value in vars(cls).items()
+    )
+
+
+def _has_own(serializer_class: type, names: set[str]) -> bool:
+    return any(not names.isdisjoint(vars(cls)) for cls in _of_the_project(serializer_class))
+
+
+def _of_the_project(cls: type) -> Iterator[type]:
+    return (each for each in cls.__mro__ if _origin(each) not in {"rest_framework", "builtins", "typing"})
+
+
+def _origin(cls: type) -> str:
+    return cls.__module__.partition(".")[0]
+
+
+def _private_state(one: Any, other: Any, seen: set[int]) -> Iterator[Callable[[], None]]:
+    """What puts back all that ``one`` has and ``other``, which was made like it, does not share.
+
+    Raises:
+        _NotKeptError: There is something that nothing is known of.
+    """
+    if one is other or id(one) in seen or isinstance(one, _UNCHANGING):
+        return
+    seen.add(id(one))
+    if isinstance(one, dict):
+        yield _restorer(one, one.copy(), one.update)
+        children = [(value, other[key]) for key, value in one.items() if key in other]
+    elif isinstance(one, list | deque):
+        yield _restorer(one, one.copy(), one.extend)
+        children = list(zip(one, other, strict=False))
+    elif isinstance(one, set):
+        yield _restorer(one, one.copy(), one.update)
+        children = []
+    elif isinstance(one, tuple):
+        children = list(zip(one, other, strict=False))
+    elif isinstance(one, QuerySet):  # whose results are kept on it
+        attributes = vars(one)
+        yield _restorer(attributes, attributes.copy(), attributes.update)
+        children = []
+    elif isinstance(one, Field | BindingDict) or (_is_of_a_project(type(one)) and hasattr(one, "__dict__")):
+        attributes = vars(one)
+        yield _restorer(attributes, attributes.copy(), attributes.update)
+        # what a field was declared by is there to make others after it
+        children = [
+            (value, vars(other).get(name, value))
+            for name, value in attributes.items()
+            if name not in {"_args", "_kwargs"}
+        ]
+    elif _origin(type(one)) in _FRAMEWORKS:
+        return
+    else:
+        raise _NotKeptError
+    for child, its_other in children:
+        yield from _private_state(child, its_other, seen)
+
+
+def _restorer(container: Any, saved: Any, fill: Callable[[Any], Any]) -> Callable[[], None]:
+    def put_back() -> None:
+        container.clear()
+        fill(saved)
+
+    return put_back
+
+
+def _is_of_a_project(cls: type) -> bool:
+    return _origin(cls) not in {*_FRAMEWORKS, *stdlib_module_names}
