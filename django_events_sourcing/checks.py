@@ -9,8 +9,8 @@ from django.core.checks import CheckMessage, Error, Tags, Warning  # noqa: A004 
 from django.db import connections, router
 from kombu.serialization import registry as kombu_serializers
 
+from django_events_sourcing.celery_app import broker_problem, project_app
 from django_events_sourcing.conf import Settings, get_settings, option_problems
-from django_events_sourcing.enqueue import broker_problem, project_app
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.registration import Registration
 from django_events_sourcing.registry import registry

@@ -11,6 +11,7 @@ from django.db.models.sql.compiler import SQLCompiler
 __all__ = [
     "MICROSECONDS",
     "MINUTE",
+    "NOW",
     "DatabaseNow",
     "from_microseconds",
     "from_now",
@@ -32,21 +33,24 @@ MINUTE = 60 * MICROSECONDS
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+#: The time by a database's clock, when its statement began, in microseconds since 1970: by the database's kind.
+NOW = {
+    "postgresql": "CAST(EXTRACT(EPOCH FROM STATEMENT_TIMESTAMP()) * 1000000 AS BIGINT)",
+    # NOW() is in the session's time zone
+    "mysql": "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))",
+    # whose clock ticks in milliseconds
+    "sqlite": "CAST(ROUND((JULIANDAY('now') - 2440587.5) * 86400000) AS INTEGER) * 1000",
+}
+
+
 class DatabaseNow(Func):
-    """The time by the database's clock, when its statement began, in microseconds since 1970."""
+    """``NOW``, in a QuerySet."""
 
     output_field = BigIntegerField()
-    template = "CAST(EXTRACT(EPOCH FROM STATEMENT_TIMESTAMP()) * 1000000 AS BIGINT)"  # PostgreSQL
 
-    def as_mysql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra: Any) -> Any:
-        """``NOW()`` is in the session's time zone."""
-        template = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
-        return self.as_sql(compiler, connection, template=template, **extra)
-
-    def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra: Any) -> Any:
-        """SQLite's clock ticks in milliseconds."""
-        template = "CAST(ROUND((JULIANDAY('now') - 2440587.5) * 86400000) AS INTEGER) * 1000"
-        return self.as_sql(compiler, connection, template=template, **extra)
+    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, *args: Any, **extra: Any) -> Any:  # noqa: ARG002
+        """The database's own."""
+        return NOW[connection.vendor], ()
 
 
 def from_now(seconds: float) -> Combinable:

@@ -77,7 +77,7 @@ def _option(default: object, parse: Callable[[object], Any]) -> Any:
     return field(default=default, metadata={"parse": parse})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Settings:
     """All settings, checked. Times are seconds.
 

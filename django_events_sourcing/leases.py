@@ -6,7 +6,6 @@ from time import monotonic
 from uuid import uuid4
 
 from django_events_sourcing import queries
-from django_events_sourcing.queries import Pass
 
 __all__ = ["Leases"]
 
@@ -50,21 +49,6 @@ class Leases:
         if numbers:
             self._numbers = queries.take(self._using, self.owner, numbers, self._duration, only_well=only_well)
         self._asked = asked
-
-    def enter(self, numbers: Collection[int], limit: int, *, dead_blocks: bool) -> Pass | None:
-        """Lease partitions as ``take`` does, if they are well, and where possible begin a pass over them at once.
-
-        Returns:
-            The pass; None where it is still to be begun.
-        """
-        asked = monotonic()
-        found = queries.enter(self._using, self.owner, numbers, self._duration, limit, dead_blocks=dead_blocks)
-        if found is None:
-            self.take(numbers, only_well=True)
-            return None
-        self._asked = asked
-        self._numbers, current = found
-        return current if self._numbers == set(numbers) else None
 
     def reserve(self, number: int) -> bool:
         """Lease a partition as an operator does, who waits for no time to come."""

@@ -10,7 +10,7 @@
 import json
 import zlib
 from collections.abc import Sequence
-from functools import cache
+from contextlib import nullcontext
 from typing import Any
 
 from django.db import connections
@@ -20,18 +20,15 @@ from django_events_sourcing.clock import to_microseconds
 from django_events_sourcing.events import Event
 from django_events_sourcing.models import LogEntry, QueueEntry
 from django_events_sourcing.saves import own_transaction
+from django_events_sourcing.sql import INSERT, INSERT_LOG, INSERT_QUEUE, sql
 from django_events_sourcing.tables import raises_missing_tables
 from django_events_sourcing.waker import wake_on_commit
 
-__all__ = ["LOG_COLUMNS", "PARTITIONS", "hand_over", "object_hash"]
+__all__ = ["PARTITIONS", "hand_over", "object_hash"]
 
 #: Into how many parts the queue is divided. No setting: while relays of two numbers ran, two of them could hold one
 #: object's events.
 PARTITIONS = 16
-
-#: Those of an event in the log, beside its sequence.
-LOG_COLUMNS = ("event_id", "service", "name", "object", "body", "headers", "time")
-_QUEUE_COLUMNS = ("partition", "sequence", "object_hash")
 
 # How many events one INSERT holds at most; Django makes it fewer where a database takes fewer values.
 _BATCH = 500
@@ -46,15 +43,12 @@ def hand_over(events: Sequence[Event], using: str) -> None:
     """
     connection = connections[using]
     hashes = [object_hash(event.object) for event in events]
-    with raises_missing_tables(using):
-        if len(events) > 1:
-            with own_transaction(using):
-                _insert_many(events, hashes, using)
-        elif connection.vendor == "postgresql":
-            _insert_by_one_statement(connection, events[0], hashes[0])
+    is_one_statement = connection.vendor == "postgresql" and len(events) == 1
+    with raises_missing_tables(using), nullcontext() if is_one_statement else own_transaction(using):
+        if len(events) == 1:
+            _insert_one(connection, events[0], hashes[0])
         else:
-            with own_transaction(using):
-                _insert(connection, events[0], hashes[0])
+            _insert_many(events, hashes, using)
     wake_on_commit(connection, {key % PARTITIONS for key in hashes})
 
 
@@ -66,17 +60,17 @@ def object_hash(object_key: str) -> int:
     return zlib.crc32(object_key.encode())
 
 
-def _insert_by_one_statement(connection: BaseDatabaseWrapper, event: Event, key: int) -> None:
+def _insert_one(connection: BaseDatabaseWrapper, event: Event, key: int) -> None:
+    using = connection.alias
+    event_id = LogEntry._meta.get_field("event_id").get_db_prep_value(event.id, connection)
+    log_values = {"event_id": event_id, **_values(event)}
+    queue_values = {"partition": key % PARTITIONS, "object_hash": key}
     with connection.cursor() as cursor:
-        cursor.execute(_insert_into_both(connection.alias), [*_log_values(event, connection), key % PARTITIONS, key])
-
-
-def _insert(connection: BaseDatabaseWrapper, event: Event, key: int) -> None:
-    with connection.cursor() as cursor:
-        insert = _insert_into(LogEntry._meta.db_table, LOG_COLUMNS, connection.alias)
-        cursor.execute(insert, _log_values(event, connection))
-        insert = _insert_into(QueueEntry._meta.db_table, _QUEUE_COLUMNS, connection.alias)
-        cursor.execute(insert, [key % PARTITIONS, cursor.lastrowid, key])
+        if connection.vendor == "postgresql":
+            cursor.execute(INSERT, {**log_values, **queue_values})
+        else:
+            cursor.execute(sql(using, INSERT_LOG), log_values)
+            cursor.execute(sql(using, INSERT_QUEUE), {**queue_values, "sequence": cursor.lastrowid})
 
 
 def _insert_many(events: Sequence[Event], hashes: Sequence[int], using: str) -> None:
@@ -94,11 +88,6 @@ def _insert_many(events: Sequence[Event], hashes: Sequence[int], using: str) -> 
     queue.bulk_create(rows, _BATCH)
 
 
-def _log_values(event: Event, connection: BaseDatabaseWrapper) -> list[Any]:
-    event_id = LogEntry._meta.get_field("event_id").get_db_prep_value(event.id, connection)
-    return [event_id, *_values(event).values()]
-
-
 def _values(event: Event) -> dict[str, Any]:
     return {
         "service": event.service,
@@ -108,20 +97,3 @@ def _values(event: Event) -> dict[str, Any]:
         "headers": json.dumps(dict(event.headers)) if event.headers else "{}",
         "time": to_microseconds(event.time),
     }
-
-
-@cache  # Django's compiler takes longer than the database does
-def _insert_into_both(using: str) -> str:
-    return (
-        f'WITH entry AS ({_insert_into(LogEntry._meta.db_table, LOG_COLUMNS, using)} RETURNING "sequence") '  # noqa: S608
-        f'INSERT INTO "{QueueEntry._meta.db_table}" ("partition", "sequence", "object_hash") '
-        'SELECT %s, "sequence", %s FROM entry'
-    )
-
-
-@cache
-def _insert_into(table: str, columns: tuple[str, ...], using: str) -> str:
-    quote = connections[using].ops.quote_name
-    names = ", ".join(map(quote, columns))
-    marks = ", ".join(["%s"] * len(columns))
-    return f"INSERT INTO {quote(table)} ({names}) VALUES ({marks})"  # noqa: S608

@@ -3,11 +3,10 @@
 import logging
 import math
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from time import monotonic, time
 from typing import Any
 
-from celery import Celery, Task, shared_task
+from celery import Task, shared_task
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 
 from django_events_sourcing.conf import get_settings
@@ -153,10 +152,5 @@ def _may_be_from_before(event: Event) -> bool:
 
 def _longest_run(task: Task) -> float:
     """So that a long drain lets the project's own tasks have the process, and no time limit ends it in the middle."""
-    limits = [task.time_limit, task.soft_time_limit, *_limits_of_all_tasks(task.app)]
+    limits = [task.time_limit, task.soft_time_limit, task.app.conf.task_time_limit, task.app.conf.task_soft_time_limit]
     return min([_LONGEST_RUN, *(float(limit) / 2 for limit in limits if limit)])
-
-
-@cache  # Celery takes 40 us to look up each
-def _limits_of_all_tasks(app: Celery) -> tuple[float | None, float | None]:
-    return app.conf.task_time_limit, app.conf.task_soft_time_limit

@@ -23,6 +23,7 @@ from django_events_sourcing.tasks.publisher import (
     FRAME_FAULTS,
     PUBLISH_TIMEOUT,
     Messages,
+    messages_of,
     publish_error,
 )
 
@@ -158,7 +159,7 @@ class Pipeline:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._messages = Messages.of(settings)
+        self._messages = messages_of(settings)
 
     def publish(self, batch: Batch) -> None:
         """Publish what may be published, and have ``batch`` learn what became of each event.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 from amqp.exceptions import AMQPError, ChannelError, MessageNacked, NotFound, PreconditionFailed, ResourceLocked
@@ -27,6 +28,7 @@ __all__ = [
     "Messages",
     "event_dispatcher",
     "has_queue",
+    "messages_of",
     "publish_error",
 ]
 
@@ -80,14 +82,6 @@ class Messages:
             *connection.connection_errors,
             *connection.channel_errors,
         )
-
-    @classmethod
-    def of(cls, settings: Settings) -> "Messages":
-        """Those of the settings; the same object for the same settings, as long as no others come in between."""
-        global _last  # noqa: PLW0603
-        if _last is None or _last[0] is not settings:
-            _last = (settings, cls(settings))
-        return _last[1]
 
     def exchange(self, event: Event, replay_to: str | None = None) -> Exchange:
         """The exchange that the event is published to: RabbitMQ's own, if it is replayed to one queue."""
@@ -144,7 +138,10 @@ def _connection(config: Mapping[str, Any], *, confirms: bool) -> Connection:
     )
 
 
-_last: tuple[Settings, Messages] | None = None
+@lru_cache(maxsize=1)
+def messages_of(settings: Settings) -> Messages:
+    """Those of the settings; raises as ``Messages``."""
+    return Messages(settings)
 
 
 def event_dispatcher(settings: Settings) -> Callable[[Event], None]:
@@ -161,7 +158,7 @@ def event_dispatcher(settings: Settings) -> Callable[[Event], None]:
         A function that publishes an event and returns when the broker has confirmed it. It raises ``EventRefused`` if
         the broker refused this event by itself, else ``PublishError``; within a minute, if the broker hangs.
     """
-    messages = Messages.of(settings)
+    messages = messages_of(settings)
 
     def dispatch(event: Event) -> None:
         exchange = messages.exchange(event)
@@ -187,7 +184,7 @@ def has_queue(settings: Settings, name: str) -> bool:
         ConfigurationError: As ``Messages``.
         PublishError: RabbitMQ can't be asked.
     """
-    messages = Messages.of(settings)
+    messages = messages_of(settings)
     try:
         with messages.producer(confirms=False) as producer:
             producer.channel.queue_declare(name, passive=True)

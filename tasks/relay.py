@@ -123,11 +123,10 @@ class Relay:
         """
         is_behind = False
         if partitions and not self._is_stopped():
-            dead_blocks = self._settings.dead_blocks_object
-            current = self._leases.enter(partitions, self._limit(partitions), dead_blocks=dead_blocks)
+            self._leases.take(partitions, only_well=True)
             self._failures = {}
             try:
-                is_behind = self._turn(current)
+                is_behind = self._turn()
             finally:
                 self._leases.release()
         while not self._is_stopped():
@@ -170,30 +169,21 @@ class Relay:
         share = math.ceil(PARTITIONS / (len(others) + (2 if is_behind else 1)))
         return random.sample(free, min(share, len(free)))
 
-    def _turn(self, current: Pass | None = None) -> bool:
-        """Pass over the leased partitions until they are empty; True if the turn was over before that.
-
-        Args:
-            current: The first pass, if it has begun.
-        """
+    def _turn(self) -> bool:
+        """Pass over the leased partitions until they are empty; True if the turn was over before that."""
         ends = monotonic() + TURN
         while self._leases.numbers and not self._is_stopped():
             if monotonic() >= ends:
                 return True
-            if self._pass(current or self._start_pass(), ends):
+            if self._pass(ends):
                 break
-            current = None
         return False
 
-    def _start_pass(self) -> Pass:
-        numbers = self._leases.numbers
-        return queries.start_pass(
-            self._using, numbers, self._limit(numbers), dead_blocks=self._settings.dead_blocks_object
-        )
-
-    def _pass(self, current: Pass, ends: float) -> bool:
+    def _pass(self, ends: float) -> bool:
         """Read and publish once from the start; True if that was so little that nothing new can have come."""
         numbers = self._leases.numbers
+        dead_blocks = self._settings.dead_blocks_object
+        current = queries.start_pass(self._using, numbers, self._limit(numbers), dead_blocks=dead_blocks)
         reading = _Reading(current, dict.fromkeys(numbers, 0), set(current.waiting), ends)
         before = self.report.published
         try:

@@ -1,73 +1,81 @@
-"""The session that a relay's thread has with PostgreSQL: it keeps the plans of what runs again and again."""
+"""The session that a relay's thread has with PostgreSQL."""
 
-# Note [Kept plans]
-# To plan the statements for a lone event takes PostgreSQL twice as long as to run them. psycopg prepares what is run
-# again, but Django has it not, for a pooler may stand between. Here it does, where none does. (See Note [Whose session
-# it is].)
+# Note [The relay's own session]
+# To plan the statements for a lone event takes PostgreSQL twice as long as to run them, and to wait for the disk at
+# each COMMIT longer than both. So a relay's thread has a connection of its own, made by Django as any other, whose
+# OPTIONS say three things more:
 #
-# A plan that is kept was made for the tables as they were: the queue may have been empty, and holds a million rows by
-# now. So these sessions go by indexes, in nested loops, whatever there is; that's right for all that a relay asks. (The
-# purge, and whoever else asks the database, has sessions of his own.)
+# - Statements are prepared, and their plans kept. A plan is made for the tables as they are then: the queue may be
+#   empty, and hold a million rows later. So these sessions go by indexes, in nested loops, whatever there is; that's
+#   right for all that a relay asks. (The purge, and whoever else asks the database, has sessions of his own.)
+# - A COMMIT doesn't wait for the disk. What a server that crashes may lose by that is that a partition was leased, or
+#   an event published: then it comes again under its id. (An event that is found dead does wait.)
+#
+# Behind a pooler each transaction may get another session, where nothing is prepared, and what is set there stays for
+# others. It tells its clients a process number that isn't the session's own, so that number is asked for first, on an
+# ordinary session. One that hides even that shows by its errors: any error ends the session, and the thread begins with
+# an ordinary one again. What the project itself says of prepared statements is its own to say.
 
-from importlib import import_module
 from typing import Any
 
 from django.db import Error, connections
 
-from django_events_sourcing.prepared_statements import may_prepare, tell_error
+__all__ = ["end_after", "use_own_session"]
 
-__all__ = ["end_after", "keep_plans"]
+# Of a DatabaseWrapper: whether it is a relay's own.
+_IS_OWN = "_django_events_sourcing_is_own"
 
-# Of psycopg's connection: whether it keeps plans.
-_KEEPS_PLANS = "_django_events_sourcing_keeps_plans"
+_ON_ITS_OWN = {"pool", "prepare_threshold", "server_side_binding"}
+
+_SETTINGS = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c synchronous_commit=off"
 
 # How often psycopg is to run a statement before it prepares it.
 _THRESHOLD = 1
 
-_IF_DIRECT = """
-SELECT set_config('enable_seqscan', 'off', false),
-    set_config('enable_hashjoin', 'off', false),
-    set_config('enable_mergejoin', 'off', false)
-WHERE pg_backend_pid() = %s
-"""
+# Codes of PostgreSQL's for a prepared statement that isn't there, or is there already.
+_SOMETHING_BETWEEN = {"26000", "42P05"}
+
+# Databases whose sessions turned out not to be one's own.
+_behind_something: set[str] = set()
 
 
-def keep_plans(using: str) -> None:
-    """Have this thread's session with database ``using`` keep plans from now on, if it's one that can.
+def use_own_session(using: str) -> None:
+    """Give this thread a session of its own with database ``using``, if it's one that can be.
 
     Raises:
         django.db.Error: The database can't be asked.
     """
     connection: Any = connections[using]
+    options = connection.settings_dict["OPTIONS"]
     if (
         connection.vendor != "postgresql"
-        or not may_prepare(connection)
-        or "server_side_binding" in connection.settings_dict["OPTIONS"]  # it has its say on how values are told
+        or connection.Database.__name__ != "psycopg"  # but psycopg 2
+        or vars(connection).get(_IS_OWN)
+        or using in _behind_something
+        or _ON_ITS_OWN & options.keys()
     ):
         return
-    connection.ensure_connection()
-    session = connection.connection
-    if hasattr(session, _KEEPS_PLANS):
-        return
-    django = import_module("django.db.backends.postgresql.base")
-    if not hasattr(django, "ServerBindingCursor"):  # with psycopg 2
-        return
-    is_direct = False
-    if session.cursor_factory is django.Cursor:  # and not somebody's who counts, say
-        with connection.cursor() as cursor:
-            cursor.execute(_IF_DIRECT, [session.info.backend_pid])
-            is_direct = bool(cursor.fetchall())
-    setattr(session, _KEEPS_PLANS, is_direct)
-    if is_direct:
-        session.cursor_factory = django.ServerBindingCursor
-        session.prepare_threshold = _THRESHOLD
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        if cursor.fetchone() != (connection.connection.info.backend_pid,):
+            _behind_something.add(using)
+            return
+    connection.close()
+    own: Any = connections.create_connection(using)
+    more = {"server_side_binding": True, "prepare_threshold": _THRESHOLD}
+    settings = f"{options.get('options', '')} {_SETTINGS}".strip()
+    own.settings_dict = {**own.settings_dict, "OPTIONS": {**options, **more, "options": settings}}
+    setattr(own, _IS_OWN, True)
+    connections[using] = own
 
 
 def end_after(using: str, exc: Error) -> None:
     """End this thread's session with database ``using``, if it isn't sure that it works after an error."""
     connection = connections[using]
-    if not getattr(connection.connection, _KEEPS_PLANS, False):
+    if not vars(connection).get(_IS_OWN):
         connection.close_if_unusable_or_obsolete()
         return
-    tell_error(using, getattr(exc.__cause__, "sqlstate", None))
+    if getattr(exc.__cause__, "sqlstate", None) in _SOMETHING_BETWEEN:
+        _behind_something.add(using)
     connection.close()  # a plan may no longer fit the tables
+    del connections[using]

@@ -33,7 +33,7 @@ from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.tables import has_tables, missing_tables, outbox_databases
 from django_events_sourcing.tasks.broker import outlive_lost_connections
 from django_events_sourcing.tasks.moments import SharedMoments
-from django_events_sourcing.tasks.session import keep_plans
+from django_events_sourcing.tasks.session import use_own_session
 from django_events_sourcing.tasks.stopping import is_stopping
 from django_events_sourcing.tasks.work import log_database_error, log_trouble, relay_database
 
@@ -163,7 +163,7 @@ class RelayThread:
                 self._keeps_connection_until = monotonic() + IDLE
                 relay_database(self._using, lambda: self._must_end() or monotonic() >= self._until, partitions)
                 self._purge()
-                keep_plans(self._using)  # not before, for nobody waits now
+                use_own_session(self._using)  # not before, as nobody waits now
             elif not is_stopping() and _sweep_due.come(self._slot, self._interval()):
                 self._sweep()
         with self._changed:

@@ -1,4 +1,4 @@
-"""Every statement on the outbox's tables that a guarantee rests on, but for the INSERT, which is in ``outbox``.
+"""Every statement on the outbox's tables that a guarantee rests on, but for the INSERT, which ``outbox`` runs.
 
 None of them leaves a transaction open: events are published in between.
 """
@@ -36,7 +36,7 @@ from django_events_sourcing.queries.partitions import (
     take,
     unreserve,
 )
-from django_events_sourcing.queries.passes import Pass, Queued, UnreadableError, enter, load, read, start_pass
+from django_events_sourcing.queries.passes import Pass, Queued, UnreadableError, load, read, start_pass
 from django_events_sourcing.queries.purging import purge, purge_counts
 from django_events_sourcing.queries.replaying import Replayable, Selection, replayable, requeue
 
@@ -55,7 +55,6 @@ __all__ = [
     "count_lost",
     "count_published",
     "ensure_partitions",
-    "enter",
     "leased",
     "load",
     "look",

@@ -18,6 +18,7 @@ __all__ = [
     "lock_log",
     "pending_among",
     "span",
+    "to_uuid",
     "waiting_failures",
 ]
 
@@ -48,6 +49,11 @@ def pending_among(using: str, sequences: Collection[int]) -> set[int]:
 def span(sequences: Collection[int]) -> Q:
     """From the first to the last of the ids."""
     return Q(sequence__gte=min(sequences), sequence__lte=max(sequences))
+
+
+def to_uuid(value: Any) -> UUID:
+    """A UUID as a driver gives it: text, where a database has no such type."""
+    return value if isinstance(value, UUID) else UUID(value)
 
 
 def lock_log(using: str) -> None:

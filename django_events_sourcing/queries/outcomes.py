@@ -7,16 +7,14 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connections, transaction
-from django.db.models import F, QuerySet
-from django.db.models.expressions import CombinedExpression
+from django.db.models import QuerySet
 from django.db.models.functions import Coalesce
-from django.db.models.sql import Query
 
 from django_events_sourcing.clock import MINUTE, DatabaseNow, from_now
 from django_events_sourcing.models import Failure, PublishedCount, QueueEntry
 from django_events_sourcing.queries.common import delete, fence
-from django_events_sourcing.queries.compiled import Argument, compiled, update
 from django_events_sourcing.queries.passes import Queued
+from django_events_sourcing.sql import COUNT, DELETE, execute, sql, whole_numbers
 
 __all__ = [
     "Refusal",
@@ -76,27 +74,18 @@ def settle(
                 delete(_failures(using, again), using)
 
 
-def _delete_rows(using: str, rows: Collection[Queued]) -> None:
-    connection = connections[using]
-    quote = connection.ops.quote_name
-    queue, partition, sequence, replay_to = map(
-        quote, (QueueEntry._meta.db_table, "partition", "sequence", "replay_to")
-    )
+def _delete_rows(using: str, published: Collection[Queued]) -> None:
     by_partition: dict[int, list[int]] = {}
-    for row in rows:
+    for row in published:
         by_partition.setdefault(row.partition, []).append(row.sequence)
     them: list[str] = []
-    params: list[Any] = []
-    for number, sequences in by_partition.items():
-        if connection.vendor == "postgresql":  # one text for all numbers of rows: psycopg takes long to read a new one
-            them.append(f"({partition} = %s AND {sequence} = ANY(%s))")
-            params += [number, sequences]
-        else:
-            them.append(f"({partition} = %s AND {sequence} IN ({', '.join(['%s'] * len(sequences))}))")
-            params += [number, *sequences]
-    is_null = "IS NULL" if _are_first(rows) else "IS NOT NULL"
-    with connection.cursor() as cursor:
-        cursor.execute(f"DELETE FROM {queue} WHERE {replay_to} {is_null} AND ({' OR '.join(them)})", params)  # noqa: S608
+    params: dict[str, Any] = {}
+    for place, (number, sequences) in enumerate(by_partition.items()):
+        is_one_of, its_params = whole_numbers(using, f"sequences_{place}", sequences)
+        them.append(f'("partition" = CAST(%(number_{place})s AS {{bigint}}) AND "sequence" {is_one_of})')
+        params |= {f"number_{place}": number, **its_params}
+    is_null = "IS NULL" if _are_first(published) else "IS NOT NULL"
+    execute(using, sql(using, DELETE.format(is_null=is_null, them=" OR ".join(them))), params)
 
 
 def _failures(using: str, rows: Collection[Queued]) -> QuerySet[Failure]:
@@ -111,15 +100,9 @@ def _are_first(rows: Collection[Queued]) -> bool:
 def count_published(using: str, now: int, partition: int, count: int) -> None:
     """Count published events, for the status. ``now`` is the database's time, ``partition`` one that is leased."""
     minute = now - now % MINUTE
-    if not _count_published(using).count(using, minute=minute, partition=partition, count=count):
-        row = PublishedCount(minute=minute, partition=partition, count=count)
-        PublishedCount.objects.using(using).bulk_create([row], ignore_conflicts=True)
-
-
-@compiled
-def _count_published() -> Query:
-    counts = PublishedCount.objects.filter(minute=Argument("minute"), partition=Argument("partition"))
-    return update(counts, count=CombinedExpression(F("count"), "+", Argument("count")))
+    values = {"minute": minute, "partition": partition, "count": count}
+    if not execute(using, sql(using, COUNT), values):
+        PublishedCount.objects.using(using).bulk_create([PublishedCount(**values)], ignore_conflicts=True)
 
 
 def refuse(using: str, owner: UUID, row: Queued, error: str, policy: RefusalPolicy) -> Refusal | None:
@@ -144,6 +127,8 @@ def refuse(using: str, owner: UUID, row: Queued, error: str, policy: RefusalPoli
         attempts = (before or 0) + 1
         # What is for one consumer only holds back nobody's events.
         is_dead = attempts >= policy.max_attempts or bool(row.replay_to)
+        if is_dead:
+            _wait_for_the_disk(using)
         values: dict[str, Any] = {
             "attempts": attempts,
             "error": error,
@@ -157,6 +142,14 @@ def refuse(using: str, owner: UUID, row: Queued, error: str, policy: RefusalPoli
         if is_dead:
             delete(_its_row(using, row), using)
     return Refusal(attempts, is_dead)
+
+
+def _wait_for_the_disk(using: str) -> None:
+    """At the COMMIT of this transaction, also in a relay's own session."""
+    connection = connections[using]
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL synchronous_commit = on")
 
 
 def bury(using: str, owner: UUID, row: Queued, why: str) -> bool | None:

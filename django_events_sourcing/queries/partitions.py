@@ -6,16 +6,24 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connections
-from django.db.models import Exists, F, OuterRef, Q, Subquery
-from django.db.models.expressions import CombinedExpression, ExpressionWrapper
-from django.db.models.fields import BooleanField
-from django.db.models.sql import Query
+from django.db.models import F, Q
 
 from django_events_sourcing.clock import DatabaseNow, from_now, in_microseconds
-from django_events_sourcing.models import Partition, QueueEntry
+from django_events_sourcing.models import Partition
 from django_events_sourcing.outbox import PARTITIONS
-from django_events_sourcing.queries.common import PURGE, waiting_failures
-from django_events_sourcing.queries.compiled import Argument, arguments, compiled, to_uuid, update
+from django_events_sourcing.queries.common import PURGE, to_uuid
+from django_events_sourcing.sql import (
+    BLOCKS_OBJECT,
+    LOOK,
+    ONLY_WELL,
+    RELEASE,
+    TAKE,
+    WAITS,
+    execute,
+    rows,
+    sql,
+    whole_numbers,
+)
 
 __all__ = [
     "PartitionState",
@@ -31,13 +39,8 @@ __all__ = [
     "reserve",
     "resume",
     "take",
-    "taken",
-    "taking",
     "unreserve",
 ]
-
-_OWNER = Argument("owner", Partition._meta.get_field("owner"))
-_LEASED_UNTIL = CombinedExpression(DatabaseNow(), "+", Argument("lease"))
 
 # How long a partition that an operator waits for is kept from relays, in seconds; he asks again well within that.
 _RESERVED = 1.0
@@ -61,37 +64,18 @@ class PartitionState:
 
 def look(using: str, *, dead_blocks: bool) -> list[PartitionState]:
     """Which partitions there is work in, and who is at it."""
-    found = _look(using, dead_blocks=dead_blocks).rows(using)
+    waits = sql(using, f"{WAITS} OR ({BLOCKS_OBJECT})" if dead_blocks else WAITS)
+    statement = sql(using, LOOK, partitions=PARTITIONS, waits=waits)
+    found = rows(using, statement, {})
     if len(found) < PARTITIONS:  # the first look of all, or the table was emptied
         ensure_partitions(using)
-        found = _look(using, dead_blocks=dead_blocks).rows(using)
+        found = rows(using, statement, {})
     return [
         PartitionState(
             number, to_uuid(owner) if leased else None, first is not None and not (paused or backs_off), failures
         )
         for number, owner, failures, first, leased, paused, backs_off in found
     ]
-
-
-@compiled
-def _look(*, dead_blocks: bool) -> Query:
-    queue = QueueEntry.objects.filter(partition=OuterRef("number"))
-    waits = waiting_failures(dead_blocks=dead_blocks).filter(
-        partition=OuterRef("partition"), object_hash=OuterRef("object_hash")
-    )
-    return (
-        Partition.objects.filter(number__lt=PARTITIONS)
-        .annotate(
-            # In place of EXISTS, for which PostgreSQL would read the table from its start, dead rows and all.
-            first_due=Subquery(queue.filter(~Exists(waits)).order_by("sequence").values("sequence")[:1]),
-            leased=ExpressionWrapper(_is_leased(), BooleanField()),
-            paused=ExpressionWrapper(Q(paused_at__isnull=False), BooleanField()),
-            backs_off=ExpressionWrapper(Q(retry_at__isnull=False, retry_at__gt=DatabaseNow()), BooleanField()),
-        )
-        .order_by("number")
-        .values_list("number", "owner", "failures", "first_due", "leased", "paused", "backs_off")
-        .query
-    )
 
 
 def ensure_partitions(using: str) -> None:
@@ -111,34 +95,11 @@ def take(using: str, owner: UUID, numbers: Collection[int], lease: float, *, onl
         lease: For how long, in seconds.
         only_well: Leave out those that met with trouble last.
     """
-    sql, params = taking(using, owner, list(numbers), lease, only_well=only_well)
-    with connections[using].cursor() as cursor:
-        cursor.execute(sql, params)
-        return taken(using, owner, numbers, cursor.rowcount)
-
-
-def taking(
-    using: str, owner: UUID, numbers: list[int], lease: float, *, only_well: bool = False
-) -> tuple[str, list[Any]]:
-    """The statement of ``take``, and its parameters."""
-    statement = _take(using, len(numbers), only_well=only_well)
-    return statement.sql, statement.filled(using, owner=owner, numbers=numbers, lease=in_microseconds(lease))
-
-
-def taken(using: str, owner: UUID, numbers: Collection[int], count: int) -> set[int]:
-    """Those of the partitions that were leased, where so many were."""
-    if count in {0, len(numbers)}:
-        return set(numbers) if count else set()
-    return _owned(using, owner, numbers)
-
-
-@compiled
-def _take(count: int, *, only_well: bool) -> Query:
-    due = Q(retry_at__isnull=True) | Q(retry_at__lte=DatabaseNow())
-    free = Partition.objects.filter(_is_free(), due, paused_at__isnull=True, number__in=arguments("numbers", count))
-    if only_well:
-        free = free.filter(failures=0)
-    return update(free, owner=_OWNER, leased_until=_LEASED_UNTIL)
+    those, params = whole_numbers(using, "numbers", list(numbers))
+    statement = sql(using, TAKE, numbers=those, only_well=ONLY_WELL if only_well else "")
+    params |= {"owner": _owner(using, owner), "lease": in_microseconds(lease)}
+    taken = execute(using, statement, params)
+    return set(numbers) if taken == len(numbers) else _owned(using, owner, numbers) if taken else set()
 
 
 def reserve(using: str, owner: UUID, number: int, lease: float) -> bool:
@@ -197,16 +158,11 @@ def release(using: str, owner: UUID, numbers: Collection[int], *, retry_in: floa
         retry_in: For how many seconds nobody is to take them; None leaves that as it is.
     """
     if retry_in is None:
-        _release(using, len(numbers)).count(using, owner=owner, numbers=list(numbers))
+        those, params = whole_numbers(using, "numbers", list(numbers))
+        execute(using, sql(using, RELEASE, numbers=those), {**params, "owner": _owner(using, owner)})
     else:
         mine = Partition.objects.using(using).filter(owner=owner, number__in=numbers)
         mine.update(owner=None, leased_until=None, retry_at=from_now(retry_in))
-
-
-@compiled
-def _release(count: int) -> Query:
-    mine = Partition.objects.filter(owner=_OWNER, number__in=arguments("numbers", count))
-    return update(mine, owner=None, leased_until=None)
 
 
 def count_lost(using: str, numbers: Collection[int]) -> None:
@@ -243,3 +199,7 @@ def _is_free() -> Q:
 def _owned(using: str, owner: UUID, numbers: Collection[int]) -> set[int]:
     mine = Partition.objects.using(using).filter(owner=owner, number__in=numbers)
     return set(mine.values_list("number", flat=True))
+
+
+def _owner(using: str, owner: UUID) -> Any:
+    return Partition._meta.get_field("owner").get_db_prep_value(owner, connections[using])

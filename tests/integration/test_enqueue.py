@@ -1,6 +1,5 @@
 """The web process and a real Redis as Celery's broker."""
 
-import base64
 import json
 import logging
 import os
@@ -13,6 +12,7 @@ from celery import signals
 from kombu import pools
 
 from django_events_sourcing import Event, direct, enqueue
+from django_events_sourcing.celery_app import project_app
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.tasks import publisher
 from django_events_sourcing.waker import RELAY_TASK
@@ -49,46 +49,23 @@ def keepalives(port):
     return found
 
 
-OWN = {"id", "root_id", "correlation_id", "delivery_tag"}
-
-
 def sent(redis):
-    """The messages in Celery's queue, the oldest first, and the values of each that are its own."""
-    messages = [json.loads(each) for each in reversed(redis.lrange("celery", 0, -1))]
-    own = []
-    for message in messages:
-        message["body"] = json.loads(base64.b64decode(message["body"]))
-        of_all = {**message["headers"], **message["properties"]}
-        own.append({name: of_all[name] for name in OWN})
-        for part in (message["headers"], message["properties"]):
-            part.update(dict.fromkeys(OWN & part.keys(), "own"))
-    return messages, own
+    """The headers of the messages in Celery's queue, the oldest first."""
+    return [json.loads(each)["headers"] for each in reversed(redis.lrange("celery", 0, -1))]
 
 
-def forget_senders():
-    for sender in enqueue._senders.values():
-        sender._producers.connections.force_close_all()
-    enqueue._senders.clear()
+def close_connections():
+    for pool in enqueue._pools.values():
+        pool.connections.force_close_all()
+    enqueue._pools.clear()
 
 
 @pytest.fixture
 def app(redis, monkeypatch):
     """The project's Celery app, to which this process has sent nothing yet."""
-    monkeypatch.setattr(enqueue, "_senders", {})
-    yield enqueue.project_app()
-    forget_senders()
-
-
-@pytest.mark.parametrize("argument", ["default", "long" * 1000], ids=["short", "long"])
-def test_message__after_the_first__is_as_celery_makes_it(app, redis, argument):
-    """But for its id, each of which is another."""
-    enqueue.enqueue(RELAY_TASK, "other", [1])
-    enqueue.enqueue(RELAY_TASK, argument, [2, 3])
-    app.send_task(RELAY_TASK, (argument, [2, 3]), queue="celery", serializer="json", ignore_result=True)
-    (_, ours, celerys), own = sent(redis)
-    assert ours == celerys
-    assert len({each["id"] for each in own}) == 3
-    assert all(each["id"] == each["root_id"] == each["correlation_id"] for each in own)
+    monkeypatch.setattr(enqueue, "_pools", {})
+    yield project_app()
+    close_connections()
 
 
 def test_queue__gone_from_celerys_broker__is_declared_by_a_new_connection(app, redis):
@@ -98,7 +75,7 @@ def test_queue__gone_from_celerys_broker__is_declared_by_a_new_connection(app, r
         enqueue.enqueue(RELAY_TASK, "default")
     assert redis.exists(binding)
     redis.flushdb()
-    forget_senders()
+    close_connections()
     enqueue.enqueue(RELAY_TASK, "default")
     assert redis.exists(binding)
 
@@ -111,37 +88,14 @@ def test_signals__with_receivers__are_sent_for_each(app, redis):
         seen.append(headers["id"])
         headers["trace"] = len(seen)
 
-    enqueue.enqueue(RELAY_TASK, "default")
-    enqueue.enqueue(RELAY_TASK, "default")
     signals.before_task_publish.connect(receive)
     try:
         enqueue.enqueue(RELAY_TASK, "default")
         enqueue.enqueue(RELAY_TASK, "default")
     finally:
         signals.before_task_publish.disconnect(receive)
-    messages, own = sent(redis)
-    assert [each["id"] for each in own[2:]] == seen
-    assert [each["headers"].get("trace") for each in messages] == [None, None, 1, 2]
-
-
-def test_header__that_somebody_adds__is_not_that_of_the_first(app, redis, monkeypatch):
-    """Some tracers put themselves in the place of send_task."""
-    send_task = app.send_task
-    numbers = iter(range(9))
-    monkeypatch.setattr(app, "send_task", lambda *a, **k: send_task(*a, headers={"trace": next(numbers)}, **k))
-    for _ in range(3):
-        enqueue.enqueue(RELAY_TASK, "default")
-    assert [each["headers"]["trace"] for each in sent(redis)[0]] == [0, 1, 2]
-
-
-def test_monitor__of_sent_tasks__hears_of_each(app, redis, monkeypatch):
-    """With task_send_sent_event."""
-    monkeypatch.setitem(app.conf, "task_send_sent_event", True)
-    heard = []
-    monkeypatch.setattr(app.amqp._event_dispatcher, "publish", lambda kind, fields, *_, **__: heard.append(kind))
-    for _ in range(3):
-        enqueue.enqueue(RELAY_TASK, "default")
-    assert heard == ["task-sent"] * 3
+    assert [each["id"] for each in sent(redis)] == seen
+    assert [each["trace"] for each in sent(redis)] == [1, 2]
 
 
 def test_connections__that_idle__are_kept_alive(transactional_db, app, redis_proc, channel, rabbitmq_proc, settings):

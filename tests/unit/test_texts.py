@@ -9,7 +9,7 @@ from django_events_sourcing.conf import get_settings
 from django_events_sourcing.enqueue import enqueue
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import ConfigurationError, EventsSourcingError
-from django_events_sourcing.tasks.publisher import Messages
+from django_events_sourcing.tasks.publisher import messages_of
 from django_events_sourcing.texts import printable, without_passwords
 
 EVENT = Event(name="n", service="s", object="o", body="{}")
@@ -70,7 +70,7 @@ def test_amqp_uri__malformed__password_in_no_frame(settings, uri):
     """Pages and trackers of errors show the variables of each."""
     settings.AMQP_URI = uri
     with pytest.raises(ConfigurationError) as raised:
-        Messages.of(get_settings())
+        messages_of(get_settings())
     for text in (str(raised.value), *frames(raised.value)):
         assert "cret" not in text
 

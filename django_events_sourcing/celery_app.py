@@ -1,0 +1,57 @@
+"""The project's Celery app."""
+
+from typing import Any
+
+from celery import Celery, _state
+from django.apps import apps
+
+from django_events_sourcing.exceptions import ConfigurationError
+from django_events_sourcing.uris import uri_problem
+
+__all__ = ["broker_problem", "current_project_app", "is_eager", "project_app"]
+
+
+def project_app() -> Celery:
+    """The project's Celery app: this thread's, or that which was there when Django started.
+
+    Raises:
+        ConfigurationError: There is none. Celery's own fallback would send the task to a RabbitMQ on localhost.
+    """
+    config: Any = apps.get_app_config("django_events_sourcing")
+    app = current_project_app()
+    if app is None:
+        app = config.celery_app
+    elif config.celery_app is None:
+        config.celery_app = app
+    if app is None:
+        raise ConfigurationError(
+            "This process has no Celery app: import it in <project>/__init__.py, as Celery's 'First steps with Django' "
+            "shows."
+        )
+    return app
+
+
+def current_project_app() -> Celery | None:
+    """This thread's Celery app, None for the fallback that Celery makes for threads without one.
+
+    Celery's ``current_app`` would make that fallback, and keep the project's own app from being the default.
+    """
+    app: Celery | None = _state._tls.current_app or _state.default_app  # noqa: SLF001 - there is no other way
+    if app is None or (app.main == "default" and not app.conf.broker_url):
+        return None
+    return app
+
+
+def is_eager(app: Celery) -> bool:
+    """Whether tasks are run here and now: ``CELERY_TASK_ALWAYS_EAGER``."""
+    return bool(app.conf.task_always_eager)
+
+
+def broker_problem(app: Celery) -> str | None:
+    """What is wrong with the URL of Celery's broker, None if nothing is. No part of the URL is in it."""
+    url = app.conf.broker_write_url or app.conf.broker_url
+    # One whose scheme is the path of a transport's class is Celery's to read.
+    if not url or app.conf.broker_transport or (isinstance(url, str) and ":" in url.partition("://")[0]):
+        return None
+    problem = uri_problem(url, needs_host=False)
+    return f"Celery's broker URL (CELERY_BROKER_URL) {problem}." if problem else None

@@ -1,0 +1,188 @@
+"""The statements that run for every event, or every lone one, as text.
+
+Each can be read, and EXPLAINed, as it stands here. They are no QuerySets because to make the SQL takes Django's ORM
+longer than to run it takes the database: 4.6 ms of a lone event's way through a worker. Whatever runs now and then is a
+QuerySet.
+
+Names in double quotes are quoted as the database wants it. ``{now}`` is its time in microseconds, ``{bigint}`` its type
+of whole numbers with 64 bits. What else stands in braces is filled in by ``queries``, with nothing but whole numbers
+and texts of this module.
+"""
+
+from typing import Any
+
+from django.db import connections
+
+from django_events_sourcing.clock import NOW
+
+__all__ = [
+    "ANY_DEAD",
+    "BLOCKS_OBJECT",
+    "COUNT",
+    "DELETE",
+    "INSERT",
+    "INSERT_LOG",
+    "INSERT_QUEUE",
+    "LOOK",
+    "NOT_WAITING",
+    "ONLY_WELL",
+    "ORDERED",
+    "PART",
+    "READ",
+    "RELEASE",
+    "START_PASS",
+    "TAKE",
+    "WAITS",
+    "execute",
+    "rows",
+    "sql",
+    "whole_numbers",
+]
+
+INSERT_LOG = """
+INSERT INTO "django_events_sourcing_log" ("event_id", "service", "name", "object", "body", "headers", "time")
+VALUES (%(event_id)s, %(service)s, %(name)s, %(object)s, %(body)s, %(headers)s, %(time)s)
+"""
+
+INSERT_QUEUE = """
+INSERT INTO "django_events_sourcing_queue" ("partition", "sequence", "object_hash")
+VALUES (%(partition)s, %(sequence)s, %(object_hash)s)
+"""
+
+#: Both, on PostgreSQL.
+INSERT = f"""
+WITH entry AS ({INSERT_LOG.strip()} RETURNING "sequence")
+INSERT INTO "django_events_sourcing_queue" ("partition", "sequence", "object_hash")
+SELECT %(partition)s, "sequence", %(object_hash)s FROM entry
+"""
+
+#: Of failures: dead, and with DEAD_BLOCKS_OBJECT in the way of the later events of its object. What died on its way to
+#: one consumer's queue is not, as all others have it.
+BLOCKS_OBJECT = """f."dead_at" IS NOT NULL AND f."buried_at" IS NULL AND COALESCE(f."replay_to", '') = ''"""
+
+#: Of failures: their objects wait. With DEAD_BLOCKS_OBJECT, ``BLOCKS_OBJECT`` says so, too.
+WAITS = """f."retry_at" > {now}"""
+
+# In place of EXISTS, for which PostgreSQL would read the queue from its start, dead rows and all, it is asked for the
+# first event that is due.
+LOOK = """
+SELECT p."number", p."owner", p."failures",
+    (
+        SELECT q."sequence" FROM "django_events_sourcing_queue" q
+        WHERE q."partition" = p."number" AND NOT EXISTS (
+            SELECT 1 FROM "django_events_sourcing_failure" f
+            WHERE f."partition" = q."partition" AND f."object_hash" = q."object_hash" AND ({waits})
+        )
+        ORDER BY q."sequence" LIMIT 1
+    ) AS "first_due",
+    p."owner" IS NOT NULL AND p."leased_until" > {now} AS "is_leased",
+    p."paused_at" IS NOT NULL AS "is_paused",
+    p."retry_at" IS NOT NULL AND p."retry_at" > {now} AS "backs_off"
+FROM "django_events_sourcing_partition" p
+WHERE p."number" < {partitions}
+ORDER BY p."number"
+"""
+
+TAKE = """
+UPDATE "django_events_sourcing_partition"
+SET "owner" = %(owner)s, "leased_until" = {now} + CAST(%(lease)s AS {bigint})
+WHERE "number" {numbers}
+    AND ("owner" IS NULL OR "leased_until" <= {now})
+    AND ("retry_at" IS NULL OR "retry_at" <= {now})
+    AND "paused_at" IS NULL{only_well}
+"""
+ONLY_WELL = ' AND "failures" = 0'
+
+RELEASE = """
+UPDATE "django_events_sourcing_partition" SET "owner" = NULL, "leased_until" = NULL
+WHERE "owner" = %(owner)s AND "number" {numbers}
+"""
+
+# One short scan of the index for each partition, whatever the statistics say.
+PART = """
+SELECT * FROM (
+    SELECT q."partition", q."sequence", q."object_hash", q."replay_to" FROM "django_events_sourcing_queue" q
+    WHERE q."partition" = CAST(%({name}_number)s AS {bigint})
+        AND q."sequence" > CAST(%({name}_after)s AS {bigint}){more}
+    ORDER BY q."sequence" LIMIT {limit}
+) {name}
+"""
+
+#: What more a pass says of its parts, but for the first.
+ORDERED = """ AND q."sequence" <= CAST(%(top)s AS {bigint}){left_out}"""
+
+#: Of queue rows: their object is not among those that wait, which are too many to be named.
+NOT_WAITING = """ AND NOT EXISTS (
+    SELECT 1 FROM "django_events_sourcing_failure" f
+    WHERE f."partition" = q."partition" AND f."object_hash" = q."object_hash" AND ({waits})
+)"""
+
+_ROWS = 'q."partition", q."sequence", q."object_hash", q."replay_to"'
+_EVENT = 'l."event_id", l."service", l."name", l."object", l."body", l."headers", l."time"'
+
+READ = f"""
+SELECT {_ROWS}, {_EVENT}
+FROM ({{parts}}) q
+LEFT JOIN "django_events_sourcing_log" l ON l."sequence" = q."sequence"
+"""
+
+# The highest id and the first portion are of the same moment. It has no row only where the partitions have been emptied
+# meanwhile: then nothing is the relay's to read.
+START_PASS = f"""
+SELECT s.*, {_ROWS}, {_EVENT}
+FROM (
+    SELECT {{now}} AS "now",
+        (SELECT l."sequence" FROM "django_events_sourcing_log" l ORDER BY l."sequence" DESC LIMIT 1) AS "top",
+        EXISTS (
+            SELECT 1 FROM "django_events_sourcing_failure" f
+            WHERE f."partition" {{numbers}} AND f."retry_at" IS NOT NULL
+        ) AS "any_refused",
+        {{any_dead}} AS "any_dead"
+    FROM "django_events_sourcing_partition"
+    WHERE "number" = CAST(%(first)s AS {{bigint}})
+) s
+LEFT JOIN ({{parts}}) q ON 1 = 1
+LEFT JOIN "django_events_sourcing_log" l ON l."sequence" = q."sequence"
+"""
+ANY_DEAD = f"""EXISTS (
+    SELECT 1 FROM "django_events_sourcing_failure" f WHERE f."partition" {{numbers}} AND {BLOCKS_OBJECT}
+)"""
+
+DELETE = """DELETE FROM "django_events_sourcing_queue" WHERE "replay_to" {is_null} AND ({them})"""
+
+COUNT = """
+UPDATE "django_events_sourcing_published" SET "count" = "count" + CAST(%(count)s AS {bigint})
+WHERE "minute" = CAST(%(minute)s AS {bigint}) AND "partition" = CAST(%(partition)s AS {bigint})
+"""
+
+
+def sql(using: str, template: str, **parts: object) -> str:
+    """One of the statements, or a part of one, as database ``using`` is to be told."""
+    vendor = connections[using].vendor
+    bigint = "SIGNED" if vendor == "mysql" else "BIGINT"
+    text = template.format(now=NOW[vendor], bigint=bigint, **parts)
+    return text.replace('"', "`") if vendor == "mysql" else text
+
+
+def whole_numbers(using: str, name: str, values: list[int]) -> tuple[str, dict[str, Any]]:
+    """What says that a whole number is among some: a text, and the parameter that belongs to it.
+
+    On PostgreSQL it is the same text however many there are, whose plan can be kept.
+    """
+    if connections[using].vendor == "postgresql":
+        return f"= ANY(CAST(%({name})s AS bigint[]))", {name: values}
+    return f"IN ({', '.join(f'{value:d}' for value in values)})", {}
+
+
+def rows(using: str, statement: str, params: dict[str, Any]) -> list[Any]:
+    """Run a statement, and return what it selects, as the driver gives it."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(statement, params)
+        return list(cursor.fetchall())
+
+
+def execute(using: str, statement: str, params: dict[str, Any]) -> int:
+    """Run a statement, and return how many rows it was about."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(statement, params)
+        return int(cursor.rowcount)
