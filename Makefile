@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench picture lint format matrix servers clean
+.PHONY: help demo test soak bench picture lint format matrix ends servers clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ matrix: servers $(VENV)/.lint  ## the tests on each supported Python, Django and
 
 clean:  ## remove what was made
 	rm -rf $(VENV) .nox build dist *.egg-info .*_cache
+
+ends: servers $(VENV)/.lint  ## the unit and PostgreSQL tests on the oldest and the newest versions that setup.cfg promises
+	$(BIN)/nox -s ends
 
 servers:
 	@.ci/install-servers

@@ -1,29 +1,47 @@
 """The supported versions of Python, Django and Celery, in the combinations that exist: ``make matrix``.
 
-Interpreters that this machine lacks are skipped. ``make matrix NOX_ARGS="-s 'tests(3.13, …)'"`` runs one combination.
+Interpreters that this machine lacks are skipped. ``make matrix NOX_ARGS="-s 'tests(3.13, …)'"`` runs one combination,
+``make ends`` what ``.ci/run`` runs of it: the oldest of all that setup.cfg promises, and the newest.
 """
 
+import configparser
 import os
+import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import nox
 
 nox.options.error_on_missing_interpreters = False
 nox.options.default_venv_backend = "venv"
+nox.options.sessions = ["tests"]
 
-PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
-DJANGOS = ["5.2", "6.0", "6.1"]
+
+def promised(classifier: str) -> list[str]:
+    """The versions that setup.cfg names, the oldest first."""
+    config = configparser.ConfigParser()
+    config.read(Path(__file__).parent / "setup.cfg")
+    return re.findall(rf"^{re.escape(classifier)} :: (\d+\.\d+)$", config["metadata"]["classifiers"], re.MULTILINE)
+
+
+PYTHONS = promised("Programming Language :: Python")
+DJANGOS = promised("Framework :: Django")
 CELERYS = ["5.3", "newest"]
 
 
 def supported(python: str, django: str) -> bool:
-    return django == "5.2" or python not in {"3.10", "3.11"}
+    return django == "5.2" or python != "3.11"
 
 
 if shutil.which("pyenv"):  # whose stand-ins for interpreters work only once they are chosen
     versions = subprocess.run(["pyenv", "versions", "--bare"], capture_output=True, text=True, check=True)  # noqa: S607
     os.environ["PYENV_VERSION"] = ":".join(versions.stdout.split())
+
+
+def install(session: nox.Session, django: str, celery: str, *extras: str) -> None:
+    pins = [f"Django=={django}.*"] + ([f"celery=={celery}.*"] if celery != "newest" else [])
+    session.install("--quiet", "--editable", f".[{','.join(extras)}]", *pins)
 
 
 @nox.session
@@ -33,6 +51,17 @@ if shutil.which("pyenv"):  # whose stand-ins for interpreters work only once the
 )
 def tests(session: nox.Session, django: str, celery: str) -> None:
     """All tests but those of packaging, which don't depend on these versions."""
-    pins = [f"Django=={django}.*"] + ([f"celery=={celery}.*"] if celery != "newest" else [])
-    session.install("--quiet", "--editable", ".[test,mysql]", *pins)
+    install(session, django, celery, "test", "mysql")
     session.run("python", "-m", "pytest", "--ignore", "tests/test_packaging.py", *session.posargs)
+
+
+@nox.session
+@nox.parametrize(
+    "python, django, celery", [(PYTHONS[0], DJANGOS[0], CELERYS[0]), (PYTHONS[-1], DJANGOS[-1], CELERYS[-1])]
+)
+def ends(session: nox.Session, django: str, celery: str) -> None:
+    """The unit tests, and those of integration on PostgreSQL."""
+    install(session, django, celery, "test")
+    session.run("python", "-m", "pytest", "-q", "tests/unit", *session.posargs)
+    on_postgresql = "not sqlite and not mariadb and not binding"
+    session.run("python", "-m", "pytest", "-q", "tests/integration", "-k", on_postgresql, *session.posargs)

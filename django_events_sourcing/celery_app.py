@@ -36,7 +36,9 @@ def current_project_app() -> Celery | None:
 
     Celery's ``current_app`` would make that fallback, and keep the project's own app from being the default.
     """
-    app: Celery | None = _state._tls.current_app or _state.default_app  # noqa: SLF001 - there is no other way
+    # There is no public way. Without these there are no wake-ups, and the sweep finds the events.
+    of_thread = getattr(_state, "_tls", None)
+    app: Celery | None = getattr(of_thread, "current_app", None) or getattr(_state, "default_app", None)
     if app is None or (app.main == "default" and not app.conf.broker_url):
         return None
     return app

@@ -28,6 +28,9 @@ __all__ = ["Deletion", "Drafts"]
 #: Events that lack their id and time.
 Drafts = list[partial[Event]]
 
+# Of a connection: Django's transactions and savepoints that are open.
+_BLOCKS = "atomic_blocks"
+
 _DELETION = "_django_events_sourcing_deletion"
 
 
@@ -46,7 +49,7 @@ class Deletion:
     @classmethod
     def of(cls, instance: Model, using: str) -> "Deletion":
         """That which the instance is a part of; its own, where a signal is sent by hand and there is no transaction."""
-        blocks = getattr(connections[using], "atomic_blocks", None)
+        blocks = getattr(connections[using], _BLOCKS, None)
         holder = vars(blocks[-1] if blocks else instance._state)
         deletion: Deletion = holder.setdefault(_DELETION, cls())
         return deletion
@@ -54,7 +57,7 @@ class Deletion:
     @classmethod
     def drafting(cls, instance: Model, using: str) -> "Deletion | None":
         """That which has drafted the delete of this instance already, if there is one."""
-        holders = [*getattr(connections[using], "atomic_blocks", ()), instance._state]
+        holders = [*getattr(connections[using], _BLOCKS, ()), instance._state]
         under_way = (vars(holder).get(_DELETION) for holder in holders)
         return next((each for each in under_way if each and id(instance) in each.drafts.get(type(instance), ())), None)
 

@@ -1,5 +1,6 @@
 """The receivers of Django's model signals, connected to registered models only: others pay nothing."""
 
+import logging
 from typing import Any
 
 from django.core.signals import setting_changed
@@ -16,6 +17,8 @@ from django_events_sourcing.switches import is_silenced
 
 __all__ = ["connect"]
 
+logger = logging.getLogger(__name__)
+
 
 def connect() -> None:
     """Load the registry and connect its models; done again, after disconnecting, when tests override the setting."""
@@ -25,6 +28,11 @@ def connect() -> None:
         for model in models:
             signal.disconnect(receiver, sender=model)
     registry.load()
+    if registry.roots and not saves.is_known():
+        logger.warning(
+            "This version of Django saves in a way that is not known: events are recorded at post_save. Outside "
+            "atomic(), a row may be committed without its event if the process dies in between."
+        )
     for model in registry.roots:
         saves.wrap(model, _record_write)
     for signal, receiver, models in _connections():
@@ -47,6 +55,8 @@ def _move_to_front(signal: ModelSignal, count: int) -> None:
     A receiver of the project's may delete related rows before the event is drafted, or write the row anew before it is
     sent; Django calls them in the order in which they were connected.
     """
+    if not (hasattr(signal, "receivers") and hasattr(signal, "sender_receivers_cache")):
+        return
     with signal.lock:
         signal.receivers[:] = [*signal.receivers[len(signal.receivers) - count :], *signal.receivers[: -count or None]]
         signal.sender_receivers_cache.clear()

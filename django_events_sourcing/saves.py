@@ -12,6 +12,7 @@ that dies, would leave a change that nobody is told of. ``Collector.delete()`` i
 # the same reason events are in the order of writes, whatever a receiver of post_save writes.
 
 import functools
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -19,9 +20,10 @@ from typing import Any
 from django.db import Error, connections, transaction
 from django.db.models import Model
 
-__all__ = ["own_transaction", "take_record", "unwrap", "wrap"]
+__all__ = ["is_known", "own_transaction", "take_record", "unwrap", "wrap"]
 
 _METHOD = "_save_table"
+_PARAMETERS = ("self", "raw", "cls", "force_insert", "force_update", "using", "update_fields")
 
 # On an instance's `_state`: how many saves were recorded, whose signal is yet to come.
 _RECORDED = "_django_events_sourcing_recorded"
@@ -36,6 +38,8 @@ def wrap(model: type[Model], record: Callable[[Model, bool, str], bool]) -> None
             created, and the alias of the database; returns whether it recorded it. An error of its fails the save, and
             marks a transaction around it for rollback.
     """
+    if not is_known():
+        return
     original: Any = getattr(model, _METHOD)
 
     @functools.wraps(original)
@@ -68,9 +72,20 @@ def wrap(model: type[Model], record: Callable[[Model, bool, str], bool]) -> None
     setattr(model, _METHOD, save_table)
 
 
+def is_known() -> bool:
+    """Whether Django's method is as it was; else nothing is wrapped, and saves are recorded at ``post_save``.
+
+    Then a process that dies in between, outside ``atomic()``, leaves a row that nobody is told of.
+    """
+    method = getattr(Model, _METHOD, None)
+    return method is not None and tuple(inspect.signature(method).parameters) == _PARAMETERS
+
+
 def unwrap(model: type[Model]) -> None:
     """Undo ``wrap``."""
-    wrapped = vars(model)[_METHOD]
+    wrapped: Any = vars(model).get(_METHOD)
+    if not hasattr(wrapped, "replaces_own"):
+        return
     if wrapped.replaces_own:
         setattr(model, _METHOD, wrapped.__wrapped__)
     else:

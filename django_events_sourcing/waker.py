@@ -39,6 +39,9 @@ _FEW = 4
 #: The name of the task that relays a database.
 RELAY_TASK = "django_events_sourcing.relay"
 
+# Of a connection: Django's list of what to call. Where it is another, the hook is registered for each event.
+_CALLBACKS = "run_on_commit"
+
 # In the attributes of a connection.
 _HOOK = "_django_events_sourcing_hook"
 
@@ -112,7 +115,7 @@ class _Hook:
 
     def is_registered(self, connection: BaseDatabaseWrapper) -> bool:
         """Whether it surely is called at the next commit."""
-        callbacks = connection.run_on_commit
+        callbacks = getattr(connection, _CALLBACKS, ())
         return self._place < len(callbacks) and callbacks[self._place][1] is self
 
     def register(self, connection: BaseDatabaseWrapper) -> None:
@@ -121,7 +124,7 @@ class _Hook:
         Raises:
             TransactionManagementError: Django can't tell when that is.
         """
-        self._place = len(connection.run_on_commit)
+        self._place = len(getattr(connection, _CALLBACKS, ()))
         connection.on_commit(self, robust=True)
 
     def __call__(self) -> None:

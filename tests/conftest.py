@@ -1,12 +1,12 @@
 """Fixtures for all tests: the servers, and what the receivers hand to the delivery."""
 
-import socket
 from collections.abc import Sequence
 
 import pytest
 from celery import Celery, current_app
 
 from django_events_sourcing import Event, conf, logs
+from tests import servers
 from tests.servers import mariadb_proc, pgbouncer_port, postgresql_proc, rabbitmq_proc, redis_proc
 
 __all__ = ["mariadb_proc", "pgbouncer_port", "postgresql_proc", "rabbitmq_proc", "redis_proc"]
@@ -61,6 +61,4 @@ def make_celery_app():
 @pytest.fixture
 def free_port():
     """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    return servers.free_port()

@@ -2,6 +2,7 @@
 
 import re
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from django_events_sourcing.tasks.threads import IDLE
@@ -12,6 +13,27 @@ from tests.processes import pause, wait_until
 #: once in its life whether there are the tables; that is not in it.)
 OF_A_SWEEP, OF_THE_PURGE = 2, 9
 STATEMENTS = 6 * OF_A_SWEEP + OF_THE_PURGE
+
+
+#: How often a process of the pool that has nothing to do may be woken in a minute, by its sweeps and by Celery.
+MOST_SWITCHES = 300
+
+
+def context_switches(system) -> dict[int, int]:
+    """How often the threads of each process of the pool have gone to sleep so far."""
+    found = {}
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
+            environment = status.with_name("environ").read_bytes()
+            parent = re.search(r"^PPid:\t(\d+)$", status.read_text(), re.MULTILINE)
+            is_of_pool = parent and b"celery" in Path(f"/proc/{parent[1]}/cmdline").read_bytes()
+            if is_of_pool and f"SERVICE_NAME={system.env['SERVICE_NAME']}\0".encode() in environment:
+                threads = [each.read_text() for each in status.parent.glob("task/*/status")]
+                pattern = r"^voluntary_ctxt_switches:\t(\d+)$"
+                numbers = (re.search(pattern, each, re.MULTILINE) for each in threads)
+                found[int(status.parent.name)] = sum(int(number[1]) for number in numbers if number)
+    assert len(found) == 4
+    return found
 
 
 def test_worker__with_nothing_to_do__asks_little_and_is_as_fast_as_ever_afterwards(shop, postgresql_proc):
@@ -30,8 +52,10 @@ def test_worker__with_nothing_to_do__asks_little_and_is_as_fast_as_ever_afterwar
     with system.worker("--concurrency", "4"):
         warm = seconds()
         pause(IDLE + 5)
-        start = log.stat().st_size
+        start, switches = log.stat().st_size, context_switches(system)
         pause(60)
+        for pid, number in context_switches(system).items():
+            assert number - switches[pid] <= MOST_SWITCHES, f"process {pid} of the worker runs"
         with log.open("rb") as file:
             file.seek(start)
             # That for the tables begins with a line feed.

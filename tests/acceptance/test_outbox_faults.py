@@ -21,7 +21,7 @@ from tests.acceptance.conftest import connect, held_open
 from tests.acceptance.shop import LEASE, SWEEP_INTERVAL, Shop
 from tests.acceptance.verdict import Verdict, judge
 from tests.processes import pause, run, running, wait_until
-from tests.servers import stopped, suspended
+from tests.servers import killed, stopped, suspended
 from tests.servers.proxy import Proxy
 
 WORKERS = ("worker-0", "worker-1")
@@ -376,6 +376,26 @@ def test_database__restarted_in_the_middle_of_a_drain__goes_on_by_itself(shop, o
     with stopped(request.getfixturevalue(f"{other}_proc")):
         assert shop.arrived() < 2000
         pause(2)
+    shop.wait_until_drained()
+    assert judge(shop.changes, shop.arrivals()) == Verdict()
+
+
+def test_postgresql__killed_in_the_middle_of_a_drain__keeps_the_promise(shop, postgresql_proc):
+    """What the relays' commits, which don't wait for the disk, lose by that arrives twice, under its id."""
+    with shop.writing(events=1000):
+        nothing(shop)
+    shop.system.configure(MAX_RATE=300)  # so that there is a middle
+    shop.start_workers(*WORKERS)
+    for number in range(3):
+        before = shop.arrived()
+        wait_until(lambda before=before: shop.arrived() > before + 100, "some have gone out")  # type: ignore[misc]
+        if number == 0:
+            asked = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'worker-%'"
+            with connect(shop.system.env) as connection:
+                assert connection.execute(asked).fetchone() != (0,)
+        with killed(postgresql_proc):
+            pause(1)
+    assert shop.arrived() < 3000
     shop.wait_until_drained()
     assert judge(shop.changes, shop.arrivals()) == Verdict()
 

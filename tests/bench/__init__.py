@@ -4,7 +4,7 @@ Every figure is a ratio of things measured in turns within one run, on one machi
 
 (a) no events at all,
 (b) one bare INSERT of the same bytes in the same transaction,
-(c) a signal that calls ``.delay()``: one Celery task an event, which opens nameko's standalone dispatcher,
+(c) a signal that calls ``.delay()`` on commit: one Celery task an event, which opens nameko's standalone dispatcher,
 (d) a loop over nameko's standalone dispatcher, a confirm awaited for each event,
 (e) a loop over kombu that awaits the confirms of 200 messages together.
 """

@@ -30,7 +30,8 @@ from rest_framework.renderers import JSONRenderer  # noqa: E402
 
 from django_events_sourcing.waker import wake  # noqa: E402
 from tests.bench.baselines import nameko_loop, pipelined_loop  # noqa: E402
-from tests.bench.models import Enqueued, Inserted, Order, Silent, Told  # noqa: E402
+from tests.bench.load import load  # noqa: E402
+from tests.bench.models import Enqueued, EnqueuedByMethods, Inserted, Order, Silent, Told, ToldByMethods  # noqa: E402
 from tests.bench.serializers import EnqueuedSerializer, ToldSerializer  # noqa: E402
 from tests.bench.tasks import publish  # noqa: E402
 
@@ -65,7 +66,7 @@ def _save(model: Any) -> None:
 def saves() -> dict[str, float]:
     """Seconds for a save in each way, each in a transaction of its own; ``bulk_…`` where a thousand share one."""
     found: dict[str, float] = {}
-    models: list[Any] = [Silent, Inserted, Enqueued, Told]
+    models: list[Any] = [Silent, Inserted, Enqueued, Told, EnqueuedByMethods, ToldByMethods]
     random.shuffle(models)
     for model in models:
         _save(model)
@@ -73,7 +74,7 @@ def saves() -> dict[str, float]:
         for _ in range(BLOCK):
             _save(model)
         found[model.__name__] = (time.perf_counter() - began) / BLOCK
-    for model in (each for each in models if each is not Enqueued):
+    for model in (each for each in models if each in {Silent, Inserted, Told}):
         objects = _objects(model)
         began = time.perf_counter()
         with transaction.atomic():
@@ -110,12 +111,9 @@ def pace(model: str, rate: float, seconds: float) -> dict[str, float]:
         time.sleep(max(0.0, began + count / rate - time.monotonic()))
         instance = next(objects)
         instance.number = uuid4().hex
-        if model == "Told":
-            with transaction.atomic():
-                transaction.on_commit(partial(_note, instance))
-                instance.save()
-        else:
-            instance.save()  # Django has committed it when the signal comes, which notes that
+        with transaction.atomic():
+            transaction.on_commit(partial(_note, instance))
+            instance.save()
         committed[instance.number] = vars(instance)["committed_at"]
     return committed
 
@@ -163,7 +161,7 @@ def publish_pipelined(body: str, number: int) -> float:
 def main() -> None:
     requests: dict[str, Callable[..., Any]] = {
         each.__name__: each
-        for each in (saves, durations, pace, consume, enqueue, wake_relay, publish_one_by_one, publish_pipelined)
+        for each in (saves, durations, load, pace, consume, enqueue, wake_relay, publish_one_by_one, publish_pipelined)
     }
     for line in sys.stdin:
         name, arguments = json.loads(line)

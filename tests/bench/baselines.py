@@ -1,20 +1,24 @@
 """The ways without the library. See the package's docstring for their letters."""
 
 import time
+from functools import partial
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models.signals import post_save
 from kombu.connection import Connection
 from kombu.messaging import Producer
 from nameko.standalone.events import event_dispatcher, get_event_exchange
 
-from tests.bench.models import Enqueued, Inserted
-from tests.bench.serializers import EnqueuedSerializer
+from tests.bench.models import Enqueued, EnqueuedByMethods, Inserted, Order
+from tests.bench.serializers import EnqueuedByMethodsSerializer, EnqueuedSerializer
 from tests.bench.tasks import publish
 
-__all__ = ["TOGETHER", "connect", "nameko_loop", "pipelined_loop"]
+__all__ = ["ENQUEUED", "TOGETHER", "connect", "nameko_loop", "pipelined_loop"]
+
+#: The models of (c), with their serializers.
+ENQUEUED = {Enqueued: EnqueuedSerializer, EnqueuedByMethods: EnqueuedByMethodsSerializer}
 
 #: Of how many messages (e) awaits the confirms together.
 TOGETHER = 200
@@ -23,7 +27,8 @@ TOGETHER = 200
 def connect() -> None:
     """Have (b) and (c) hear of saves."""
     post_save.connect(_insert, sender=Inserted)
-    post_save.connect(_enqueue, sender=Enqueued)
+    for model, serializer_class in ENQUEUED.items():
+        post_save.connect(partial(_enqueue, serializer_class), sender=model, weak=False)
 
 
 def _insert(*, instance: Inserted, created: bool, **_: Any) -> None:
@@ -34,10 +39,9 @@ def _insert(*, instance: Inserted, created: bool, **_: Any) -> None:
         cursor.execute("INSERT INTO bench_body (body) VALUES (%s)", [body])
 
 
-def _enqueue(*, instance: Enqueued, created: bool, **_: Any) -> None:
-    vars(instance)["committed_at"] = time.time()
+def _enqueue(serializer_class: Any, *, instance: Order, created: bool, **_: Any) -> None:
     name = "enqueued__created" if created else "enqueued__updated"
-    publish.delay(name, EnqueuedSerializer(instance).data)
+    transaction.on_commit(partial(publish.delay, name, serializer_class(instance).data))
 
 
 def nameko_loop(bodies: list[dict[str, Any]]) -> float:

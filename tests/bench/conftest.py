@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from tests.acceptance.conftest import System, connect, create_database, environm
 from tests.acceptance.shop import Shop
 from tests.backlog import refill
 from tests.bench.figures import Figures
-from tests.processes import pause, wait_until
+from tests.processes import pause, running, wait_until
+from tests.servers import free_port, make_postgresql
 
 SCALE = float(os.environ.get("BENCH_SCALE", "1"))
 
@@ -64,6 +66,16 @@ class Bench(Shop):
         """A new process of ``tests.bench.actor``."""
         return Actor(self.system.env)
 
+    @contextmanager
+    def web_server(self, workers: int) -> Iterator[int]:
+        """gunicorn with the view of ``tests.bench.web``; yields its port. No worker of Celery's is there meanwhile."""
+        port = free_port()
+        gunicorn = [sys.executable, "-m", "gunicorn", "tests.bench.web:application", "--workers", str(workers)]
+        command = [*gunicorn, "--bind", f"127.0.0.1:{port}"]
+        with running(command, "Listening at", self.system.log("gunicorn"), self.system.env):
+            wait_until(lambda: self.system.log("gunicorn").read_text().count("Booting") == workers, "they are there")
+            yield port
+
     def start_idle_worker(self, *options: str) -> None:
         """Start the worker while there are no events, and wait until it has looked for some."""
         self.start_worker("worker", *options)
@@ -96,6 +108,10 @@ class Bench(Shop):
             took = time.monotonic() - first[0]
             queue.purge()
         return (number - first[1]) / took
+
+
+#: As users have it: it waits for the disk.
+postgresql_proc = make_postgresql("-c fsync=on")
 
 
 @pytest.fixture(scope="session")

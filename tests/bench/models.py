@@ -32,6 +32,14 @@ class Told(Order):
     """The library's."""
 
 
+class EnqueuedByMethods(Order):
+    """(c), with a serializer that has code of its own."""
+
+
+class ToldByMethods(Order):
+    """The library's, with such a serializer."""
+
+
 class Body(models.Model):
     """Where (b) inserts."""
 

@@ -17,7 +17,16 @@ ADDED = {
     "INSERT_added_to_a_save_us": "bare INSERT",
     "bulk_ours_added_to_a_save_us": "this library, of 1,000",
     "ours_added_to_a_save_us": "this library",
-    "delay_added_to_a_save_us": "signal with .delay()",
+    "ours_methods_added_to_a_save_us": "… with methods",
+    "delay_added_to_a_save_us": ".delay() on commit",
+    "delay_methods_added_to_a_save_us": "… with methods ",
+}
+SERVED = {
+    "view_Silent_requests_a_second": "no events",
+    "view_Told_requests_a_second": "this library",
+    "view_ToldByMethods_requests_a_second": "… with methods",
+    "view_Enqueued_requests_a_second": ".delay() on commit",
+    "view_EnqueuedByMethods_requests_a_second": "… with methods ",
 }
 DRAINED = {
     "delay_events_a_second": ".delay(), 2 processes",
@@ -36,6 +45,7 @@ LATENCY = {
 }
 CHARTS = {
     "Added to a save, microseconds": ADDED,
+    "A view that saves, requests/s": SERVED,
     "Published, events/s": DRAINED,
     "Commit to consumer, ms": LATENCY,
 }

@@ -1,6 +1,6 @@
 from rest_framework import serializers
 
-from tests.bench.models import Enqueued, Told
+from tests.bench.models import Enqueued, EnqueuedByMethods, Told, ToldByMethods
 
 FIELDS = ["id", "number", "customer", "total", "quantity", "is_paid", "created_at", "note"]
 
@@ -15,3 +15,28 @@ class EnqueuedSerializer(serializers.ModelSerializer):
     class Meta:
         model = Enqueued
         fields = FIELDS
+
+
+class MethodsSerializer(serializers.ModelSerializer):
+    """With a method field and a ``to_representation``, as projects have them."""
+
+    state = serializers.SerializerMethodField()
+
+    class Meta:
+        fields = [*FIELDS, "state"]
+
+    def get_state(self, order):
+        return "paid" if order.is_paid else "open"
+
+    def to_representation(self, instance):
+        return {**super().to_representation(instance), "version": 2}
+
+
+class ToldByMethodsSerializer(MethodsSerializer):
+    class Meta(MethodsSerializer.Meta):
+        model = ToldByMethods
+
+
+class EnqueuedByMethodsSerializer(MethodsSerializer):
+    class Meta(MethodsSerializer.Meta):
+        model = EnqueuedByMethods

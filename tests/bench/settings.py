@@ -1,7 +1,13 @@
-"""The test project's settings, with the models of the benchmark in place of its own."""
+"""The test project's settings, with the models of the benchmark in place of its own, and a web server's."""
 
 from tests.project.settings import *  # noqa: F403
-from tests.project.settings import INSTALLED_APPS
+from tests.project.settings import DATABASES, INSTALLED_APPS
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.bench"]
-MODELS_CRUD_EVENT = [{"model": "bench.Told", "serializer": "tests.bench.serializers.ToldSerializer"}]
+MODELS_CRUD_EVENT = [
+    {"model": "bench.Told", "serializer": "tests.bench.serializers.ToldSerializer"},
+    {"model": "bench.ToldByMethods", "serializer": "tests.bench.serializers.ToldByMethodsSerializer"},
+]
+DATABASES["default"]["CONN_MAX_AGE"] = 600
+ALLOWED_HOSTS = ["127.0.0.1"]
+ROOT_URLCONF = "tests.bench.web"

@@ -1,5 +1,6 @@
 """Each figure of the benchmark, and whether it is what it must be. See the package's docstring for the ways."""
 
+import random
 import time
 from statistics import median
 
@@ -38,7 +39,9 @@ def test_saves(actor, figures, rounds):
         for name, values in (
             ("INSERT", added("Inserted")),
             ("delay", added("Enqueued")),
+            ("delay_methods", added("EnqueuedByMethods")),
             ("ours", added("Told")),
+            ("ours_methods", added("ToldByMethods")),
             ("bulk_INSERT", added("Inserted", "bulk_")),
             ("bulk_ours", added("Told", "bulk_")),
         )
@@ -46,8 +49,38 @@ def test_saves(actor, figures, rounds):
     figures.add("save_insert", by(added("Told", "bulk_"), added("Inserted", "bulk_")), **micro)
     figures.add("save_alone", by(added("Told"), added("Inserted")))
     figures.add("save_delay", by(added("Told"), added("Enqueued")))
+    figures.add("save_delay_methods", by(added("ToldByMethods"), added("EnqueuedByMethods")))
     figures.add("bulk", by(added("Told", "bulk_"), added("Told")))
-    check(figures, "save_insert", "save_alone", "save_delay", "bulk")
+    check(figures, "save_insert", "save_alone", "save_delay", "save_delay_methods", "bulk")
+
+
+def test_view_under_gunicorn(bench, actor, figures, rounds):
+    ways = ["Silent", "Enqueued", "Told", "EnqueuedByMethods", "ToldByMethods"]
+    rates: dict[str, list[float]] = {way: [] for way in ways}
+    slowest: dict[str, list[float]] = {way: [] for way in ways}
+    with bench.web_server(workers=2) as port:
+
+        def ask(way, seconds):
+            took = actor.ask("load", port=port, path=f"/{way}", clients=8, seconds=seconds)
+            return len(took) / seconds, p99(took)
+
+        for way in ways:
+            ask(way, 1)
+        for _ in rounds(10):
+            random.shuffle(ways)
+            for way in ways:
+                rate, slow = ask(way, 4)
+                rates[way].append(rate)
+                slowest[way].append(1000 * slow)
+    values = {f"view_{way}_requests_a_second": found for way, found in rates.items()}
+    values |= {f"view_{way}_p99_ms": found for way, found in slowest.items()}
+    figures.add("view_silent", by(rates["Told"], rates["Silent"]), **values)
+    figures.add("view_silent_methods", by(rates["ToldByMethods"], rates["Silent"]))
+    figures.add("view_delay", by(rates["Told"], rates["Enqueued"]))
+    figures.add("view_delay_methods", by(rates["ToldByMethods"], rates["EnqueuedByMethods"]))
+    figures.add("view_p99_silent", by(slowest["Told"], slowest["Silent"]))
+    figures.add("view_p99_delay", by(slowest["Told"], slowest["Enqueued"]))
+    check(figures, "view_silent", "view_silent_methods", "view_delay", "view_delay_methods")
 
 
 def test_drain_by_two_processes(bench, actor, figures, rounds):

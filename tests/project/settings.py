@@ -11,6 +11,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.auth",
+    "django.contrib.postgres",  # Django 6.1 wants it for the fields of Booking
     "rest_framework",
     "django_events_sourcing",
     "tests.project",

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mirakuru import TCPExecutor
@@ -19,7 +20,18 @@ from pytest_redis.factories import redis_proc as redis_factory
 
 from tests.processes import run, running, wait_until
 
-__all__ = ["mariadb_proc", "pgbouncer_port", "postgresql_proc", "rabbitmq_proc", "redis_proc", "stopped", "suspended"]
+__all__ = [
+    "free_port",
+    "killed",
+    "make_postgresql",
+    "mariadb_proc",
+    "pgbouncer_port",
+    "postgresql_proc",
+    "rabbitmq_proc",
+    "redis_proc",
+    "stopped",
+    "suspended",
+]
 
 _SBIN = os.pathsep.join([os.environ["PATH"], "/usr/sbin"])
 
@@ -35,6 +47,34 @@ def stopped(server: TCPExecutor, how: signal.Signals | None = None) -> Iterator[
         yield
     finally:
         server.start()
+
+
+@contextmanager
+def killed(postgresql: TCPExecutor) -> Iterator[None]:
+    """Within it PostgreSQL is away: all of its processes were ended in the middle of whatever they were at."""
+    folder = Path(postgresql.datadir)  # type: ignore[attr-defined]
+    main = int((folder / "postmaster.pid").read_text().split()[0])
+    os.kill(main, signal.SIGSTOP)  # so that it starts none in the place of another
+    processes = [main, *_children(main)]
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    wait_until(lambda: not any(map(_is_alive, processes)), "PostgreSQL has ended")
+    try:
+        yield
+    finally:
+        postgresql.start()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def _children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @contextmanager
@@ -61,18 +101,25 @@ def _thread_states(group: int) -> set[str]:
     return states
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
-postgresql_proc = postgresql_factory(
-    # PostgreSQL refuses to run as root
-    executable=str(Path(__file__).parent / "pg_ctl_as_postgres") if os.geteuid() == 0 else None,
-    port=None,
-    unixsocketdir="/tmp",
-)
+def make_postgresql(options: str = "") -> Any:
+    """The fixture of a PostgreSQL, which doesn't wait for the disk unless the options of its server say so."""
+    return postgresql_factory(
+        # PostgreSQL refuses to run as root
+        executable=str(Path(__file__).parent / "pg_ctl_as_postgres") if os.geteuid() == 0 else None,
+        port=None,
+        unixsocketdir="/tmp",
+        postgres_options=options,
+    )
+
+
+postgresql_proc = make_postgresql()
 
 
 @pytest.fixture
@@ -84,7 +131,7 @@ def pgbouncer_port(tmp_path: Path, postgresql_proc: TCPExecutor) -> Iterator[int
         f"* = host=127.0.0.1 port={postgresql_proc.port} user=postgres\n"
         "[pgbouncer]\n"
         "listen_addr = 127.0.0.1\n"
-        f"listen_port = {(port := _free_port())}\n"
+        f"listen_port = {(port := free_port())}\n"
         "unix_socket_dir =\n"
         "auth_type = any\n"
         "pool_mode = transaction\n"
@@ -104,7 +151,7 @@ def rabbitmq_proc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMq
     """A RabbitMQ with an Erlang port mapper and a cookie of its own, so that it meets no other."""
     folder = tmp_path_factory.mktemp("rabbitmq")
     (folder / "plugins").write_text("[].\n")
-    port, distribution_port, epmd_port = _free_port(), _free_port(), _free_port()
+    port, distribution_port, epmd_port = free_port(), free_port(), free_port()
     with pytest.MonkeyPatch.context() as env:
         env.setenv("PATH", _RABBITMQ_BIN)
         env.setenv("ERL_EPMD_PORT", str(epmd_port))
@@ -130,7 +177,7 @@ def rabbitmq_proc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMq
 def mariadb_proc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TCPExecutor]:
     """A MariaDB with a user ``root`` who needs no password, and a database for each kind of tests."""
     folder = tmp_path_factory.mktemp("mariadb")
-    data, port = folder / "data", _free_port()
+    data, port = folder / "data", free_port()
     as_us = f"--user={pwd.getpwuid(os.geteuid()).pw_name}"  # else it would change to user mysql
     install = ["mariadb-install-db", "--no-defaults", as_us, f"--datadir={data}", "--skip-test-db"]
     run([*install, "--auth-root-authentication-method=normal"], {**os.environ, "PATH": _SBIN})

@@ -1,5 +1,6 @@
 """Messages as bytes: those that amqp writes."""
 
+import struct
 from types import SimpleNamespace
 from typing import Any
 
@@ -70,5 +71,5 @@ def test_encoded__large_body__none_where_it_takes_several_frames(size, is_one_fr
 def test_encoded__header_too_long__error_as_of_amqp():
     """It is refused as that event's own fault."""
     event = Event(name="order__created", service="shop", object="shop.order:1", body="{}", headers={"k" * 256: "v"})
-    with pytest.raises(Exception, match="ubyte format|required argument"):
+    with pytest.raises(struct.error):
         encoded(1, FRAME_MAX, "shop.events", Messages(get_settings()).arguments(event))

@@ -1,0 +1,182 @@
+"""What the library leans on that other libraries don't promise: docs/seams.md.
+
+Each of these fails when such a name goes, or comes to mean something else. Where there is a way without, it is taken.
+"""
+
+import inspect
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+from amqp import serialization
+from amqp.channel import Channel
+from amqp.connection import Connection as AMQPConnection
+from amqp.transport import TCPTransport
+from celery import _state, bootsteps
+from celery.app.task import Task
+from celery.concurrency import prefork
+from django.core.management.base import BaseCommand
+from django.db import connection, connections, transaction
+from django.db.models import Model, QuerySet
+from django.db.models.signals import post_save
+from django.db.utils import ConnectionHandler
+from kombu.transport.redis import QoS
+from kombu.utils import functional
+from rest_framework import serializers
+from rest_framework.fields import Field
+from rest_framework.utils.serializer_helpers import BindingDict
+
+from django_events_sourcing import kept_serializers, receivers, saves, waker
+from tests.project.models import Product
+
+SEAMS = (Path(__file__).parent.parent.parent / "docs/seams.md").read_text()
+
+
+def test_page__names_the_test_of_each():
+    """And each test is one of these."""
+    named = set(re.findall(r"`(test_\w+)`", SEAMS))
+    assert named == {name for name in globals() if name.startswith("test_")} - {"test_page__names_the_test_of_each"}
+
+
+def test_save_table__is_as_known():
+    """Its parameters, and that it returns whether the row was there before."""
+    assert saves.is_known()
+    assert "return updated" in inspect.getsource(Model._save_table)  # type: ignore[attr-defined]
+
+
+def test_save_table__of_an_unknown_kind__saves_are_recorded_at_post_save(settings, events, monkeypatch, caplog):
+    """And it is said what that means."""
+    original = Model._save_table  # type: ignore[attr-defined]
+
+    def save_table(self, *args, new=None, **kwargs):
+        return original(self, *args, **kwargs)
+
+    settings.MODELS_CRUD_EVENT = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Model, "_save_table", save_table)
+        settings.MODELS_CRUD_EVENT = [{"model": Product}]
+        assert "recorded at post_save" in caplog.text
+        product = Product.objects.create(name="pen", price=1)
+        product.save()
+        settings.MODELS_CRUD_EVENT = []
+    assert [event.name for event in events] == ["product__created", "product__updated"]
+
+
+def test_signal_receivers__are_a_list_with_a_lock_and_a_cache(monkeypatch):
+    """In which ours are moved to the front."""
+    assert isinstance(post_save.receivers, list)
+    with post_save.lock:
+        assert hasattr(post_save.sender_receivers_cache, "clear")
+    receivers._move_to_front(object(), 1)  # type: ignore[arg-type]  # without them they stay where they are
+
+
+def test_run_on_commit__holds_what_was_registered(transactional_db, monkeypatch):
+    """As tuples, whose second is what is called."""
+
+    def hook():
+        """Nothing."""
+
+    with transaction.atomic():
+        transaction.on_commit(hook)
+        assert connection.run_on_commit[-1][1] is hook
+    woken: list[str] = []
+    monkeypatch.setattr(waker, "wake", lambda using, _partitions: woken.append(using))
+    monkeypatch.setattr(waker, "_CALLBACKS", "gone")
+    with transaction.atomic():
+        for partition in range(3):
+            waker.wake_on_commit(connection, {partition})
+    assert woken == ["default"]
+
+
+def test_commit_on_exit__tells_how_a_block_began(transactional_db):
+    """In autocommit mode, or not."""
+    with transaction.atomic():
+        assert connection.commit_on_exit is True
+    transaction.set_autocommit(False)
+    with transaction.atomic():
+        assert connection.commit_on_exit is False
+    transaction.rollback()
+    transaction.set_autocommit(True)
+
+
+def test_atomic_blocks__ends_with_the_innermost(transactional_db, events, monkeypatch):
+    """Of a delete, that is the block which Django opened for it. Without them, deletes are recorded one by one."""
+    with transaction.atomic(), transaction.atomic() as _:
+        assert len(connection.atomic_blocks) == 2
+        assert vars(connection.atomic_blocks[-1]) is not vars(connection.atomic_blocks[0])
+    assert connection.atomic_blocks == []
+    Product.objects.create(name="pen", price=1)
+    Product.objects.create(name="ink", price=1)
+    monkeypatch.setattr("django_events_sourcing.deletions._BLOCKS", "gone")
+    Product.objects.all().delete()
+    assert [event.name for event in events][2:] == ["product__deleted"] * 2
+
+
+def test_raw_delete__is_one_statement(db, django_assert_num_queries):
+    """Without signals."""
+    with django_assert_num_queries(1):
+        QuerySet(Product)._raw_delete("default")
+
+
+def test_create_connection__makes_another_of_the_same_settings():
+    """Which a thread may use in place of its own."""
+    made = ConnectionHandler.create_connection(connections, "default")
+    ours = connections["default"]
+    assert type(made) is type(ours)
+    assert made is not ours
+    assert made.settings_dict["NAME"] == ours.settings_dict["NAME"]
+
+
+def test_called_from_command_line__tells_a_command():
+    """How to end over an error of its arguments."""
+    assert "_called_from_command_line" in inspect.getsource(BaseCommand)
+
+
+def test_celery_state__knows_the_app_of_a_thread():
+    """Without making one."""
+    assert hasattr(_state._tls, "current_app")
+    assert hasattr(_state, "default_app")
+
+
+def test_celery_parts__are_where_they_were():
+    """A task's annotations, a worker's steps, and the pool that forks."""
+    assert inspect.ismethod(Task.annotate)
+    assert issubclass(prefork.TaskPool, object)
+    assert {"start", "stop", "terminate"} <= set(dir(bootsteps.StartStopStep))
+
+
+def test_kombu_parts__are_where_they_were():
+    """What is mended of it in a worker: what restores messages, and what waits before it tries again."""
+    assert list(inspect.signature(inspect.unwrap(QoS.restore_unacked)).parameters) == ["self", "client"]
+    assert callable(functional.sleep)  # type: ignore[attr-defined]
+    assert "sleep(" in inspect.getsource(functional.retry_over_time)
+
+
+def test_amqp_parts__are_where_they_were():
+    """By which many messages are written at once; test_frames.py compares the bytes."""
+    assert list(inspect.signature(serialization.dumps).parameters) == ["format", "values"]
+    assert callable(TCPTransport.write)
+    assert {"frame_max", "channel_id"} <= _words(Channel) | _words(AMQPConnection)
+    assert "self.events" in inspect.getsource(Channel)
+
+
+def _words(cls: type) -> set[str]:
+    return set(re.findall(r"\w+", "".join(inspect.getsource(each) for each in cls.__mro__ if each is not object)))
+
+
+def test_drf_parts__are_where_they_were():
+    """What a serializer is made of: the names by which a project may have a say in it, and those that are kept."""
+    names = {name for name in kept_serializers._MAKING if not name.startswith("__")}
+    assert names <= set(dir(serializers.ModelSerializer))
+    field = serializers.CharField(max_length=3)
+    assert {"_args", "_kwargs"} <= vars(field).keys()
+    assert "fields" in vars(BindingDict(serializers.Serializer()))
+    assert isinstance(field, Field)
+
+
+def test_drf_parts__readable_fields__name_the_culprit(caplog):
+    """Of an error; without them it names the serializer alone."""
+    caplog.set_level(logging.DEBUG)
+    serializer: Any = serializers.Serializer()
+    assert list(serializer._readable_fields) == []
