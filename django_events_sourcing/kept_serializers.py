@@ -1,14 +1,13 @@
 """Serializers that are made once, and represent one instance after the other."""
 
 # Note [Kept serializers]
-# To make a ModelSerializer takes some ten times as long as all that it does for one event. So each thread keeps one,
-# where what it is made of is the same each time. It is handed the instance as a new one would be, and whatever code of
-# the project's does to it or its fields meanwhile is undone afterwards: to their attributes, and to the lists, dicts
-# and sets in those. What two new serializers share, a class attribute or a module's cache say, is shared by a kept one,
-# too; what they have each for itself is found by comparing two. If anything in that might hold a state that can't be
-# put back, the serializer isn't kept.
+# To make a ModelSerializer takes some ten times as long as all that it does for one event. So they are kept, as many
+# as are used at a time, where what one is made of is the same each time. It is handed the instance as a new one would
+# be, and whatever code of the project's does to it or its fields meanwhile is undone afterwards: to their attributes,
+# and to the lists, dicts and sets in those. What two new serializers share, a class attribute or a module's cache
+# say, is shared by a kept one, too; what they have each for itself is found by comparing two. If anything in that
+# might hold a state that can't be put back, the serializer isn't kept.
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import date, time, timedelta, tzinfo
@@ -46,7 +45,7 @@ _UNCHANGING = (
 
 
 class KeptSerializers:
-    """Those of one class, one for each thread. See Note [Kept serializers].
+    """Those of one class, each used by one thread at a time. See Note [Kept serializers].
 
     Args:
         serializer_class: The class.
@@ -57,7 +56,7 @@ class KeptSerializers:
 
     def __init__(self, serializer_class: type[BaseSerializer[Any]]) -> None:
         self.serializer_class = serializer_class
-        self._threads = threading.local()
+        self._free: list[_Kept] = []
         self._may_be_kept = True
 
     def represent(self, instance: Model) -> Any:
@@ -66,22 +65,20 @@ class KeptSerializers:
         Raises:
             Exception: Whatever the serializer raises.
         """
-        free: list[_Kept] = vars(self._threads).setdefault("free", [])
-        # Taken out while it is used: its code may save another instance, whose event needs one.
-        kept = free.pop() if free else self._make()
-        if kept is None:
-            return self.serializer_class(instance).data
-        data = kept.represent(instance)
-        free.append(kept)
-        return data
-
-    def _make(self) -> "_Kept | None":
-        if self._may_be_kept:
+        # Taken out while it is used: by other threads, and by its own code, which may save another instance.
+        try:
+            kept = self._free.pop()
+        except IndexError:
+            if not self._may_be_kept:
+                return self.serializer_class(instance).data
             try:
-                return _Kept(self.serializer_class(), self.serializer_class())
+                kept = _Kept(self.serializer_class)
             except _NotKeptError:
                 self._may_be_kept = False
-        return None
+                return self.serializer_class(instance).data
+        data = kept.represent(instance)
+        self._free.append(kept)  # not if it raised: in what state it is nobody knows
+        return data
 
 
 class _NotKeptError(Exception):
@@ -89,12 +86,14 @@ class _NotKeptError(Exception):
 
 
 class _Kept:
-    def __init__(self, serializer: BaseSerializer[Any], other: BaseSerializer[Any]) -> None:
+    def __init__(self, serializer_class: type[BaseSerializer[Any]]) -> None:
+        serializer = serializer_class()
         if any(isinstance(each, BaseSerializer) and _has_own(type(each), _MAKING) for _, each in walk(serializer)):
             raise _NotKeptError
         self._serializer = serializer
         self._put_back: list[Callable[[], None]] = []
         if any(_has_own_code(type(each)) for _, each in walk(serializer)):
+            other = serializer_class()
             list(walk(other))  # has its fields made, as those of the first are by now
             self._put_back = list(_private_state(serializer, other, set()))
 

@@ -2,9 +2,10 @@
 
 import logging
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from time import monotonic, time
-from typing import Any
+from typing import Any, TypeVar
 
 from celery import Task, shared_task
 from celery.exceptions import Reject, SoftTimeLimitExceeded
@@ -12,7 +13,6 @@ from celery.exceptions import Reject, SoftTimeLimitExceeded
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import ConfigurationError, EventRefused, PublishError
-from django_events_sourcing.logs import log_once
 from django_events_sourcing.tasks.messages import DirectEvent, WakeUp
 from django_events_sourcing.tasks.publisher import event_dispatcher
 from django_events_sourcing.tasks.retry import delay
@@ -25,6 +25,8 @@ from django_events_sourcing.waker import EXPIRES
 __all__ = ["publish_event", "relay"]
 
 logger = logging.getLogger(__name__)
+
+_Given = TypeVar("_Given")
 
 # Between attempts while the settings, which would name another, can't be read; in seconds.
 _CONFIGURATION_DELAY = 60.0
@@ -81,10 +83,8 @@ def publish_event(self: Task, *arguments: Any, **more: Any) -> None:
         arguments: As of ``DirectEvent.parse``: the event, by ``Event.to_message``, and how many attempts have failed.
         more: None.
     """
-    try:
-        given = DirectEvent.parse(*arguments, **more)
-    except (TypeError, ValueError) as exc:
-        log_once(logger, logging.ERROR, (self.name, "dropped"), f"A task {self.name} is dropped: {exc}")
+    given = _parsed(self, DirectEvent.parse, arguments, more)
+    if given is None:
         return
     event, failures = given.event, given.failures
     attempts = self.request.retries + 1
@@ -131,10 +131,8 @@ def relay(self: Task, *arguments: Any, **more: Any) -> None:
             anything but the sweep is dropped, as is what is none.
         more: None.
     """
-    try:
-        wake_up = WakeUp.parse(*arguments, **more)
-    except (TypeError, ValueError) as exc:
-        log_once(logger, logging.ERROR, (self.name, "dropped"), f"A task {self.name} is dropped: {exc}")
+    wake_up = _parsed(self, WakeUp.parse, arguments, more)
+    if wake_up is None:
         return
     if wake_up.sent is not None and (age := time() - wake_up.sent) > EXPIRES:
         logger.info("A wake-up for database %r is dropped: it was sent %.0f s ago.", wake_up.using, age)
@@ -143,6 +141,17 @@ def relay(self: Task, *arguments: Any, **more: Any) -> None:
     if self.request.is_eager or not relay_in_thread(wake_up.using, seconds, wake_up.partitions):
         ends = monotonic() + seconds
         relay_database(wake_up.using, lambda: is_stopping() or monotonic() >= ends, wake_up.partitions)
+
+
+def _parsed(
+    task: Task, parse: Callable[..., _Given], arguments: tuple[Any, ...], more: dict[str, Any]
+) -> _Given | None:
+    """What the task was given; None if it is not what the library enqueues."""
+    try:
+        return parse(*arguments, **more)
+    except (TypeError, ValueError) as exc:
+        logger.error("A task %s is dropped: %s", task.name, without_passwords(exc))  # noqa: TRY400 - one line
+        return None
 
 
 def _may_be_from_before(event: Event) -> bool:
