@@ -23,7 +23,7 @@ def context_switches(system) -> dict[int, int]:
     """How often the threads of each process of the pool have gone to sleep so far."""
     found = {}
     for status in Path("/proc").glob("[0-9]*/status"):
-        with suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError):  # ended meanwhile, or others'
             environment = status.with_name("environ").read_bytes()
             parent = re.search(r"^PPid:\t(\d+)$", status.read_text(), re.MULTILINE)
             is_of_pool = parent and b"celery" in Path(f"/proc/{parent[1]}/cmdline").read_bytes()

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from mirakuru import TCPExecutor
+from mirakuru.exceptions import ProcessFinishedWithError
 from pytest_postgresql.factories import postgresql_proc as postgresql_factory
 from pytest_rabbitmq.factories.executor import RabbitMqExecutor
 from pytest_redis.factories import redis_proc as redis_factory
@@ -60,6 +61,10 @@ def killed(postgresql: TCPExecutor) -> Iterator[None]:
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
     wait_until(lambda: not any(map(_is_alive, processes)), "PostgreSQL has ended")
+    with suppress(ProcessFinishedWithError):
+        TCPExecutor.stop(
+            postgresql
+        )  # of what started it, which ended long ago; by its own way it would be asked to stop
     try:
         yield
     finally:

@@ -7,7 +7,7 @@ from django_events_sourcing.testing import disable_dispatcher
 
 
 def names(mock):
-    return [call.args[0].name for call in mock.call_args_list]
+    return [event.name for call in mock.call_args_list for event in call.args[0]]
 
 
 @disable_dispatcher()
