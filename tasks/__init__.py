@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from time import monotonic, time
 from typing import Any, TypeVar
 
@@ -59,6 +60,13 @@ class SteadyTask(Task):  # type: ignore[misc]
     acks_late = True
     acks_on_failure_or_timeout = False
     reject_on_worker_lost = True
+
+    @cached_property
+    def longest_run(self) -> float:
+        """In seconds: so that a long drain lets the project's own tasks have the process, and is ended by no limit."""
+        conf = self.app.conf
+        limits = [self.time_limit, self.soft_time_limit, conf.task_time_limit, conf.task_soft_time_limit]
+        return min([_LONGEST_RUN, *(float(limit) / 2 for limit in limits if limit)])
 
     @classmethod
     def annotate(cls) -> None:
@@ -137,7 +145,7 @@ def relay(self: Task, *arguments: Any, **more: Any) -> None:
     if wake_up.sent is not None and (age := time() - wake_up.sent) > EXPIRES:
         logger.info("A wake-up for database %r is dropped: it was sent %.0f s ago.", wake_up.using, age)
         return
-    seconds = _longest_run(self)
+    seconds = self.longest_run
     if self.request.is_eager or not relay_in_thread(wake_up.using, seconds, wake_up.partitions):
         ends = monotonic() + seconds
         relay_database(wake_up.using, lambda: is_stopping() or monotonic() >= ends, wake_up.partitions)
@@ -157,9 +165,3 @@ def _parsed(
 def _may_be_from_before(event: Event) -> bool:
     """Whether it may have been enqueued while DELIVERY was "direct": before this worker was there, or soon after."""
     return event.time < _STARTED + _ROLLING_DEPLOY
-
-
-def _longest_run(task: Task) -> float:
-    """So that a long drain lets the project's own tasks have the process, and no time limit ends it in the middle."""
-    limits = [task.time_limit, task.soft_time_limit, task.app.conf.task_time_limit, task.app.conf.task_soft_time_limit]
-    return min([_LONGEST_RUN, *(float(limit) / 2 for limit in limits if limit)])

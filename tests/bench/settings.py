@@ -3,7 +3,16 @@
 from tests.project.settings import *  # noqa: F403
 from tests.project.settings import DATABASES, INSTALLED_APPS
 
-INSTALLED_APPS = [*INSTALLED_APPS, "tests.bench"]
+INSTALLED_APPS = ["django.contrib.sessions", "django.contrib.messages", *INSTALLED_APPS, "tests.bench"]
+MIDDLEWARE = [  # as `startproject` writes it
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
 MODELS_CRUD_EVENT = [
     {"model": "bench.Told", "serializer": "tests.bench.serializers.ToldSerializer"},
     {"model": "bench.ToldByMethods", "serializer": "tests.bench.serializers.ToldByMethodsSerializer"},

@@ -126,7 +126,7 @@ def test_drain_with_a_transaction_held_open(bench, actor, figures, rounds):
 
 
 def test_latency(bench, actor, figures, rounds):
-    bench.start_worker("worker")
+    bench.start_idle_worker()
     consumer = bench.actor()
 
     def latencies(model, rate, seconds):

@@ -13,6 +13,7 @@ from time import monotonic
 import pytest
 from django.core.management import call_command
 from django.db import transaction
+from django.test import TestCase
 
 from django_events_sourcing import waker
 from django_events_sourcing.models import QueueEntry
@@ -102,6 +103,16 @@ def test_savepoint__that_takes_earlier_callbacks_along__one_wake_up(database, wo
                 transaction.set_rollback(number == 1, using=database)
             save(database)
     assert woken == [database]
+
+
+def test_callbacks__captured_and_run_by_a_testcase__wake_each_time(database, woken):
+    """It leaves them in Django's list, and runs those that come behind."""
+    with transaction.atomic(using=database):
+        for number in range(2):
+            with TestCase.captureOnCommitCallbacks(using=database, execute=True):
+                save(database, number)
+        assert woken == [database] * 2
+        transaction.set_rollback(True, using=database)
 
 
 def test_manual_transactions__saved_in__wake_nobody_and_raise_nothing(database, woken):
