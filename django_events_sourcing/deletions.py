@@ -39,11 +39,12 @@ class Deletion:
     """See Note [One delete].
 
     Attributes:
-        drafts: Of each model the instances that go, by their identities, and the events that tell of them.
+        drafts: Of each model the instances that go, by their identities, and the events that tell of them; None where
+            those were taken.
         covered: Rows that a child speaks for.
     """
 
-    drafts: dict[type[Model], dict[int, tuple[Model, Drafts]]] = field(default_factory=dict)
+    drafts: dict[type[Model], dict[int, tuple[Model, Drafts | None]]] = field(default_factory=dict)
     covered: set[tuple[type[Model], Any]] = field(default_factory=set)
 
     @classmethod
@@ -51,15 +52,20 @@ class Deletion:
         """That which the instance is a part of; its own, where a signal is sent by hand and there is no transaction."""
         blocks = getattr(connections[using], _BLOCKS, None)
         holder = vars(blocks[-1] if blocks else instance._state)
-        deletion: Deletion = holder.setdefault(_DELETION, cls())
+        deletion: Deletion = holder.get(_DELETION) or holder.setdefault(_DELETION, cls())
         return deletion
 
     @classmethod
     def drafting(cls, instance: Model, using: str) -> "Deletion | None":
-        """That which has drafted the delete of this instance already, if there is one."""
+        """That which has drafted the delete of this instance, and not recorded it yet, if there is one."""
         holders = [*getattr(connections[using], _BLOCKS, ()), instance._state]
         under_way = (vars(holder).get(_DELETION) for holder in holders)
-        return next((each for each in under_way if each and id(instance) in each.drafts.get(type(instance), ())), None)
+        return next((each for each in under_way if each and each.awaits(instance)), None)
+
+    def awaits(self, instance: Model) -> bool:
+        """Whether the delete of the instance is drafted, and was not taken."""
+        _, drafts = self.drafts.get(type(instance), {}).get(id(instance), (instance, None))
+        return drafts is not None
 
     def draft(self, model: type[Model], instance: Model, drafts: Drafts) -> None:
         """Keep what tells of the delete of an instance, in place of what was kept before."""
@@ -79,14 +85,13 @@ class Deletion:
         kept = self.drafts.get(model, {})
         if id(instance) not in kept:
             return None
-        found: Drafts = []
-        for key in list(kept) if together else [id(instance)]:
-            its_instance, drafts = kept[key]
-            kept[key] = its_instance, []
-            if not self.is_covered(its_instance):
-                found += drafts
-        del kept[id(instance)]
-        return found
+        _, its_own = its = kept.pop(id(instance))
+        if its_own is None:  # taken together with those of the first, so that each row is looked at once
+            return []
+        others = list(kept.items()) if together else []
+        kept.update((key, (other, None)) for key, (other, _) in others)
+        going = [its, *(each for _, each in others)]
+        return [draft for each, drafts in going if not self.is_covered(each) for draft in drafts or ()]
 
     def cover_parents(self, instance: Model) -> None:
         """Note that ``instance``, which is about to be deleted, speaks for its parents' rows, where they go as well."""

@@ -25,8 +25,8 @@ def hand_over(events: Sequence[Event], using: str) -> None:
     """
     connection = connections[using]
     # Within atomic(), Django remembers by an attribute of no public name whether the block began in autocommit mode.
-    in_autocommit = getattr(connection, "commit_on_exit", True) if connection.in_atomic_block else None
-    if not (connection.get_autocommit() if in_autocommit is None else in_autocommit):
+    began_so = getattr(connection, "commit_on_exit", True)
+    if not (began_so if connection.in_atomic_block else connection.get_autocommit()):
         raise TransactionManagementError(
             f"{events[0].label}: database {using!r} is in manual transaction management "
             "(set_autocommit(False)), in which on_commit() cannot be used, and with it the delivery 'direct'. Use "

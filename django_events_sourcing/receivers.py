@@ -28,13 +28,14 @@ def connect() -> None:
         for model in models:
             signal.disconnect(receiver, sender=model)
     registry.load()
-    if registry.roots and not saves.is_known():
+    if saves.is_known():
+        for model in registry.roots:
+            saves.wrap(model, _record_write)
+    elif registry.roots:
         logger.warning(
             "This version of Django saves in a way that is not known: events are recorded at post_save. Outside "
             "atomic(), a row may be committed without its event if the process dies in between."
         )
-    for model in registry.roots:
-        saves.wrap(model, _record_write)
     for signal, receiver, models in _connections():
         for model in models:
             signal.connect(receiver, sender=model)

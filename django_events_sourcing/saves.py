@@ -38,8 +38,6 @@ def wrap(model: type[Model], record: Callable[[Model, bool, str], bool]) -> None
             created, and the alias of the database; returns whether it recorded it. An error of its fails the save, and
             marks a transaction around it for rollback.
     """
-    if not is_known():
-        return
     original: Any = getattr(model, _METHOD)
 
     @functools.wraps(original)
@@ -73,7 +71,7 @@ def wrap(model: type[Model], record: Callable[[Model, bool, str], bool]) -> None
 
 
 def is_known() -> bool:
-    """Whether Django's method is as it was; else nothing is wrapped, and saves are recorded at ``post_save``.
+    """Whether Django's method is as it was; else nothing may be wrapped, and saves are recorded at ``post_save``.
 
     Then a process that dies in between, outside ``atomic()``, leaves a row that nobody is told of.
     """

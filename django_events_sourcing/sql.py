@@ -17,7 +17,6 @@ from django_events_sourcing.clock import NOW
 
 __all__ = [
     "ANY_DEAD",
-    "BLOCKS_OBJECT",
     "COUNT",
     "DELETE",
     "INSERT",
@@ -32,10 +31,10 @@ __all__ = [
     "RELEASE",
     "START_PASS",
     "TAKE",
-    "WAITS",
     "execute",
     "rows",
     "sql",
+    "waits",
     "whole_numbers",
 ]
 
@@ -56,12 +55,11 @@ INSERT INTO "django_events_sourcing_queue" ("partition", "sequence", "object_has
 SELECT %(partition)s, "sequence", %(object_hash)s FROM entry
 """
 
-#: Of failures: dead, and with DEAD_BLOCKS_OBJECT in the way of the later events of its object. What died on its way to
-#: one consumer's queue is not, as all others have it.
-BLOCKS_OBJECT = """f."dead_at" IS NOT NULL AND f."buried_at" IS NULL AND COALESCE(f."replay_to", '') = ''"""
+# Of failures: dead, and with DEAD_BLOCKS_OBJECT in the way of the later events of its object. What died on its way to
+# one consumer's queue is not, as all others have it.
+_BLOCKS_OBJECT = """f."dead_at" IS NOT NULL AND f."buried_at" IS NULL AND COALESCE(f."replay_to", '') = ''"""
 
-#: Of failures: their objects wait. With DEAD_BLOCKS_OBJECT, ``BLOCKS_OBJECT`` says so, too.
-WAITS = """f."retry_at" > {now}"""
+_WAITS = """f."retry_at" > {now}"""
 
 # In place of EXISTS, for which PostgreSQL would read the queue from its start, dead rows and all, it is asked for the
 # first event that is due.
@@ -145,7 +143,7 @@ LEFT JOIN ({{parts}}) q ON 1 = 1
 LEFT JOIN "django_events_sourcing_log" l ON l."sequence" = q."sequence"
 """
 ANY_DEAD = f"""EXISTS (
-    SELECT 1 FROM "django_events_sourcing_failure" f WHERE f."partition" {{numbers}} AND {BLOCKS_OBJECT}
+    SELECT 1 FROM "django_events_sourcing_failure" f WHERE f."partition" {{numbers}} AND {_BLOCKS_OBJECT}
 )"""
 
 DELETE = """DELETE FROM "django_events_sourcing_queue" WHERE "replay_to" {is_null} AND ({them})"""
@@ -162,6 +160,15 @@ def sql(using: str, template: str, **parts: object) -> str:
     bigint = "SIGNED" if vendor == "mysql" else "BIGINT"
     text = template.format(now=NOW[vendor], bigint=bigint, **parts)
     return text.replace('"', "`") if vendor == "mysql" else text
+
+
+def waits(*, dead_blocks: bool) -> str:
+    """What says of failures that their objects wait: a part of a statement, still to be filled in.
+
+    Args:
+        dead_blocks: Whether an object with a dead event does.
+    """
+    return f"{_WAITS} OR ({_BLOCKS_OBJECT})" if dead_blocks else _WAITS
 
 
 def whole_numbers(using: str, name: str, values: list[int]) -> tuple[str, dict[str, Any]]:

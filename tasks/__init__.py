@@ -62,7 +62,7 @@ class SteadyTask(Task):  # type: ignore[misc]
     reject_on_worker_lost = True
 
     @cached_property
-    def longest_run(self) -> float:
+    def _longest_run(self) -> float:
         """In seconds: so that a long drain lets the project's own tasks have the process, and is ended by no limit."""
         conf = self.app.conf
         limits = [self.time_limit, self.soft_time_limit, conf.task_time_limit, conf.task_soft_time_limit]
@@ -145,7 +145,7 @@ def relay(self: Task, *arguments: Any, **more: Any) -> None:
     if wake_up.sent is not None and (age := time() - wake_up.sent) > EXPIRES:
         logger.info("A wake-up for database %r is dropped: it was sent %.0f s ago.", wake_up.using, age)
         return
-    seconds = self.longest_run
+    seconds = self._longest_run
     if self.request.is_eager or not relay_in_thread(wake_up.using, seconds, wake_up.partitions):
         ends = monotonic() + seconds
         relay_database(wake_up.using, lambda: is_stopping() or monotonic() >= ends, wake_up.partitions)

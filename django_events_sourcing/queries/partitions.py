@@ -13,15 +13,14 @@ from django_events_sourcing.models import Partition
 from django_events_sourcing.outbox import PARTITIONS
 from django_events_sourcing.queries.common import PURGE, to_uuid
 from django_events_sourcing.sql import (
-    BLOCKS_OBJECT,
     LOOK,
     ONLY_WELL,
     RELEASE,
     TAKE,
-    WAITS,
     execute,
     rows,
     sql,
+    waits,
     whole_numbers,
 )
 
@@ -64,8 +63,7 @@ class PartitionState:
 
 def look(using: str, *, dead_blocks: bool) -> list[PartitionState]:
     """Which partitions there is work in, and who is at it."""
-    waits = sql(using, f"{WAITS} OR ({BLOCKS_OBJECT})" if dead_blocks else WAITS)
-    statement = sql(using, LOOK, partitions=PARTITIONS, waits=waits)
+    statement = sql(using, LOOK, partitions=PARTITIONS, waits=sql(using, waits(dead_blocks=dead_blocks)))
     found = rows(using, statement, {})
     if len(found) < PARTITIONS:  # the first look of all, or the table was emptied
         ensure_partitions(using)

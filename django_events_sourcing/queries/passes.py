@@ -13,15 +13,14 @@ from django_events_sourcing.outbox import PARTITIONS
 from django_events_sourcing.queries.common import to_uuid, waiting_failures
 from django_events_sourcing.sql import (
     ANY_DEAD,
-    BLOCKS_OBJECT,
     NOT_WAITING,
     ORDERED,
     PART,
     READ,
     START_PASS,
-    WAITS,
     rows,
     sql,
+    waits,
     whole_numbers,
 )
 
@@ -96,8 +95,8 @@ def start_pass(using: str, numbers: Collection[int], limit: int, *, dead_blocks:
     waiting: frozenset[int] = frozenset()
     first: Portion | None = None
     if any_refused or is_any_dead:
-        waits = waiting_failures(dead_blocks=dead_blocks).using(using).filter(partition__in=numbers)
-        waiting = frozenset(waits.values_list("object_hash", flat=True))
+        failures = waiting_failures(dead_blocks=dead_blocks).using(using).filter(partition__in=numbers)
+        waiting = frozenset(failures.values_list("object_hash", flat=True))
     else:
         first = _portion([row[4:] for row in found if row[4] is not None])
     return Pass(now, top or 0, first, waiting, dead_blocks=dead_blocks, any_refused=bool(any_refused))
@@ -175,8 +174,8 @@ def _left_out(using: str, current: Pass, number: int) -> str:
         return ""
     if len(waiting) <= _FEW:
         return f' AND q."object_hash" NOT IN ({", ".join(map(str, waiting))})'
-    waits = WAITS.format(now=current.now)  # as when the pass began
-    return sql(using, NOT_WAITING, waits=f"{waits} OR ({BLOCKS_OBJECT})" if current.dead_blocks else waits)
+    those_that_wait = waits(dead_blocks=current.dead_blocks).format(now=current.now)  # as when the pass began
+    return sql(using, NOT_WAITING, waits=those_that_wait)
 
 
 def load(using: str, sequence: int) -> Event:

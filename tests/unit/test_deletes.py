@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 from django.db import connection, models, transaction
 from django.db.models.deletion import Collector
-from django.db.models.signals import post_delete, pre_delete
+from django.db.models.signals import post_delete, post_save, pre_delete
 from django.test.utils import CaptureQueriesContext
 from rest_framework import serializers
 
@@ -106,6 +106,24 @@ def test_receiver_of_post_delete__that_writes_another_row_anew__comes_later(regi
     register(Product)
     other, _ = Product.objects.create(name="pen", price=1), Product.objects.create(name="pencil", price=1)
     receive(post_delete, Product, revive)
+    Product.objects.all().delete()
+    assert [event.name for event in events][2:] == ["product__deleted"] * 2 + ["product__created"]
+
+
+def test_receiver_of_post_delete__that_saves_what_goes_along__tells_no_second_delete(register, events, receive):
+    """Its delete has been told with the first one's: what is written after that is what is there."""
+    going: list[Product] = []
+    register(Product)
+    for name in ("pen", "ink"):
+        Product.objects.create(name=name, price=1)
+
+    def save_the_others(instance, **_):
+        for each in [one for one in going if one is not instance]:
+            each.save()
+
+    receive(pre_delete, Product, lambda instance, **_: going.append(instance))
+    receive(post_delete, Product, save_the_others)
+    receive(post_save, Product, lambda **_: going.clear())
     Product.objects.all().delete()
     assert [event.name for event in events][2:] == ["product__deleted"] * 2 + ["product__created"]
 

@@ -97,14 +97,14 @@ class ReplaySubcommand(Subcommand):
     def _show(self, total: int, shown: list[tuple[str, Replayable]]) -> None:
         table = Table("database", "id", "event", "object", "time")
         if shown:
-            times = [from_microseconds(event.time).isoformat(timespec="seconds") for _, event in shown]
-            rows = [
-                (alias, str(event.event_id), event.name, event.object, time)
-                for (alias, event), time in zip(shown, times, strict=True)
-            ]
-            self.show(table, rows)
+            self.show(table, (_row(alias, event) for alias, event in shown))
         more = f" The first {len(shown)} are shown." if total > len(shown) else ""
         self.stdout.write(f"{total} events would be published once more.{more}")
+
+
+def _row(alias: str, event: Replayable) -> tuple[str, ...]:
+    when = from_microseconds(event.time).isoformat(timespec="seconds")
+    return alias, str(event.event_id), event.name, event.object, when
 
 
 def _selection(options: dict[str, Any]) -> Selection:
