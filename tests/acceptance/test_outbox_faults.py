@@ -8,8 +8,8 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -196,15 +196,23 @@ def lease_table_emptied(shop: Shop) -> None:
             connection.execute("DELETE FROM django_events_sourcing_partition")
 
 
+@contextmanager
+def insistent_transaction(connection: psycopg.Connection) -> Iterator[None]:
+    """In a deadlock, it's mostly the other who finds out, and gives up.
+
+    PostgreSQL looks once in a wait: if somebody else's giving up moved the queue just then, nobody but us looks again.
+    """
+    connection.execute("SET deadlock_timeout = '4s'")
+    with suppress(psycopg.errors.DeadlockDetected), connection.transaction():
+        yield
+
+
 def deadlocks(shop: Shop) -> None:
     """Somebody locks the partitions' rows the other way round, and insists."""
     lock = "SELECT number FROM django_events_sourcing_partition WHERE number = %s FOR UPDATE"
     with connect(shop.system.env) as connection:
-        # So that it's mostly the other who finds out, and gives up. PostgreSQL looks once in a wait: if somebody else's
-        # giving up moved the queue just then, nobody but us looks again.
-        connection.execute("SET deadlock_timeout = '4s'")
         for _ in range(4):
-            with suppress(psycopg.errors.DeadlockDetected), connection.transaction():
+            with insistent_transaction(connection):
                 for number in (15, 0):
                     connection.execute(lock, [number])
                     pause(0.3)
@@ -320,7 +328,7 @@ def test_serializable_workers__whose_rows_somebody_changes__keep_the_promise(sho
     def others_change(shop):
         with connect(shop.system.env) as connection:
             for _ in range(10):
-                with connection.transaction():
+                with insistent_transaction(connection):  # it takes the rows in another order than workers do
                     connection.execute("UPDATE django_events_sourcing_partition SET lost = lost")
                     pause(0.2)
 
