@@ -43,8 +43,8 @@ matrix: servers $(VENV)/.lint  ## the tests on each supported Python, Django and
 clean:  ## remove what was made
 	rm -rf $(VENV) .nox build dist *.egg-info .*_cache
 
-ends: servers $(VENV)/.lint  ## the unit and PostgreSQL tests on the oldest and the newest versions that setup.cfg promises
-	$(BIN)/nox -s ends
+ends: servers $(VENV)/.lint  ## the unit and PostgreSQL tests on the oldest and the newest versions that setup.cfg promises, and on psycopg 2
+	$(BIN)/nox -s ends psycopg2
 
 servers:
 	@.ci/install-servers

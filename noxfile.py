@@ -1,7 +1,7 @@
 """The supported versions of Python, Django and Celery, in the combinations that exist: ``make matrix``.
 
 Interpreters that this machine lacks are skipped. ``make matrix NOX_ARGS="-s 'tests(3.13, …)'"`` runs one combination,
-``make ends`` what ``.ci/run`` runs of it: the oldest of all that setup.cfg promises, and the newest.
+``make ends`` what ``.ci/run`` runs of it: the oldest of all that setup.cfg promises, and the newest; and psycopg 2.
 """
 
 import configparser
@@ -44,6 +44,11 @@ def install(session: nox.Session, django: str, celery: str, *extras: str) -> Non
     session.install("--quiet", "--editable", f".[{','.join(extras)}]", *pins)
 
 
+def test_on_postgresql(session: nox.Session, *options: str) -> None:
+    only = "not sqlite and not mariadb and not binding"
+    session.run("python", "-m", "pytest", "-q", "tests/integration", "-k", only, *options, *session.posargs)
+
+
 @nox.session
 @nox.parametrize(
     "python, django, celery",
@@ -63,5 +68,12 @@ def ends(session: nox.Session, django: str, celery: str) -> None:
     """The unit tests, and those of integration on PostgreSQL."""
     install(session, django, celery, "test")
     session.run("python", "-m", "pytest", "-q", "tests/unit", *session.posargs)
-    on_postgresql = "not sqlite and not mariadb and not binding"
-    session.run("python", "-m", "pytest", "-q", "tests/integration", "-k", on_postgresql, *session.posargs)
+    test_on_postgresql(session)
+
+
+@nox.session(python=PYTHONS[0])
+def psycopg2(session: nox.Session) -> None:
+    """The tests of integration on PostgreSQL, with the driver that Django takes where it finds no other."""
+    install(session, DJANGOS[0], "newest", "test")
+    session.install("--quiet", "psycopg2-binary")
+    test_on_postgresql(session, "-p", "tests.with_psycopg2")

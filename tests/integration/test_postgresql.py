@@ -8,8 +8,8 @@ from decimal import Decimal
 import pytest
 from django.core.management import call_command
 from django.db import connections
+from django.db.backends.postgresql.psycopg_any import DateRange, DateTimeTZRange, NumericRange, is_psycopg3
 from django.test.utils import CaptureQueriesContext
-from psycopg.types.range import Range
 
 from django_events_sourcing.status import status
 from tests.integration.conftest import connect
@@ -29,19 +29,21 @@ VALUES = {
     "days, tuple": ("period", (MONDAY, TUESDAY), days("2026-01-05", "2026-01-06")),
     "days, list": ("period", [MONDAY, TUESDAY], days("2026-01-05", "2026-01-06")),
     "days, texts": ("period", ("2026-01-05", "2026-01-06"), days("2026-01-05", "2026-01-06")),
-    "days, closed": ("period", Range(MONDAY, TUESDAY, "[]"), days("2026-01-05", "2026-01-07")),
+    "days, closed": ("period", DateRange(MONDAY, TUESDAY, "[]"), days("2026-01-05", "2026-01-07")),
     "days, no end": ("period", (MONDAY, None), days("2026-01-05", None)),
     "days, text": ("period", "[2026-01-05,2026-01-06)", days("2026-01-05", "2026-01-06")),
     "days, none at all": ("period", (MONDAY, MONDAY), '{"empty": true}'),
-    "numbers, open": ("numbers", Range(1, 3, "()"), days("2", "3")),
+    "numbers, open": ("numbers", NumericRange(1, 3, "()"), days("2", "3")),
     "numbers, texts": ("numbers", ("1", "3"), days("1", "3")),
     "hours": ("hours", [EIGHT, NINE], days("2026-01-05T08:00:00+00:00", "2026-01-05T09:00:00+00:00")),
-    "hours, from ever": ("hours", Range(None, NINE, "[]"), days(None, "2026-01-05T09:00:00+00:00", "(]")),
+    "hours, from ever": ("hours", DateTimeTZRange(None, NINE, "[]"), days(None, "2026-01-05T09:00:00+00:00", "(]")),
     "array, of another type": ("dates", (EIGHT, "2026-01-06"), ["2026-01-05", "2026-01-06"]),
     "array, text": ("dates", "{2026-01-05,2026-01-06}", ["2026-01-05", "2026-01-06"]),
     "duration, text": ("duration", "01:00:00", "01:00:00"),
     "duration, in words": ("duration", "1 hour 30 minutes", "01:30:00"),
 }
+if not is_psycopg3:
+    del VALUES["numbers, texts"]  # which psycopg 2 makes no SQL of
 
 
 @pytest.mark.parametrize("case", VALUES)
@@ -85,7 +87,7 @@ def test_values_of_the_right_types__no_query(postgresql, register, handed_over):
     """Nothing is read back."""
     register(Booking)
     with CaptureQueriesContext(connections[postgresql]) as queries:
-        Booking(period=Range(MONDAY, WEDNESDAY), dates=[MONDAY], duration=timedelta(1)).save(using=postgresql)
+        Booking(period=DateRange(MONDAY, WEDNESDAY), dates=[MONDAY], duration=timedelta(1)).save(using=postgresql)
     assert len(queries) == 1
 
 

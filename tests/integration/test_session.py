@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 from django.db import DatabaseError, connections
+from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from django_events_sourcing import queries
 from django_events_sourcing.models import Failure, QueueEntry
@@ -16,6 +17,8 @@ from django_events_sourcing.tasks import session
 from django_events_sourcing.tasks.session import end_after, use_own_session
 from tests.backlog import fill
 from tests.integration.conftest import connect
+
+pytestmark = pytest.mark.skipif(not is_psycopg3, reason="psycopg 2 prepares nothing; there it's an ordinary session")
 
 TIMES = 12  # PostgreSQL makes a plan for all values when it has made some for given ones
 

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import DatabaseError, DataError, connections, transaction
+from django.db.backends.postgresql.psycopg_any import is_psycopg3
 from django.test.utils import CaptureQueriesContext
 
 from django_events_sourcing import Event
@@ -340,6 +341,7 @@ def cancel(using: str) -> None:
 
 
 @ON_POSTGRESQL
+@pytest.mark.skipif(not is_psycopg3, reason="psycopg 2 has none of these")
 @pytest.mark.parametrize(
     "use",
     [copy, pipeline, psycopgs_savepoint, server_side_cursor, cursor_made_before, chunked_cursor, cancel],
@@ -367,7 +369,7 @@ def test_commit__that_django_knows_nothing_of__is_of_the_event_too(database, com
     with transaction.atomic(using=database):
         save(database)
         if commit == "psycopg":
-            connections[database].connection.execute("COMMIT")
+            connections[database].connection.cursor().execute("COMMIT")
         else:
             execute(database, "COMMIT")
         assert counts(database) == (1, 1)
