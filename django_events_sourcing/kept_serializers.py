@@ -10,6 +10,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import date, time, timedelta, tzinfo
 from decimal import Decimal
 from sys import stdlib_module_names
@@ -65,20 +66,23 @@ class KeptSerializers:
         Raises:
             Exception: Whatever the serializer raises.
         """
-        # Taken out while it is used: by other threads, and by its own code, which may save another instance.
-        try:
-            kept = self._free.pop()
-        except IndexError:
-            if not self._may_be_kept:
-                return self.serializer_class(instance).data
-            try:
-                kept = _Kept(self.serializer_class)
-            except _NotKeptError:
-                self._may_be_kept = False
-                return self.serializer_class(instance).data
+        kept = self._take()
+        if kept is None:
+            return self.serializer_class(instance).data
         data = kept.represent(instance)
         self._free.append(kept)  # not if it raised: in what state it is nobody knows
         return data
+
+    def _take(self) -> "_Kept | None":
+        # Taken out while it is used: by other threads, and by its own code, which may save another instance.
+        with suppress(IndexError):
+            return self._free.pop()
+        if self._may_be_kept:
+            try:
+                return _Kept(self.serializer_class)
+            except _NotKeptError:
+                self._may_be_kept = False
+        return None
 
 
 class _NotKeptError(Exception):
@@ -88,7 +92,7 @@ class _NotKeptError(Exception):
 class _Kept:
     def __init__(self, serializer_class: type[BaseSerializer[Any]]) -> None:
         serializer = serializer_class()
-        if any(isinstance(each, BaseSerializer) and _has_own(type(each), _MAKING) for _, each in walk(serializer)):
+        if any(isinstance(each, BaseSerializer) and _has_own_making(type(each)) for _, each in walk(serializer)):
             raise _NotKeptError
         self._serializer = serializer
         self._put_back: list[Callable[[], None]] = []
@@ -125,8 +129,8 @@ def _has_own_code(field_class: type) -> bool:
     )
 
 
-def _has_own(serializer_class: type, names: set[str]) -> bool:
-    return any(not names.isdisjoint(vars(cls)) for cls in _of_the_project(serializer_class))
+def _has_own_making(serializer_class: type) -> bool:
+    return any(not _MAKING.isdisjoint(vars(cls)) for cls in _of_the_project(serializer_class))
 
 
 def _of_the_project(cls: type) -> Iterator[type]:
@@ -147,23 +151,22 @@ def _private_state(one: Any, other: Any, seen: set[int]) -> Iterator[Callable[[]
         return
     seen.add(id(one))
     if isinstance(one, dict):
-        yield _restorer(one, one.copy(), one.update)
+        yield _restorer(one)
         children = [(value, other[key]) for key, value in one.items() if key in other]
     elif isinstance(one, list | deque):
-        yield _restorer(one, one.copy(), one.extend)
+        yield _restorer(one)
         children = list(zip(one, other, strict=False))
     elif isinstance(one, set):
-        yield _restorer(one, one.copy(), one.update)
+        yield _restorer(one)
         children = []
     elif isinstance(one, tuple):
         children = list(zip(one, other, strict=False))
     elif isinstance(one, QuerySet):  # whose results are kept on it
-        attributes = vars(one)
-        yield _restorer(attributes, attributes.copy(), attributes.update)
+        yield _restorer(vars(one))
         children = []
     elif isinstance(one, Field | BindingDict) or (_is_of_a_project(type(one)) and hasattr(one, "__dict__")):
         attributes = vars(one)
-        yield _restorer(attributes, attributes.copy(), attributes.update)
+        yield _restorer(attributes)
         # what a field was declared by is there to make others after it
         children = [
             (value, vars(other).get(name, value))
@@ -178,7 +181,11 @@ def _private_state(one: Any, other: Any, seen: set[int]) -> Iterator[Callable[[]
         yield from _private_state(child, its_other, seen)
 
 
-def _restorer(container: Any, saved: Any, fill: Callable[[Any], Any]) -> Callable[[], None]:
+def _restorer(container: Any) -> Callable[[], None]:
+    """What gives a list, deque, dict or set back the items that it has now."""
+    saved = container.copy()
+    fill = container.extend if isinstance(container, list | deque) else container.update
+
     def put_back() -> None:
         container.clear()
         fill(saved)

@@ -9,6 +9,7 @@ of whole numbers with 64 bits. What else stands in braces is filled in by ``quer
 and texts of this module.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 from django.db import connections
@@ -31,6 +32,7 @@ __all__ = [
     "RELEASE",
     "START_PASS",
     "TAKE",
+    "THOSE",
     "execute",
     "rows",
     "sql",
@@ -148,6 +150,9 @@ ANY_DEAD = f"""EXISTS (
 
 DELETE = """DELETE FROM "django_events_sourcing_queue" WHERE "replay_to" {is_null} AND ({them})"""
 
+#: Of queue rows: those of one partition.
+THOSE = """("partition" = CAST(%({name})s AS {bigint}) AND "sequence" {sequences})"""
+
 COUNT = """
 UPDATE "django_events_sourcing_published" SET "count" = "count" + CAST(%(count)s AS {bigint})
 WHERE "minute" = CAST(%(minute)s AS {bigint}) AND "partition" = CAST(%(partition)s AS {bigint})
@@ -171,13 +176,13 @@ def waits(*, dead_blocks: bool) -> str:
     return f"{_WAITS} OR ({_BLOCKS_OBJECT})" if dead_blocks else _WAITS
 
 
-def whole_numbers(using: str, name: str, values: list[int]) -> tuple[str, dict[str, Any]]:
+def whole_numbers(using: str, name: str, values: Collection[int]) -> tuple[str, dict[str, Any]]:
     """What says that a whole number is among some: a text, and the parameter that belongs to it.
 
     On PostgreSQL it is the same text however many there are, whose plan can be kept.
     """
     if connections[using].vendor == "postgresql":
-        return f"= ANY(CAST(%({name})s AS bigint[]))", {name: values}
+        return f"= ANY(CAST(%({name})s AS bigint[]))", {name: list(values)}
     return f"IN ({', '.join(f'{value:d}' for value in values)})", {}
 
 

@@ -14,7 +14,7 @@ from django_events_sourcing.clock import MINUTE, DatabaseNow, from_now
 from django_events_sourcing.models import Failure, PublishedCount, QueueEntry
 from django_events_sourcing.queries.common import delete, fence
 from django_events_sourcing.queries.passes import Queued
-from django_events_sourcing.sql import COUNT, DELETE, execute, sql, whole_numbers
+from django_events_sourcing.sql import COUNT, DELETE, THOSE, execute, sql, whole_numbers
 
 __all__ = [
     "Refusal",
@@ -81,11 +81,12 @@ def _delete_rows(using: str, published: Collection[Queued]) -> None:
     them: list[str] = []
     params: dict[str, Any] = {}
     for place, (number, sequences) in enumerate(by_partition.items()):
+        name = f"number_{place}"
         is_one_of, its_params = whole_numbers(using, f"sequences_{place}", sequences)
-        them.append(f'("partition" = CAST(%(number_{place})s AS {{bigint}}) AND "sequence" {is_one_of})')
-        params |= {f"number_{place}": number, **its_params}
+        them.append(sql(using, THOSE, name=name, sequences=is_one_of))
+        params |= {name: number, **its_params}
     is_null = "IS NULL" if _are_first(published) else "IS NOT NULL"
-    execute(using, sql(using, DELETE.format(is_null=is_null, them=" OR ".join(them))), params)
+    execute(using, sql(using, DELETE, is_null=is_null, them=" OR ".join(them)), params)
 
 
 def _failures(using: str, rows: Collection[Queued]) -> QuerySet[Failure]:

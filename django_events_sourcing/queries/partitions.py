@@ -93,7 +93,7 @@ def take(using: str, owner: UUID, numbers: Collection[int], lease: float, *, onl
         lease: For how long, in seconds.
         only_well: Leave out those that met with trouble last.
     """
-    those, params = whole_numbers(using, "numbers", list(numbers))
+    those, params = whole_numbers(using, "numbers", numbers)
     statement = sql(using, TAKE, numbers=those, only_well=ONLY_WELL if only_well else "")
     params |= {"owner": _owner(using, owner), "lease": in_microseconds(lease)}
     taken = execute(using, statement, params)
@@ -156,7 +156,7 @@ def release(using: str, owner: UUID, numbers: Collection[int], *, retry_in: floa
         retry_in: For how many seconds nobody is to take them; None leaves that as it is.
     """
     if retry_in is None:
-        those, params = whole_numbers(using, "numbers", list(numbers))
+        those, params = whole_numbers(using, "numbers", numbers)
         execute(using, sql(using, RELEASE, numbers=those), {**params, "owner": _owner(using, owner)})
     else:
         mine = Partition.objects.using(using).filter(owner=owner, number__in=numbers)

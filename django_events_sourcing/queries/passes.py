@@ -86,8 +86,8 @@ def start_pass(using: str, numbers: Collection[int], limit: int, *, dead_blocks:
         limit: How many rows of each to read at once.
         dead_blocks: Whether an object with a dead event waits.
     """
-    those, params = whole_numbers(using, "numbers", list(numbers))
-    any_dead = ANY_DEAD.format(numbers=those) if dead_blocks else "1 = 0"
+    those, params = whole_numbers(using, "numbers", numbers)
+    any_dead = sql(using, ANY_DEAD, numbers=those) if dead_blocks else "1 = 0"
     parts, its_params = _parts(using, dict.fromkeys(numbers, 0), limit)
     statement = sql(using, START_PASS, numbers=those, any_dead=any_dead, parts=parts)
     found = rows(using, statement, {**params, **its_params, "first": min(numbers)})

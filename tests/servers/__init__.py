@@ -62,9 +62,8 @@ def killed(postgresql: TCPExecutor) -> Iterator[None]:
             os.kill(process, signal.SIGKILL)
     wait_until(lambda: not any(map(_is_alive, processes)), "PostgreSQL has ended")
     with suppress(ProcessFinishedWithError):
-        TCPExecutor.stop(
-            postgresql
-        )  # of what started it, which ended long ago; by its own way it would be asked to stop
+        # of what started it, which ended long ago; by its own way it would be asked to stop
+        TCPExecutor.stop(postgresql)
     try:
         yield
     finally:

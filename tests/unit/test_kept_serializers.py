@@ -252,9 +252,7 @@ KEPT = {
 OWN = {
     "data": variant(data=property(lambda self: {"id": self.instance.pk})),
     "__init__": variant(__init__=takes_its_own),
-    "__new__": variant(
-        __new__=lambda cls, *args, **kwargs: super(ProductSerializer, cls).__new__(cls, *args, **kwargs)
-    ),
+    "__new__": variant(__new__=new),
     "get_fields": variant(get_fields=as_it_is),
     "fields": variant(fields=property(bound_anew)),
     "get_field_names": variant(get_field_names=lambda self, *_: ["price"]),
