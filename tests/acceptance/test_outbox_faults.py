@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -207,16 +208,29 @@ def insistent_transaction(connection: psycopg.Connection) -> Iterator[None]:
         yield
 
 
+def until_logged(shop: Shop, complaint: str, at_least: int) -> Iterator[int]:
+    """Again and again, until workers complain of it, too."""
+    began = time.monotonic()
+    for number in count():
+        if number >= at_least and complaint in logs_of_workers(shop):
+            return
+        assert time.monotonic() - began < 90, f"in {number} times, no worker has complained: {complaint}"
+        yield number
+
+
 def deadlocks(shop: Shop) -> None:
-    """Somebody locks the partitions' rows the other way round, and insists."""
-    lock = "SELECT number FROM django_events_sourcing_partition WHERE number = %s FOR UPDATE"
+    """Somebody locks one of the partitions' rows, then all that workers may hold who wait for it, and insists.
+
+    Which they hold by then depends on where the rows lie in the table's file, and that changes with every UPDATE.
+    """
+    lock = "SELECT number FROM django_events_sourcing_partition WHERE {} ORDER BY number FOR UPDATE"
     with connect(shop.system.env) as connection:
-        for _ in range(4):
+        for number in until_logged(shop, "deadlock detected", at_least=4):
             with insistent_transaction(connection):
-                for number in (15, 0):
-                    connection.execute(lock, [number])
-                    pause(0.3)
-    assert "deadlock detected" in logs_of_workers(shop)
+                connection.execute(lock.format("number = %s"), [15 - number % 16])
+                pause(0.3)
+                connection.execute(lock.format("number < 16"))
+                pause(0.3)
 
 
 FAULTS: dict[Callable[[Shop], None], dict[str, Any]] = {
@@ -327,13 +341,12 @@ def test_serializable_workers__whose_rows_somebody_changes__keep_the_promise(sho
 
     def others_change(shop):
         with connect(shop.system.env) as connection:
-            for _ in range(10):
+            for _ in until_logged(shop, "could not serialize access", at_least=10):
                 with insistent_transaction(connection):  # it takes the rows in another order than workers do
                     connection.execute("UPDATE django_events_sourcing_partition SET lost = lost")
                     pause(0.2)
 
     check_promise(shop, others_change)
-    assert "could not serialize access" in logs_of_workers(shop)
 
 
 def test_sqlite__busy_with_three_writers__keeps_the_promise(shop, use_database):
