@@ -8,7 +8,6 @@
 # committed.)
 
 import json
-import zlib
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -19,16 +18,13 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django_events_sourcing.clock import to_microseconds
 from django_events_sourcing.events import Event
 from django_events_sourcing.models import LogEntry, QueueEntry
-from django_events_sourcing.saves import own_transaction
+from django_events_sourcing.partitioning import PARTITIONS, object_hash
 from django_events_sourcing.sql import INSERT, INSERT_LOG, INSERT_QUEUE, sql
 from django_events_sourcing.tables import raises_missing_tables
+from django_events_sourcing.transactions import own_transaction
 from django_events_sourcing.waker import wake_on_commit
 
-__all__ = ["PARTITIONS", "hand_over", "object_hash"]
-
-#: Into how many parts the queue is divided. No setting: while relays of two numbers ran, two of them could hold one
-#: object's events.
-PARTITIONS = 16
+__all__ = ["hand_over"]
 
 # How many events one INSERT holds at most; Django makes it fewer where a database takes fewer values.
 _BATCH = 500
@@ -50,14 +46,6 @@ def hand_over(events: Sequence[Event], using: str) -> None:
         else:
             _insert_many(events, hashes, using)
     wake_on_commit(connection, {key % PARTITIONS for key in hashes})
-
-
-def object_hash(object_key: str) -> int:
-    """A number of 32 bits for an object, the same in every process; its remainder by ``PARTITIONS`` is the partition.
-
-    Two objects of one number would at times wait for each other, nothing worse.
-    """
-    return zlib.crc32(object_key.encode())
 
 
 def _insert_one(connection: BaseDatabaseWrapper, event: Event, key: int) -> None:

@@ -13,14 +13,14 @@ that dies, would leave a change that nobody is told of. ``Collector.delete()`` i
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
 from typing import Any
 
-from django.db import Error, connections, transaction
 from django.db.models import Model
 
-__all__ = ["is_known", "own_transaction", "take_record", "unwrap", "wrap"]
+from django_events_sourcing.transactions import own_transaction
+
+__all__ = ["is_known", "take_record", "unwrap", "wrap"]
 
 _METHOD = "_save_table"
 _PARAMETERS = ("self", "raw", "cls", "force_insert", "force_update", "using", "update_fields")
@@ -97,32 +97,3 @@ def take_record(instance: Model) -> bool:
         return False
     state[_RECORDED] -= 1
     return True
-
-
-def own_transaction(using: str) -> AbstractContextManager[Any]:
-    """A transaction where each statement is one by itself; where there is one already, or the user's own, nothing."""
-    connection = connections[using]
-    if connection.in_atomic_block or not connection.get_autocommit():
-        return nullcontext()
-    return _transaction(using)
-
-
-@contextmanager
-def _transaction(using: str) -> Iterator[None]:
-    """Django's, whose end a signal's handler may interrupt.
-
-    Then Django would leave the session in a transaction that nobody commits any more, and raise that it can't go back
-    to autocommit mode.
-    """
-    try:
-        with transaction.atomic(using=using, savepoint=False):
-            yield
-    except BaseException as exc:
-        connection: Any = connections[using]
-        if connection.get_autocommit():
-            raise
-        connection.close()
-        interrupt: BaseException | None = exc
-        while isinstance(interrupt, Error | connection.Database.Error):
-            interrupt = interrupt.__context__
-        raise interrupt or exc from None

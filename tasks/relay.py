@@ -14,7 +14,7 @@ from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import PublishError
 from django_events_sourcing.leases import Leases
 from django_events_sourcing.logs import log_once
-from django_events_sourcing.outbox import PARTITIONS
+from django_events_sourcing.partitioning import PARTITIONS
 from django_events_sourcing.queries import PartitionState, Pass, Queued, RefusalPolicy, UnreadableError
 from django_events_sourcing.tasks.pipeline import Batch, Outcome, Pipeline
 from django_events_sourcing.tasks.rate import PORTION, rate_limit

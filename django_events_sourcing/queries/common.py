@@ -8,7 +8,7 @@ from django.db.models import F, Q, QuerySet
 
 from django_events_sourcing.clock import DatabaseNow
 from django_events_sourcing.models import Failure, Partition, QueueEntry
-from django_events_sourcing.outbox import PARTITIONS
+from django_events_sourcing.partitioning import PARTITIONS
 
 __all__ = [
     "PURGE",

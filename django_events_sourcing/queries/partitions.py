@@ -10,7 +10,7 @@ from django.db.models import F, Q
 
 from django_events_sourcing.clock import DatabaseNow, from_now, in_microseconds
 from django_events_sourcing.models import Partition
-from django_events_sourcing.outbox import PARTITIONS
+from django_events_sourcing.partitioning import PARTITIONS
 from django_events_sourcing.queries.common import PURGE, to_uuid
 from django_events_sourcing.sql import (
     LOOK,

@@ -9,7 +9,7 @@ from django_events_sourcing.clock import from_microseconds
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import EventsSourcingError
 from django_events_sourcing.models import LogEntry
-from django_events_sourcing.outbox import PARTITIONS
+from django_events_sourcing.partitioning import PARTITIONS
 from django_events_sourcing.queries.common import to_uuid, waiting_failures
 from django_events_sourcing.sql import (
     ANY_DEAD,

@@ -11,7 +11,7 @@ from django_events_sourcing import Event, queries
 from django_events_sourcing.delivery import deliver
 from django_events_sourcing.management.commands.events import Command
 from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
-from django_events_sourcing.outbox import PARTITIONS, object_hash
+from django_events_sourcing.partitioning import PARTITIONS, object_hash
 
 
 @pytest.fixture(autouse=True)

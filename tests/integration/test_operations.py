@@ -13,7 +13,7 @@ from django_events_sourcing.exceptions import OperationError
 from django_events_sourcing.inspection import inspect
 from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
 from django_events_sourcing.operations import ALL, bury, pause, resume
-from django_events_sourcing.outbox import PARTITIONS, object_hash
+from django_events_sourcing.partitioning import PARTITIONS, object_hash
 
 MAX_SIZE = 5000
 

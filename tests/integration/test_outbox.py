@@ -15,7 +15,7 @@ from django_events_sourcing.clock import from_microseconds
 from django_events_sourcing.delivery import deliver
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.models import LogEntry, QueueEntry
-from django_events_sourcing.outbox import PARTITIONS, object_hash
+from django_events_sourcing.partitioning import PARTITIONS, object_hash
 from tests.project.models import Order, Product, Unregistered
 
 

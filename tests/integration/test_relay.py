@@ -22,7 +22,7 @@ from django_events_sourcing.conf import get_settings
 from django_events_sourcing.delivery import deliver
 from django_events_sourcing.leases import Leases
 from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
-from django_events_sourcing.outbox import PARTITIONS, object_hash
+from django_events_sourcing.partitioning import PARTITIONS, object_hash
 from django_events_sourcing.tasks import pipeline
 from django_events_sourcing.tasks.publisher import Messages
 from django_events_sourcing.tasks.relay import Relay

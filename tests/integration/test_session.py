@@ -12,7 +12,7 @@ from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from django_events_sourcing import queries
 from django_events_sourcing.models import Failure, QueueEntry
-from django_events_sourcing.outbox import PARTITIONS, object_hash
+from django_events_sourcing.partitioning import PARTITIONS, object_hash
 from django_events_sourcing.tasks import session
 from django_events_sourcing.tasks.session import end_after, use_own_session
 from tests.backlog import fill

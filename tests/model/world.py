@@ -23,7 +23,7 @@ from django_events_sourcing import Event, leases, operations, purge, queries, re
 from django_events_sourcing.clock import MICROSECONDS
 from django_events_sourcing.exceptions import EventRefused, OperationError, PublishError
 from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
-from django_events_sourcing.outbox import PARTITIONS, object_hash
+from django_events_sourcing.partitioning import PARTITIONS, object_hash
 from django_events_sourcing.queries import Queued
 from django_events_sourcing.tasks import work
 from django_events_sourcing.tasks.pipeline import Batch
