@@ -18,8 +18,8 @@ from typing import Any, Self, TypeVar, cast
 from django.apps import apps
 from django.db.models import Model
 
-from django_events_sourcing import switches
-from django_events_sourcing.stored import concrete_model
+from django_events_sourcing.capture import switches
+from django_events_sourcing.capture.stored import concrete_model
 
 __all__ = ["disable_dispatcher", "disable_model_obj_dispatcher"]
 

@@ -8,10 +8,10 @@ from kombu.entity import Exchange, Queue
 from nameko.standalone.events import event_dispatcher, get_event_exchange
 
 from django_events_sourcing import Event
+from django_events_sourcing.capture.kept_serializers import KeptSerializers
+from django_events_sourcing.capture.serialization import serialize
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.exceptions import EventRefused, PublishError
-from django_events_sourcing.kept_serializers import KeptSerializers
-from django_events_sourcing.serialization import serialize
 from django_events_sourcing.tasks import publisher
 from tests.project.models import Order
 from tests.project.serializers import OrderSerializer

@@ -2,7 +2,7 @@
 
 import pytest
 
-from django_events_sourcing import receivers
+from django_events_sourcing.capture import receivers
 
 
 @pytest.fixture

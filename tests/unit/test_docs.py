@@ -40,7 +40,7 @@ def test_readme__settings__are_those_that_there_are():
 
 def test_readme__checks__are_those_that_there_are():
     """Whoever sees an id finds it there."""
-    sources = "\n".join(path.read_text() for path in (ROOT / "django_events_sourcing").glob("*.py"))
+    sources = "\n".join(path.read_text() for path in (ROOT / "django_events_sourcing").rglob("*.py"))
     ids = set(re.findall(r"\b[EW]0\d\d\b", sources))
     assert ids == set(re.findall(r"`django_events_sourcing\.([EW]\d{3})`", README))
 

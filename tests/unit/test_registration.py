@@ -2,8 +2,8 @@
 
 import pytest
 
+from django_events_sourcing.capture.registration import Registration, snake_case
 from django_events_sourcing.exceptions import ConfigurationError, SerializationError
-from django_events_sourcing.registration import Registration, snake_case
 from tests.project.models import Product, Shipment
 
 

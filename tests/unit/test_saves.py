@@ -8,7 +8,7 @@ from django.db.models.signals import post_save, pre_save
 from django.db.transaction import TransactionManagementError
 from django.test.utils import isolate_apps
 
-from django_events_sourcing.saves import unwrap, wrap
+from django_events_sourcing.capture.saves import unwrap, wrap
 from tests.project.models import Order, Place, Product, Restaurant, Shipment, Unregistered
 
 
@@ -92,7 +92,7 @@ def test_event__cannot_be_handed_over_in_autocommit__nothing_is_saved(monkeypatc
     fields = {"price": 1} if model is Product else {"seats": 1}
     instance = model(name="x", **fields)
     with monkeypatch.context() as patch:
-        patch.setattr("django_events_sourcing.receivers.deliver", fail)
+        patch.setattr("django_events_sourcing.capture.receivers.deliver", fail)
         with pytest.raises(ZeroDivisionError):
             instance.save()
     assert not model.objects.exists()
@@ -108,7 +108,7 @@ def test_event__cannot_be_handed_over_in_a_transaction__marked_for_rollback(monk
     def fail(event, using):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("django_events_sourcing.receivers.deliver", fail)
+    monkeypatch.setattr("django_events_sourcing.capture.receivers.deliver", fail)
     with transaction.atomic():
         with pytest.raises(ZeroDivisionError):
             Product.objects.create(name="x", price=1)

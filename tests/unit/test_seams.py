@@ -27,7 +27,8 @@ from rest_framework import serializers
 from rest_framework.fields import Field
 from rest_framework.utils.serializer_helpers import BindingDict
 
-from django_events_sourcing import kept_serializers, receivers, saves, waker
+from django_events_sourcing import waker
+from django_events_sourcing.capture import kept_serializers, receivers, saves
 from tests.project.models import Product
 
 SEAMS = (Path(__file__).parent.parent.parent / "docs/seams.md").read_text()
@@ -108,7 +109,7 @@ def test_atomic_blocks__ends_with_the_innermost(transactional_db, events, monkey
     assert connection.atomic_blocks == []
     Product.objects.create(name="pen", price=1)
     Product.objects.create(name="ink", price=1)
-    monkeypatch.setattr("django_events_sourcing.deletions._BLOCKS", "gone")
+    monkeypatch.setattr("django_events_sourcing.capture.deletions._BLOCKS", "gone")
     Product.objects.all().delete()
     assert [event.name for event in events][2:] == ["product__deleted"] * 2
 

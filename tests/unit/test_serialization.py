@@ -148,7 +148,7 @@ def test_settings_of_the_framework__overridden__followed(events, settings):
 
 def test_default_serializer__in_several_threads__each_its_own_body(settings):
     """Each thread keeps one of its own."""
-    from django_events_sourcing.registry import registry
+    from django_events_sourcing.capture.registry import registry
 
     settings.MODELS_CRUD_EVENT = [{"model": Product}]
     (registration,) = registry.registrations

@@ -192,7 +192,7 @@ def test_expression__in_any_save__what_the_database_made_of_it(anything, events)
 
 def test_value_that_converts_to_nothing_known__read_back(anything, events, monkeypatch):
     """What only the database can make something of is asked for."""
-    from django_events_sourcing import conversion
+    from django_events_sourcing.capture import conversion
 
     def fail(field):
         def convert(value, using):
@@ -211,7 +211,7 @@ def test_value_that_converts_to_nothing_known__read_back(anything, events, monke
 @pytest.mark.filterwarnings("ignore:DateTimeField")
 def test_plain_values__no_query_and_no_copy(anything, events, monkeypatch):
     """A save of values of the right types reads nothing back, and makes no second instance."""
-    monkeypatch.setattr("django_events_sourcing.stored.StoredForm._twin", None)
+    monkeypatch.setattr("django_events_sourcing.capture.stored.StoredForm._twin", None)
     plain = {
         "char": "a",
         "integer": 1,

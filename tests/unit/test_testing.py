@@ -11,7 +11,7 @@ from django.http import HttpResponse
 from django.test import LiveServerTestCase, SimpleTestCase, TestCase, override_settings
 from django.urls import path
 
-from django_events_sourcing import switches
+from django_events_sourcing.capture import switches
 from django_events_sourcing.testing import disable_dispatcher, disable_model_obj_dispatcher
 from tests.project.models import ArchivedOrder, Order, Product
 

@@ -12,11 +12,11 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from rich.table import Table
 
+from django_events_sourcing.capture.stored import concrete_model
 from django_events_sourcing.clock import from_microseconds
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.management.subcommands.base import Subcommand, number
 from django_events_sourcing.replay import Replayable, Selection, preview, replay, unknown
-from django_events_sourcing.stored import concrete_model
 
 __all__ = ["ReplaySubcommand"]
 

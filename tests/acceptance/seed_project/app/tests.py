@@ -15,7 +15,7 @@ class TestSomething(TestCase):
     """This will disable all registered models for all tests inside the class"""
 
     def test_all(self):
-        with patch("django_events_sourcing.receivers.deliver") as deliver:
+        with patch("django_events_sourcing.capture.receivers.deliver") as deliver:
             Model1.objects.create(name="x")
         assert names(deliver) == []
 
@@ -31,7 +31,7 @@ class TestSomethingElse(TestCase):
     """
 
     def test_one(self):
-        with patch("django_events_sourcing.receivers.deliver") as deliver:
+        with patch("django_events_sourcing.capture.receivers.deliver") as deliver:
             Model1.objects.create(name="x")
             Model2.objects.create(name="x")
         assert names(deliver) == ["model2__created"]
@@ -39,7 +39,7 @@ class TestSomethingElse(TestCase):
     @disable_dispatcher(models_list=["app.Model2"])
     def test_something(self):
         """It also can be used to decorate only one function."""
-        with patch("django_events_sourcing.receivers.deliver") as deliver:
+        with patch("django_events_sourcing.capture.receivers.deliver") as deliver:
             Model1.objects.create(name="x")
             Model2.objects.create(name="x")
         assert names(deliver) == []

@@ -11,9 +11,9 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Model
 from django.utils.functional import cached_property
 
+from django_events_sourcing.capture.registration import Registration
+from django_events_sourcing.capture.stored import concrete_model
 from django_events_sourcing.conf import model_entries, unknown_key
-from django_events_sourcing.registration import Registration
-from django_events_sourcing.stored import concrete_model
 
 __all__ = ["ENTRY_KEYS", "Registry", "registry"]
 

@@ -12,8 +12,8 @@ from rest_framework.relations import HyperlinkedRelatedField
 from rest_framework.serializers import BaseSerializer, ModelSerializer
 from rest_framework.utils.encoders import JSONEncoder
 
+from django_events_sourcing.capture.kept_serializers import KeptSerializers, walk
 from django_events_sourcing.exceptions import SerializationError
-from django_events_sourcing.kept_serializers import KeptSerializers, walk
 
 __all__ = [
     "default_serializer",

@@ -20,8 +20,8 @@ from typing import Any
 from django.db import connections
 from django.db.models import Model, OneToOneField
 
+from django_events_sourcing.capture.stored import concrete_model
 from django_events_sourcing.events import Event
-from django_events_sourcing.stored import concrete_model
 
 __all__ = ["Deletion", "Drafts"]
 

@@ -8,7 +8,7 @@ from typing import Any
 from django.db import connections
 from django.db.models import Model, QuerySet
 
-from django_events_sourcing.conversion import conversion_for
+from django_events_sourcing.capture.conversion import conversion_for
 from django_events_sourcing.exceptions import SerializationError
 
 try:

@@ -7,13 +7,13 @@ from django.core.signals import setting_changed
 from django.db.models import Model
 from django.db.models.signals import ModelSignal, post_delete, post_save, pre_delete
 
-from django_events_sourcing import saves
-from django_events_sourcing.deletions import Deletion, Drafts
+from django_events_sourcing.capture import saves
+from django_events_sourcing.capture.deletions import Deletion, Drafts
+from django_events_sourcing.capture.registration import Registration
+from django_events_sourcing.capture.registry import registry
+from django_events_sourcing.capture.stored import RowGoneError
+from django_events_sourcing.capture.switches import is_silenced
 from django_events_sourcing.delivery import deliver
-from django_events_sourcing.registration import Registration
-from django_events_sourcing.registry import registry
-from django_events_sourcing.stored import RowGoneError
-from django_events_sourcing.switches import is_silenced
 
 __all__ = ["connect"]
 
@@ -120,4 +120,4 @@ def _reconnect(*, setting: str, **_kwargs: object) -> None:
         connect()
 
 
-setting_changed.connect(_reconnect, dispatch_uid="django_events_sourcing.receivers")
+setting_changed.connect(_reconnect, dispatch_uid="django_events_sourcing.capture.receivers")
