@@ -27,9 +27,9 @@ from celery.signals import worker_init, worker_process_init, worker_process_shut
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 from kombu.utils import functional
 
-from django_events_sourcing import purge
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.exceptions import ConfigurationError
+from django_events_sourcing.operating import purge
 from django_events_sourcing.tables import has_tables, missing_tables, outbox_databases
 from django_events_sourcing.tasks.broker import outlive_lost_connections
 from django_events_sourcing.tasks.moments import SharedMoments

@@ -39,7 +39,7 @@ print(published / took)
 
 STATUS = """
 import time
-from django_events_sourcing.status import status
+from django_events_sourcing.operating.status import status
 
 status("default")  # what comes with the first: connecting, and imports
 began = time.monotonic()

@@ -10,9 +10,9 @@ from django.db import OperationalError
 
 from django_events_sourcing import queries
 from django_events_sourcing.exceptions import OperationError
-from django_events_sourcing.inspection import inspect
 from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
-from django_events_sourcing.operations import ALL, bury, pause, resume
+from django_events_sourcing.operating.inspection import inspect
+from django_events_sourcing.operating.operations import ALL, bury, pause, resume
 from django_events_sourcing.partitioning import PARTITIONS, object_hash
 
 MAX_SIZE = 5000
@@ -128,7 +128,7 @@ def test_bury__while_a_relay_is_at_work__waits_for_the_end_of_its_turn(emit, at_
 def test_bury__of_what_a_relay_holds_on_to__nothing_is_done(emit, at_work, database, options, monkeypatch, relay):
     """The error says so; the partition is its relay's still, and nobody is kept from it when that one has ended."""
     options(LEASE=1)
-    monkeypatch.setattr("django_events_sourcing.operations._PATIENCE", -0.7)
+    monkeypatch.setattr("django_events_sourcing.operating.operations._PATIENCE", -0.7)
     event = emit("thing:1")
     at_work({partition_of("thing:1")})
     with pytest.raises(OperationError, match="a relay holds on to it"):

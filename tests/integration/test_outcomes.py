@@ -6,7 +6,7 @@ import pytest
 
 from django_events_sourcing import queries
 from django_events_sourcing.models import Failure, QueueEntry
-from django_events_sourcing.operations import ALL
+from django_events_sourcing.operating.operations import ALL
 from django_events_sourcing.partitioning import PARTITIONS
 from django_events_sourcing.queries import Queued, RefusalPolicy
 

@@ -4,8 +4,8 @@ import pytest
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
 
-from django_events_sourcing import purge
 from django_events_sourcing.conf import get_settings
+from django_events_sourcing.operating import purge
 from django_events_sourcing.tasks.relay import Relay
 from tests.backlog import fill
 from tests.integration.conftest import connect

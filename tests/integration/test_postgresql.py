@@ -11,7 +11,7 @@ from django.db import connections
 from django.db.backends.postgresql.psycopg_any import DateRange, DateTimeTZRange, NumericRange, is_psycopg3
 from django.test.utils import CaptureQueriesContext
 
-from django_events_sourcing.status import status
+from django_events_sourcing.operating.status import status
 from tests.integration.conftest import connect
 from tests.project.models import Anything, Booking, Row
 

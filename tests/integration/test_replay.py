@@ -12,10 +12,10 @@ from kombu.entity import Queue
 
 from django_events_sourcing import queries
 from django_events_sourcing.clock import to_microseconds
-from django_events_sourcing.inspection import inspect
 from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
-from django_events_sourcing.operations import bury
-from django_events_sourcing.replay import Selection, preview, replay
+from django_events_sourcing.operating.inspection import inspect
+from django_events_sourcing.operating.operations import bury
+from django_events_sourcing.operating.replay import Selection, preview, replay
 from tests.integration.test_operations import partition_of, status
 
 ALL = Selection(since=datetime(2000, 1, 1, tzinfo=UTC))
@@ -223,7 +223,7 @@ def test_rate__given__is_kept(published, database):
 
 def test_replay__of_more_than_a_page__takes_all(published, database, monkeypatch):
     """Page by page, also where a page has nothing to replay."""
-    monkeypatch.setattr("django_events_sourcing.replay._PAGE", 4)
+    monkeypatch.setattr("django_events_sourcing.operating.replay._PAGE", 4)
     published(*(f"thing:{number}" for number in range(19)))
     ids = LogEntry.objects.using(database).order_by("sequence").values_list("sequence", flat=True)
     for sequence in ids[4:8]:

@@ -8,8 +8,9 @@ import pytest
 from django.core.management import call_command
 from django.db import connections
 
-from django_events_sourcing import purge, tasks, waker
+from django_events_sourcing import tasks, waker
 from django_events_sourcing.models import QueueEntry
+from django_events_sourcing.operating import purge
 from django_events_sourcing.tasks import threads
 from tests.processes import pause, wait_until
 from tests.project.models import Product

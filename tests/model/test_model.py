@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from django_events_sourcing import operations, purge, queries, replay
+from django_events_sourcing import queries
 from django_events_sourcing.models import LogEntry, QueueEntry
+from django_events_sourcing.operating import operations, purge, replay
 from django_events_sourcing.queries import Selection
 from django_events_sourcing.tasks.pipeline import Batch
 from django_events_sourcing.tasks.relay import Relay

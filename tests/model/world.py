@@ -19,10 +19,11 @@ from django.db.models import Max
 from django.utils import timezone
 from greenlet import GreenletExit, getcurrent, greenlet
 
-from django_events_sourcing import Event, leases, operations, purge, queries, replay, waker
+from django_events_sourcing import Event, leases, queries, waker
 from django_events_sourcing.clock import MICROSECONDS
 from django_events_sourcing.exceptions import EventRefused, OperationError, PublishError
 from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
+from django_events_sourcing.operating import operations, purge, replay
 from django_events_sourcing.partitioning import PARTITIONS, object_hash
 from django_events_sourcing.queries import Queued
 from django_events_sourcing.tasks import work

@@ -4,9 +4,9 @@ from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 from uuid import UUID
 
-from django_events_sourcing.inspection import inspect
 from django_events_sourcing.management.subcommands.base import Subcommand
-from django_events_sourcing.operations import bury
+from django_events_sourcing.operating.inspection import inspect
+from django_events_sourcing.operating.operations import bury
 
 __all__ = ["BurySubcommand"]
 

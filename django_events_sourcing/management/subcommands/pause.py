@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django_events_sourcing.management.subcommands.base import Subcommand
-from django_events_sourcing.operations import ALL, pause, resume
+from django_events_sourcing.operating.operations import ALL, pause, resume
 
 __all__ = ["PauseSubcommand", "ResumeSubcommand"]
 

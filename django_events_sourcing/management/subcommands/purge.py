@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django_events_sourcing.management.subcommands.base import Subcommand, number
-from django_events_sourcing.purge import purge_now
+from django_events_sourcing.operating.purge import purge_now
 
 __all__ = ["PurgeSubcommand"]
 

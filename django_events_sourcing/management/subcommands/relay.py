@@ -5,7 +5,7 @@ from typing import Any
 
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.management.subcommands.base import Subcommand
-from django_events_sourcing.status import Status, status
+from django_events_sourcing.operating.status import Status, status
 
 __all__ = ["RelaySubcommand"]
 

@@ -16,7 +16,7 @@ from django_events_sourcing.capture.stored import concrete_model
 from django_events_sourcing.clock import from_microseconds
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.management.subcommands.base import Subcommand, number
-from django_events_sourcing.replay import Replayable, Selection, preview, replay, unknown
+from django_events_sourcing.operating.replay import Replayable, Selection, preview, replay, unknown
 
 __all__ = ["ReplaySubcommand"]
 

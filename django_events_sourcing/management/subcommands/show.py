@@ -7,8 +7,8 @@ from uuid import UUID
 
 from rich.table import Table
 
-from django_events_sourcing.inspection import EventState, inspect
 from django_events_sourcing.management.subcommands.base import Subcommand
+from django_events_sourcing.operating.inspection import EventState, inspect
 
 __all__ = ["ShowSubcommand"]
 

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from django_events_sourcing.management.subcommands.base import Subcommand, duration
-from django_events_sourcing.status import PartitionStatus, Status, status
+from django_events_sourcing.operating.status import PartitionStatus, Status, status
 
 __all__ = ["StatusSubcommand"]
 

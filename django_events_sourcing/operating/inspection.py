@@ -9,7 +9,7 @@ from django_events_sourcing.clock import DatabaseNow, from_microseconds, seconds
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
-from django_events_sourcing.operations import queue_row
+from django_events_sourcing.operating.operations import queue_row
 from django_events_sourcing.queries import Queued
 from django_events_sourcing.queries.common import waiting_failures
 from django_events_sourcing.tables import raises_missing_tables

@@ -9,9 +9,9 @@ from django_events_sourcing.clock import MICROSECONDS, MINUTE, seconds_until, to
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.models import Failure, Partition, PublishedCount, QueueEntry
+from django_events_sourcing.operating.vacuum import OldestTransaction, oldest_transaction
 from django_events_sourcing.partitioning import PARTITIONS
 from django_events_sourcing.tables import raises_missing_tables
-from django_events_sourcing.vacuum import OldestTransaction, oldest_transaction
 
 __all__ = ["PartitionStatus", "Status", "status"]
 

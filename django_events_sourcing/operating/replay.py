@@ -7,7 +7,7 @@ from uuid import UUID
 from django_events_sourcing import queries
 from django_events_sourcing.exceptions import OperationError
 from django_events_sourcing.models import LogEntry
-from django_events_sourcing.operations import reserved
+from django_events_sourcing.operating.operations import reserved
 from django_events_sourcing.queries import Replayable, Selection
 from django_events_sourcing.tables import raises_missing_tables
 
