@@ -21,9 +21,10 @@ class DjangoEventsSourcingConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the models of ``MODELS_CRUD_EVENT``. Wrong entries don't stop it: ``manage.py check`` must run."""
-        from django_events_sourcing import celery_app, checks  # noqa: PLC0415 - they need the apps loaded
+        from django_events_sourcing import checks  # noqa: PLC0415 - they need the apps loaded
         from django_events_sourcing.capture import receivers  # noqa: PLC0415
         from django_events_sourcing.capture.registry import registry  # noqa: PLC0415
+        from django_events_sourcing.delivery import celery_app  # noqa: PLC0415
 
         self.celery_app = celery_app.current_project_app()
         receivers.connect()

@@ -12,8 +12,8 @@ from kombu.serialization import registry as kombu_serializers
 from django_events_sourcing.capture.registration import Registration
 from django_events_sourcing.capture.registry import registry
 from django_events_sourcing.capture.serialization import hyperlinked_field
-from django_events_sourcing.celery_app import broker_problem, project_app
 from django_events_sourcing.conf import Settings, get_settings, option_problems
+from django_events_sourcing.delivery.celery_app import broker_problem, project_app
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.tables import has_tables, missing_tables
 from django_events_sourcing.uris import uri_problem

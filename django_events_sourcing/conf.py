@@ -18,8 +18,8 @@ __all__ = ["DELIVERIES", "Settings", "get_settings", "model_entries", "option_pr
 
 #: Known deliveries and where each is implemented: ``(events, using) -> None``.
 DELIVERIES = {
-    "outbox": "django_events_sourcing.outbox.hand_over",
-    "direct": "django_events_sourcing.direct.hand_over",
+    "outbox": "django_events_sourcing.delivery.outbox.hand_over",
+    "direct": "django_events_sourcing.delivery.direct.hand_over",
 }
 
 

@@ -12,6 +12,7 @@ from celery import Task, shared_task
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 
 from django_events_sourcing.conf import get_settings
+from django_events_sourcing.delivery.waker import EXPIRES
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import ConfigurationError, EventRefused, PublishError
 from django_events_sourcing.tasks.messages import DirectEvent, WakeUp
@@ -21,7 +22,6 @@ from django_events_sourcing.tasks.stopping import is_stopping
 from django_events_sourcing.tasks.threads import relay_in_thread
 from django_events_sourcing.tasks.work import relay_database
 from django_events_sourcing.texts import without_passwords
-from django_events_sourcing.waker import EXPIRES
 
 __all__ = ["publish_event", "relay"]
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Collection
 from django.db import Error
 
 from django_events_sourcing.conf import get_settings
-from django_events_sourcing.enqueue import enqueue
+from django_events_sourcing.delivery.enqueue import enqueue
+from django_events_sourcing.delivery.waker import RELAY_TASK, wake
 from django_events_sourcing.exceptions import EventsSourcingError
 from django_events_sourcing.logs import log_once
 from django_events_sourcing.tables import is_read_only, raises_missing_tables
 from django_events_sourcing.tasks.relay import Relay
 from django_events_sourcing.tasks.session import end_after
 from django_events_sourcing.texts import without_passwords
-from django_events_sourcing.waker import RELAY_TASK, wake
 
 __all__ = ["log_database_error", "log_trouble", "relay_database"]
 

@@ -13,7 +13,7 @@ from django_events_sourcing.capture.registration import Registration
 from django_events_sourcing.capture.registry import registry
 from django_events_sourcing.capture.stored import RowGoneError
 from django_events_sourcing.capture.switches import is_silenced
-from django_events_sourcing.delivery import deliver
+from django_events_sourcing.delivery.deliver import deliver
 
 __all__ = ["connect"]
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from django.db.models import Model
 
-from django_events_sourcing.transactions import own_transaction
+from django_events_sourcing.delivery.transactions import own_transaction
 
 __all__ = ["is_known", "take_record", "unwrap", "wrap"]
 

@@ -7,12 +7,12 @@ from uuid import UUID, uuid4
 
 from django_events_sourcing import queries
 from django_events_sourcing.conf import get_settings
+from django_events_sourcing.delivery.waker import wake
 from django_events_sourcing.exceptions import OperationError
 from django_events_sourcing.models import LogEntry
 from django_events_sourcing.partitioning import PARTITIONS, object_hash
 from django_events_sourcing.queries import Queued
 from django_events_sourcing.tables import raises_missing_tables
-from django_events_sourcing.waker import wake
 
 __all__ = ["ALL", "bury", "pause", "queue_row", "reserved", "resume"]
 

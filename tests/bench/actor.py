@@ -28,7 +28,7 @@ from kombu.messaging import Consumer  # noqa: E402
 from nameko.standalone.events import get_event_exchange  # noqa: E402
 from rest_framework.renderers import JSONRenderer  # noqa: E402
 
-from django_events_sourcing.waker import wake  # noqa: E402
+from django_events_sourcing.delivery.waker import wake  # noqa: E402
 from tests.bench.baselines import nameko_loop, pipelined_loop  # noqa: E402
 from tests.bench.load import load  # noqa: E402
 from tests.bench.models import Enqueued, EnqueuedByMethods, Inserted, Order, Silent, Told, ToldByMethods  # noqa: E402

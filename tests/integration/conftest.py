@@ -18,7 +18,7 @@ from redis import Redis
 
 from django_events_sourcing import Event, queries
 from django_events_sourcing.conf import get_settings
-from django_events_sourcing.delivery import deliver
+from django_events_sourcing.delivery.deliver import deliver
 from django_events_sourcing.tasks.relay import Relay
 
 

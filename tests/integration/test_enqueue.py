@@ -11,11 +11,12 @@ import pytest
 from celery import signals
 from kombu import pools
 
-from django_events_sourcing import Event, direct, enqueue
-from django_events_sourcing.celery_app import project_app
+from django_events_sourcing import Event
 from django_events_sourcing.conf import get_settings
+from django_events_sourcing.delivery import direct, enqueue
+from django_events_sourcing.delivery.celery_app import project_app
+from django_events_sourcing.delivery.waker import RELAY_TASK
 from django_events_sourcing.tasks import publisher
-from django_events_sourcing.waker import RELAY_TASK
 from tests.servers import stopped
 
 

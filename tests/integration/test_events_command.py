@@ -8,7 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from django_events_sourcing import Event, queries
-from django_events_sourcing.delivery import deliver
+from django_events_sourcing.delivery.deliver import deliver
 from django_events_sourcing.management.commands.events import Command
 from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
 from django_events_sourcing.partitioning import PARTITIONS, object_hash

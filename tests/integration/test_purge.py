@@ -7,7 +7,7 @@ import pytest
 from django_events_sourcing import Event, queries
 from django_events_sourcing.clock import MICROSECONDS
 from django_events_sourcing.conf import get_settings
-from django_events_sourcing.delivery import deliver
+from django_events_sourcing.delivery.deliver import deliver
 from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
 from django_events_sourcing.operating import purge
 from tests.processes import pause

@@ -19,7 +19,7 @@ from nameko.standalone.events import get_event_exchange
 
 from django_events_sourcing import Event, queries
 from django_events_sourcing.conf import get_settings
-from django_events_sourcing.delivery import deliver
+from django_events_sourcing.delivery.deliver import deliver
 from django_events_sourcing.leases import Leases
 from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
 from django_events_sourcing.partitioning import PARTITIONS, object_hash

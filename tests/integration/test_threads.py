@@ -8,7 +8,8 @@ import pytest
 from django.core.management import call_command
 from django.db import connections
 
-from django_events_sourcing import tasks, waker
+from django_events_sourcing import tasks
+from django_events_sourcing.delivery import waker
 from django_events_sourcing.models import QueueEntry
 from django_events_sourcing.operating import purge
 from django_events_sourcing.tasks import threads

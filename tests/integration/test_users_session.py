@@ -17,7 +17,7 @@ from django.db.backends.postgresql.psycopg_any import is_psycopg3
 from django.test.utils import CaptureQueriesContext
 
 from django_events_sourcing import Event
-from django_events_sourcing.delivery import deliver
+from django_events_sourcing.delivery.deliver import deliver
 from django_events_sourcing.models import LogEntry
 from tests.integration.conftest import connect
 from tests.project.models import Article, Product

@@ -15,7 +15,7 @@ from django.core.management import call_command
 from django.db import transaction
 from django.test import TestCase
 
-from django_events_sourcing import waker
+from django_events_sourcing.delivery import waker
 from django_events_sourcing.models import QueueEntry
 from django_events_sourcing.partitioning import PARTITIONS, object_hash
 from tests.processes import run, wait_until
@@ -27,7 +27,7 @@ SAVE = (
 )
 FORK = f"""{SAVE}
 import os, time
-from django_events_sourcing import waker
+from django_events_sourcing.delivery import waker
 waker._of_this_process().flush(5)
 for number in range(3):
     if os.fork() == 0:
@@ -206,7 +206,7 @@ def test_redis__away__saves_neither_wait_nor_fail(database, redis, redis_proc, a
     redis.flushdb()
     save(database)
     wait_until(lambda: wake_ups(redis), "the wake-up is on Redis")
-    warnings = [record for record in caplog.records if record.name == "django_events_sourcing.waker"]
+    warnings = [record for record in caplog.records if record.name == "django_events_sourcing.delivery.waker"]
     assert len(warnings) == 1
     assert warnings[0].levelno == logging.WARNING
     assert "sweep will find them" in warnings[0].getMessage()

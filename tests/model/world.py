@@ -19,8 +19,9 @@ from django.db.models import Max
 from django.utils import timezone
 from greenlet import GreenletExit, getcurrent, greenlet
 
-from django_events_sourcing import Event, leases, queries, waker
+from django_events_sourcing import Event, leases, queries
 from django_events_sourcing.clock import MICROSECONDS
+from django_events_sourcing.delivery import waker
 from django_events_sourcing.exceptions import EventRefused, OperationError, PublishError
 from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
 from django_events_sourcing.operating import operations, purge, replay

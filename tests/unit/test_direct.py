@@ -16,8 +16,9 @@ from django.db import transaction
 from django.db.models.signals import post_delete
 from django.db.transaction import TransactionManagementError
 
-from django_events_sourcing import Event, direct
-from django_events_sourcing.enqueue import ENQUEUE_TIMEOUT
+from django_events_sourcing import Event
+from django_events_sourcing.delivery import direct
+from django_events_sourcing.delivery.enqueue import ENQUEUE_TIMEOUT
 from django_events_sourcing.testing import disable_dispatcher
 from tests.project.models import Product
 
@@ -203,7 +204,8 @@ def test_manual_transactions__save_and_delete__raise_as_on_commit_does(enqueued,
 def test_web_process__save__loads_neither_nameko_nor_tasks():
     """The web side imports nothing that talks to RabbitMQ."""
     code = (
-        "import django; django.setup(); import sys, django_events_sourcing.testing, django_events_sourcing.direct\n"
+        "import django; django.setup(); import sys\n"
+        "from django_events_sourcing import testing; from django_events_sourcing.delivery import direct\n"
         "assert not {'nameko', 'eventlet', 'kombu.transport.pyamqp', 'django_events_sourcing.tasks'} & set(sys.modules)"
     )
     env = {"DJANGO_SETTINGS_MODULE": "tests.project.settings", "PATH": ""}

@@ -27,8 +27,8 @@ from rest_framework import serializers
 from rest_framework.fields import Field
 from rest_framework.utils.serializer_helpers import BindingDict
 
-from django_events_sourcing import waker
 from django_events_sourcing.capture import kept_serializers, receivers, saves
+from django_events_sourcing.delivery import waker
 from tests.project.models import Product
 
 SEAMS = (Path(__file__).parent.parent.parent / "docs/seams.md").read_text()

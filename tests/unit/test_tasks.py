@@ -72,7 +72,8 @@ def test_eager__web_process_without_the_tasks__published(queue):
         "import django; django.setup(); import sys; from tests.project.celery import app\n"
         "app.conf.task_always_eager = True\n"
         "assert 'django_events_sourcing.tasks' not in sys.modules\n"
-        "from django_events_sourcing import direct, Event\n"
+        "from django_events_sourcing import Event\n"
+        "from django_events_sourcing.delivery import direct\n"
         "direct.hand_over([Event(name='n', service='s', object='o:1', body='1')], 'default')\n"
         "assert 'django_events_sourcing.tasks' in sys.modules"
     )

@@ -4,9 +4,10 @@ import logging
 
 import pytest
 
-from django_events_sourcing import direct, logs
+from django_events_sourcing import logs
 from django_events_sourcing.conf import get_settings
-from django_events_sourcing.enqueue import enqueue
+from django_events_sourcing.delivery import direct
+from django_events_sourcing.delivery.enqueue import enqueue
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import ConfigurationError, EventsSourcingError
 from django_events_sourcing.tasks.publisher import messages_of

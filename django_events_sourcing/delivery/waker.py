@@ -15,8 +15,8 @@ from celery import Celery
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 
-from django_events_sourcing.celery_app import is_eager, project_app
-from django_events_sourcing.enqueue import enqueue
+from django_events_sourcing.delivery.celery_app import is_eager, project_app
+from django_events_sourcing.delivery.enqueue import enqueue
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.logs import log_once
 

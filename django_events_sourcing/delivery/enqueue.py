@@ -10,8 +10,8 @@ from celery import Celery
 from kombu.connection import Connection
 from kombu.pools import ProducerPool
 
-from django_events_sourcing.celery_app import broker_problem, is_eager, project_app
 from django_events_sourcing.conf import get_settings
+from django_events_sourcing.delivery.celery_app import broker_problem, is_eager, project_app
 from django_events_sourcing.exceptions import ConfigurationError
 
 __all__ = ["ENQUEUE_TIMEOUT", "enqueue"]

@@ -7,7 +7,7 @@ from functools import partial
 from django.db import connections
 from django.db.transaction import TransactionManagementError
 
-from django_events_sourcing.enqueue import enqueue
+from django_events_sourcing.delivery.enqueue import enqueue
 from django_events_sourcing.events import Event
 from django_events_sourcing.texts import without_passwords
 
