@@ -15,7 +15,7 @@ from django_events_sourcing.capture.serialization import hyperlinked_field
 from django_events_sourcing.conf import Settings, get_settings, option_problems
 from django_events_sourcing.delivery.celery_app import broker_problem, project_app
 from django_events_sourcing.exceptions import ConfigurationError
-from django_events_sourcing.tables import has_tables, missing_tables
+from django_events_sourcing.outbox.tables import has_tables, missing_tables
 from django_events_sourcing.uris import uri_problem
 
 __all__ = [

@@ -7,7 +7,7 @@ from typing import Any
 from django.db import connections
 
 from django_events_sourcing.events import Event
-from django_events_sourcing.partitioning import PARTITIONS
+from django_events_sourcing.outbox.partitioning import PARTITIONS
 
 __all__ = ["DirectEvent", "WakeUp"]
 

@@ -17,7 +17,7 @@ from kombu.messaging import Producer
 from django_events_sourcing.conf import Settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import EventRefused, PublishError
-from django_events_sourcing.queries import Queued
+from django_events_sourcing.outbox.queries import Queued
 from django_events_sourcing.tasks.frames import encoded
 from django_events_sourcing.tasks.publisher import (
     FRAME_FAULTS,

@@ -8,14 +8,14 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from time import monotonic
 
-from django_events_sourcing import queries
 from django_events_sourcing.conf import Settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import PublishError
-from django_events_sourcing.leases import Leases
 from django_events_sourcing.logs import log_once
-from django_events_sourcing.partitioning import PARTITIONS
-from django_events_sourcing.queries import PartitionState, Pass, Queued, RefusalPolicy, UnreadableError
+from django_events_sourcing.outbox import queries
+from django_events_sourcing.outbox.leases import Leases
+from django_events_sourcing.outbox.partitioning import PARTITIONS
+from django_events_sourcing.outbox.queries import PartitionState, Pass, Queued, RefusalPolicy, UnreadableError
 from django_events_sourcing.tasks.pipeline import Batch, Outcome, Pipeline
 from django_events_sourcing.tasks.rate import PORTION, rate_limit
 from django_events_sourcing.tasks.retry import delay

@@ -10,7 +10,7 @@ from django_events_sourcing.delivery.enqueue import enqueue
 from django_events_sourcing.delivery.waker import RELAY_TASK, wake
 from django_events_sourcing.exceptions import EventsSourcingError
 from django_events_sourcing.logs import log_once
-from django_events_sourcing.tables import is_read_only, raises_missing_tables
+from django_events_sourcing.outbox.tables import is_read_only, raises_missing_tables
 from django_events_sourcing.tasks.relay import Relay
 from django_events_sourcing.tasks.session import end_after
 from django_events_sourcing.texts import without_passwords

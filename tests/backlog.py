@@ -2,7 +2,7 @@
 
 from psycopg import Connection
 
-from django_events_sourcing.partitioning import PARTITIONS, object_hash
+from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
 
 __all__ = ["BODY", "fill", "refill"]
 

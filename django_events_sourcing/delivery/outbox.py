@@ -15,14 +15,14 @@ from typing import Any
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_events_sourcing.clock import to_microseconds
 from django_events_sourcing.delivery.transactions import own_transaction
 from django_events_sourcing.delivery.waker import wake_on_commit
 from django_events_sourcing.events import Event
 from django_events_sourcing.models import LogEntry, QueueEntry
-from django_events_sourcing.partitioning import PARTITIONS, object_hash
-from django_events_sourcing.sql import INSERT, INSERT_LOG, INSERT_QUEUE, sql
-from django_events_sourcing.tables import raises_missing_tables
+from django_events_sourcing.outbox.clock import to_microseconds
+from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
+from django_events_sourcing.outbox.sql import INSERT, INSERT_LOG, INSERT_QUEUE, sql
+from django_events_sourcing.outbox.tables import raises_missing_tables
 
 __all__ = ["hand_over"]
 

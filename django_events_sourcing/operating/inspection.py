@@ -4,15 +4,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django_events_sourcing import queries
-from django_events_sourcing.clock import DatabaseNow, from_microseconds, seconds_until
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
 from django_events_sourcing.operating.operations import queue_row
-from django_events_sourcing.queries import Queued
-from django_events_sourcing.queries.common import waiting_failures
-from django_events_sourcing.tables import raises_missing_tables
+from django_events_sourcing.outbox import queries
+from django_events_sourcing.outbox.clock import DatabaseNow, from_microseconds, seconds_until
+from django_events_sourcing.outbox.queries import Queued
+from django_events_sourcing.outbox.queries.common import waiting_failures
+from django_events_sourcing.outbox.tables import raises_missing_tables
 
 __all__ = ["EventState", "inspect"]
 

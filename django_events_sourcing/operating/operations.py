@@ -5,14 +5,14 @@ from contextlib import contextmanager
 from time import monotonic, sleep
 from uuid import UUID, uuid4
 
-from django_events_sourcing import queries
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.delivery.waker import wake
 from django_events_sourcing.exceptions import OperationError
 from django_events_sourcing.models import LogEntry
-from django_events_sourcing.partitioning import PARTITIONS, object_hash
-from django_events_sourcing.queries import Queued
-from django_events_sourcing.tables import raises_missing_tables
+from django_events_sourcing.outbox import queries
+from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
+from django_events_sourcing.outbox.queries import Queued
+from django_events_sourcing.outbox.tables import raises_missing_tables
 
 __all__ = ["ALL", "bury", "pause", "queue_row", "reserved", "resume"]
 

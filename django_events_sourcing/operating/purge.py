@@ -4,11 +4,11 @@ import logging
 from collections.abc import Callable
 from time import monotonic, sleep
 
-from django_events_sourcing import queries
 from django_events_sourcing.conf import Settings, get_settings
 from django_events_sourcing.exceptions import OperationError
-from django_events_sourcing.leases import Leases
-from django_events_sourcing.tables import raises_missing_tables
+from django_events_sourcing.outbox import queries
+from django_events_sourcing.outbox.leases import Leases
+from django_events_sourcing.outbox.tables import raises_missing_tables
 
 __all__ = ["BATCH_SIZE", "INTERVAL", "purge_database", "purge_now"]
 

@@ -4,12 +4,12 @@ from collections.abc import Collection, Iterator
 from time import monotonic, sleep
 from uuid import UUID
 
-from django_events_sourcing import queries
 from django_events_sourcing.exceptions import OperationError
 from django_events_sourcing.models import LogEntry
 from django_events_sourcing.operating.operations import reserved
-from django_events_sourcing.queries import Replayable, Selection
-from django_events_sourcing.tables import raises_missing_tables
+from django_events_sourcing.outbox import queries
+from django_events_sourcing.outbox.queries import Replayable, Selection
+from django_events_sourcing.outbox.tables import raises_missing_tables
 
 __all__ = ["Replayable", "Selection", "preview", "replay", "unknown"]
 

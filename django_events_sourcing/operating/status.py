@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 from django.db.models import Count, Sum
 
-from django_events_sourcing import queries
-from django_events_sourcing.clock import MICROSECONDS, MINUTE, seconds_until, to_microseconds
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.models import Failure, Partition, PublishedCount, QueueEntry
 from django_events_sourcing.operating.vacuum import OldestTransaction, oldest_transaction
-from django_events_sourcing.partitioning import PARTITIONS
-from django_events_sourcing.tables import raises_missing_tables
+from django_events_sourcing.outbox import queries
+from django_events_sourcing.outbox.clock import MICROSECONDS, MINUTE, seconds_until, to_microseconds
+from django_events_sourcing.outbox.partitioning import PARTITIONS
+from django_events_sourcing.outbox.tables import raises_missing_tables
 
 __all__ = ["PartitionStatus", "Status", "status"]
 

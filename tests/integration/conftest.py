@@ -16,9 +16,10 @@ from kombu.entity import Queue
 from nameko.standalone.events import get_event_exchange
 from redis import Redis
 
-from django_events_sourcing import Event, queries
+from django_events_sourcing import Event
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.delivery.deliver import deliver
+from django_events_sourcing.outbox import queries
 from django_events_sourcing.tasks.relay import Relay
 
 

@@ -7,7 +7,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.models import LogEntry, Partition, QueueEntry
-from django_events_sourcing.partitioning import PARTITIONS, object_hash
+from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
 from django_events_sourcing.tasks.relay import Relay
 from tests.processes import wait_until
 from tests.project.models import Product

@@ -7,11 +7,12 @@ from uuid import uuid4
 import pytest
 from django.core.management import CommandError, call_command
 
-from django_events_sourcing import Event, queries
+from django_events_sourcing import Event
 from django_events_sourcing.delivery.deliver import deliver
 from django_events_sourcing.management.commands.events import Command
 from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
-from django_events_sourcing.partitioning import PARTITIONS, object_hash
+from django_events_sourcing.outbox import queries
+from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
 
 
 @pytest.fixture(autouse=True)

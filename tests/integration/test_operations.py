@@ -8,12 +8,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
 
-from django_events_sourcing import queries
 from django_events_sourcing.exceptions import OperationError
 from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
 from django_events_sourcing.operating.inspection import inspect
 from django_events_sourcing.operating.operations import ALL, bury, pause, resume
-from django_events_sourcing.partitioning import PARTITIONS, object_hash
+from django_events_sourcing.outbox import queries
+from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
 
 MAX_SIZE = 5000
 

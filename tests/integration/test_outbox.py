@@ -11,11 +11,11 @@ from django.db import connections, transaction
 from django.test.utils import CaptureQueriesContext, override_settings
 
 from django_events_sourcing import Event
-from django_events_sourcing.clock import from_microseconds
 from django_events_sourcing.delivery.deliver import deliver
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.models import LogEntry, QueueEntry
-from django_events_sourcing.partitioning import PARTITIONS, object_hash
+from django_events_sourcing.outbox.clock import from_microseconds
+from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
 from tests.project.models import Order, Product, Unregistered
 
 

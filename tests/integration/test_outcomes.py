@@ -4,11 +4,11 @@ from uuid import uuid4
 
 import pytest
 
-from django_events_sourcing import queries
 from django_events_sourcing.models import Failure, QueueEntry
 from django_events_sourcing.operating.operations import ALL
-from django_events_sourcing.partitioning import PARTITIONS
-from django_events_sourcing.queries import Queued, RefusalPolicy
+from django_events_sourcing.outbox import queries
+from django_events_sourcing.outbox.partitioning import PARTITIONS
+from django_events_sourcing.outbox.queries import Queued, RefusalPolicy
 
 POLICY = RefusalPolicy(max_attempts=2, delay=lambda attempts: 60)
 HASH = 48

@@ -4,12 +4,13 @@ from uuid import uuid4
 
 import pytest
 
-from django_events_sourcing import Event, queries
-from django_events_sourcing.clock import MICROSECONDS
+from django_events_sourcing import Event
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.delivery.deliver import deliver
 from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
 from django_events_sourcing.operating import purge
+from django_events_sourcing.outbox import queries
+from django_events_sourcing.outbox.clock import MICROSECONDS
 from tests.processes import pause
 
 OLD = 1  # a microsecond after 1970 began

@@ -17,12 +17,13 @@ from kombu import pools
 from kombu.entity import Queue
 from nameko.standalone.events import get_event_exchange
 
-from django_events_sourcing import Event, queries
+from django_events_sourcing import Event
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.delivery.deliver import deliver
-from django_events_sourcing.leases import Leases
 from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
-from django_events_sourcing.partitioning import PARTITIONS, object_hash
+from django_events_sourcing.outbox import queries
+from django_events_sourcing.outbox.leases import Leases
+from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
 from django_events_sourcing.tasks import pipeline
 from django_events_sourcing.tasks.publisher import Messages
 from django_events_sourcing.tasks.relay import Relay

@@ -10,12 +10,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from kombu.entity import Queue
 
-from django_events_sourcing import queries
-from django_events_sourcing.clock import to_microseconds
 from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
 from django_events_sourcing.operating.inspection import inspect
 from django_events_sourcing.operating.operations import bury
 from django_events_sourcing.operating.replay import Selection, preview, replay
+from django_events_sourcing.outbox import queries
+from django_events_sourcing.outbox.clock import to_microseconds
 from tests.integration.test_operations import partition_of, status
 
 ALL = Selection(since=datetime(2000, 1, 1, tzinfo=UTC))

@@ -10,9 +10,9 @@ import pytest
 from django.db import DatabaseError, connections
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
-from django_events_sourcing import queries
 from django_events_sourcing.models import Failure, QueueEntry
-from django_events_sourcing.partitioning import PARTITIONS, object_hash
+from django_events_sourcing.outbox import queries
+from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
 from django_events_sourcing.tasks import session
 from django_events_sourcing.tasks.session import end_after, use_own_session
 from tests.backlog import fill

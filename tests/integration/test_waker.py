@@ -17,7 +17,7 @@ from django.test import TestCase
 
 from django_events_sourcing.delivery import waker
 from django_events_sourcing.models import QueueEntry
-from django_events_sourcing.partitioning import PARTITIONS, object_hash
+from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
 from tests.processes import run, wait_until
 from tests.project.models import Order, Product
 from tests.servers import stopped, suspended

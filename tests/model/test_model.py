@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from django_events_sourcing import queries
 from django_events_sourcing.models import LogEntry, QueueEntry
 from django_events_sourcing.operating import operations, purge, replay
-from django_events_sourcing.queries import Selection
+from django_events_sourcing.outbox import queries
+from django_events_sourcing.outbox.queries import Selection
 from django_events_sourcing.tasks.pipeline import Batch
 from django_events_sourcing.tasks.relay import Relay
 from tests.model.world import LEASE, MOODS, Process, Stage, World, create, delete, roll_back, save
@@ -244,7 +244,7 @@ def test_library__in_orders_that_nobody_has_tried__keeps_the_promise(on_stage):
 def no_fence(patch):
     """Whoever wants to count a refusal, bury or replay does so, whether or not his lease has run out."""
     for module in ("outcomes", "replaying"):
-        patch.setattr(f"django_events_sourcing.queries.{module}.fence", lambda *_args: True)
+        patch.setattr(f"django_events_sourcing.outbox.queries.{module}.fence", lambda *_args: True)
 
 
 def no_second_look(patch):
@@ -296,7 +296,7 @@ def refused_object_goes_on(patch):
 
 def purge_of_all(patch):
     """The purge does not ask what is pending."""
-    patch.setattr("django_events_sourcing.queries.purging.pending_among", lambda *_args: set())
+    patch.setattr("django_events_sourcing.outbox.queries.purging.pending_among", lambda *_args: set())
 
 
 # By seeds that lead there soon; with others it only takes longer.

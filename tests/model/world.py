@@ -19,14 +19,15 @@ from django.db.models import Max
 from django.utils import timezone
 from greenlet import GreenletExit, getcurrent, greenlet
 
-from django_events_sourcing import Event, leases, queries
-from django_events_sourcing.clock import MICROSECONDS
+from django_events_sourcing import Event
 from django_events_sourcing.delivery import waker
 from django_events_sourcing.exceptions import EventRefused, OperationError, PublishError
 from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
 from django_events_sourcing.operating import operations, purge, replay
-from django_events_sourcing.partitioning import PARTITIONS, object_hash
-from django_events_sourcing.queries import Queued
+from django_events_sourcing.outbox import leases, queries
+from django_events_sourcing.outbox.clock import MICROSECONDS
+from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
+from django_events_sourcing.outbox.queries import Queued
 from django_events_sourcing.tasks import work
 from django_events_sourcing.tasks.pipeline import Batch
 from tests.project.models import Product

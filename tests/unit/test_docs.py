@@ -4,9 +4,9 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from django_events_sourcing import tables
 from django_events_sourcing.conf import Settings
 from django_events_sourcing.management.subcommands import SUBCOMMANDS
+from django_events_sourcing.outbox import tables
 from tests.bench.figures import Figures
 
 ROOT = Path(__file__).parent.parent.parent

@@ -11,7 +11,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django_events_sourcing.exceptions import EventsSourcingError
 from django_events_sourcing.management.subcommands import SUBCOMMANDS
 from django_events_sourcing.management.subcommands.base import Problems
-from django_events_sourcing.tables import has_tables, missing_tables, outbox_databases
+from django_events_sourcing.outbox.tables import has_tables, missing_tables, outbox_databases
 
 
 class Command(BaseCommand):

@@ -13,10 +13,10 @@ from django.utils.dateparse import parse_date, parse_datetime
 from rich.table import Table
 
 from django_events_sourcing.capture.stored import concrete_model
-from django_events_sourcing.clock import from_microseconds
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.management.subcommands.base import Subcommand, number
 from django_events_sourcing.operating.replay import Replayable, Selection, preview, replay, unknown
+from django_events_sourcing.outbox.clock import from_microseconds
 
 __all__ = ["ReplaySubcommand"]
 

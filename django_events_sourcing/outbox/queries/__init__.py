@@ -18,9 +18,9 @@ None of them leaves a transaction open: events are published in between.
 # and its lease has run out. Then events go out twice, each time under the same id; the first to arrive of each are in
 # order.
 
-from django_events_sourcing.queries.common import PURGE
-from django_events_sourcing.queries.outcomes import Refusal, RefusalPolicy, bury, count_published, refuse, settle
-from django_events_sourcing.queries.partitions import (
+from django_events_sourcing.outbox.queries.common import PURGE
+from django_events_sourcing.outbox.queries.outcomes import Refusal, RefusalPolicy, bury, count_published, refuse, settle
+from django_events_sourcing.outbox.queries.partitions import (
     PartitionState,
     back_off,
     count_lost,
@@ -36,9 +36,9 @@ from django_events_sourcing.queries.partitions import (
     take,
     unreserve,
 )
-from django_events_sourcing.queries.passes import Pass, Queued, UnreadableError, load, read, start_pass
-from django_events_sourcing.queries.purging import purge, purge_counts
-from django_events_sourcing.queries.replaying import Replayable, Selection, replayable, requeue
+from django_events_sourcing.outbox.queries.passes import Pass, Queued, UnreadableError, load, read, start_pass
+from django_events_sourcing.outbox.queries.purging import purge, purge_counts
+from django_events_sourcing.outbox.queries.replaying import Replayable, Selection, replayable, requeue
 
 __all__ = [
     "PURGE",

@@ -14,7 +14,7 @@ from typing import Any
 
 from django.db import connections
 
-from django_events_sourcing.clock import NOW
+from django_events_sourcing.outbox.clock import NOW
 
 __all__ = [
     "ANY_DEAD",

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from time import monotonic
 from uuid import uuid4
 
-from django_events_sourcing import queries
+from django_events_sourcing.outbox import queries
 
 __all__ = ["Leases"]
 

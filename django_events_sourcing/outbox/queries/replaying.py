@@ -8,10 +8,10 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Max, QuerySet
 
-from django_events_sourcing.clock import to_microseconds
 from django_events_sourcing.models import Failure, LogEntry, QueueEntry
-from django_events_sourcing.partitioning import PARTITIONS, object_hash
-from django_events_sourcing.queries.common import delete, fence, lock_log, pending_among, span
+from django_events_sourcing.outbox.clock import to_microseconds
+from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
+from django_events_sourcing.outbox.queries.common import delete, fence, lock_log, pending_among, span
 
 __all__ = ["Replayable", "Selection", "replayable", "requeue"]
 

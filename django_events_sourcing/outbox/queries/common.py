@@ -6,9 +6,9 @@ from uuid import UUID
 
 from django.db.models import F, Q, QuerySet
 
-from django_events_sourcing.clock import DatabaseNow
 from django_events_sourcing.models import Failure, Partition, QueueEntry
-from django_events_sourcing.partitioning import PARTITIONS
+from django_events_sourcing.outbox.clock import DatabaseNow
+from django_events_sourcing.outbox.partitioning import PARTITIONS
 
 __all__ = [
     "PURGE",

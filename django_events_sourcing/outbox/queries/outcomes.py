@@ -10,11 +10,11 @@ from django.db import connections, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Coalesce
 
-from django_events_sourcing.clock import MINUTE, DatabaseNow, from_now
 from django_events_sourcing.models import Failure, PublishedCount, QueueEntry
-from django_events_sourcing.queries.common import delete, fence
-from django_events_sourcing.queries.passes import Queued
-from django_events_sourcing.sql import COUNT, DELETE, THOSE, execute, sql, whole_numbers
+from django_events_sourcing.outbox.clock import MINUTE, DatabaseNow, from_now
+from django_events_sourcing.outbox.queries.common import delete, fence
+from django_events_sourcing.outbox.queries.passes import Queued
+from django_events_sourcing.outbox.sql import COUNT, DELETE, THOSE, execute, sql, whole_numbers
 
 __all__ = [
     "Refusal",

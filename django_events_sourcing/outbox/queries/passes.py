@@ -5,13 +5,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django_events_sourcing.clock import from_microseconds
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import EventsSourcingError
 from django_events_sourcing.models import LogEntry
-from django_events_sourcing.partitioning import PARTITIONS
-from django_events_sourcing.queries.common import to_uuid, waiting_failures
-from django_events_sourcing.sql import (
+from django_events_sourcing.outbox.clock import from_microseconds
+from django_events_sourcing.outbox.partitioning import PARTITIONS
+from django_events_sourcing.outbox.queries.common import to_uuid, waiting_failures
+from django_events_sourcing.outbox.sql import (
     ANY_DEAD,
     NOT_WAITING,
     ORDERED,

@@ -5,9 +5,9 @@ from django.db.models import Q
 from django.db.models.expressions import ExpressionWrapper
 from django.db.models.fields import BooleanField
 
-from django_events_sourcing.clock import from_now
 from django_events_sourcing.models import Failure, LogEntry, PublishedCount
-from django_events_sourcing.queries.common import delete, lock_log, pending_among, span
+from django_events_sourcing.outbox.clock import from_now
+from django_events_sourcing.outbox.queries.common import delete, lock_log, pending_among, span
 
 __all__ = [
     "purge",

@@ -8,11 +8,11 @@ from uuid import UUID
 from django.db import connections
 from django.db.models import F, Q
 
-from django_events_sourcing.clock import DatabaseNow, from_now, in_microseconds
 from django_events_sourcing.models import Partition
-from django_events_sourcing.partitioning import PARTITIONS
-from django_events_sourcing.queries.common import PURGE, to_uuid
-from django_events_sourcing.sql import (
+from django_events_sourcing.outbox.clock import DatabaseNow, from_now, in_microseconds
+from django_events_sourcing.outbox.partitioning import PARTITIONS
+from django_events_sourcing.outbox.queries.common import PURGE, to_uuid
+from django_events_sourcing.outbox.sql import (
     LOOK,
     ONLY_WELL,
     RELEASE,
