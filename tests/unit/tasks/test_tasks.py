@@ -116,7 +116,7 @@ def test_dispatcher__other_nameko_serializer__used(settings, queue):
         "serializer": "shout",
         "SERIALIZERS": {
             "shout": {
-                "encoder": "tests.unit.test_tasks.shout",
+                "encoder": "tests.unit.tasks.test_tasks.shout",
                 "decoder": "json.loads",
                 "content_type": "application/x-shout",
                 "content_encoding": "utf-8",
