@@ -15,7 +15,7 @@ from django_events_sourcing.conf import get_settings
 from django_events_sourcing.delivery.waker import EXPIRES
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import ConfigurationError, EventRefused, PublishError
-from django_events_sourcing.tasks.messages import DirectEvent, WakeUp
+from django_events_sourcing.tasks.arguments import DirectEvent, WakeUp
 from django_events_sourcing.tasks.publisher import event_dispatcher
 from django_events_sourcing.tasks.retry import delay
 from django_events_sourcing.tasks.stopping import is_stopping

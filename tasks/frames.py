@@ -31,7 +31,7 @@ def encoded(channel: int, most: int, exchange: str, message: Mapping[str, Any]) 
         channel: Number of the channel.
         most: How many bytes a frame may have.
         exchange: Name of the exchange.
-        message: What ``publisher.Messages.arguments`` gives; its body is text that is published as it is.
+        message: What ``Messages.arguments`` gives; its body is text that is published as it is.
 
     Returns:
         None if it takes more than one frame for the body.

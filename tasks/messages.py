@@ -1,74 +1,95 @@
-"""What tasks are given, checked: whoever may write to Celery's broker can have a worker run them with anything."""
+"""Events as the messages that nameko's event dispatcher would publish."""
 
-import math
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from django.db import connections
+from kombu.entity import Exchange
+from nameko import serialization
+from nameko.constants import PERSISTENT
+from nameko.exceptions import ConfigurationError as NamekoConfigurationError
+from nameko.standalone.events import get_event_exchange
 
+from django_events_sourcing.conf import Settings
 from django_events_sourcing.events import Event
-from django_events_sourcing.outbox.partitioning import PARTITIONS
+from django_events_sourcing.exceptions import ConfigurationError
 
-__all__ = ["DirectEvent", "WakeUp"]
+__all__ = ["Messages", "messages_of"]
 
-
-@dataclass(frozen=True)
-class WakeUp:
-    """What the task ``relay`` is asked for.
-
-    Attributes:
-        using: Alias of the database.
-        partitions: Those with new events, where they are few.
-        sent: When that was, in seconds since 1970; None if nobody says.
-    """
-
-    using: str
-    partitions: frozenset[int]
-    sent: float | None
-
-    @classmethod
-    def parse(cls, using: object, partitions: object = (), sent: object = None) -> "WakeUp":
-        """Check the task's arguments.
-
-        Raises:
-            ValueError, TypeError: They are not those of a wake-up.
-        """
-        if not isinstance(using, str) or using not in connections:
-            raise ValueError(f"this worker's DATABASES lacks it: {using!r:.80}")
-        if not isinstance(partitions, list | tuple | set | frozenset) or not all(map(_is_partition, partitions)):
-            raise ValueError(f"these are no partitions: {partitions!r:.80}")
-        if sent is not None and not _is_number(sent):
-            raise ValueError(f"this is no time: {sent!r:.80}")
-        return cls(using, frozenset(partitions), sent)  # type: ignore[arg-type]
+# RabbitMQ's default exchange, which takes a message to the queue that the routing key names.
+_NO_EXCHANGE = Exchange("", type="direct")  # type: ignore[no-untyped-call]
 
 
-@dataclass(frozen=True)
-class DirectEvent:
-    """What the task ``publish_event`` is asked for.
+class Messages:
+    """Makes messages of events.
+
+    Args:
+        settings: For ``NAMEKO_CONFIG``, honoured whole, and ``MANDATORY``.
 
     Attributes:
-        event: The event.
-        failures: How many attempts have failed by what may be the event's own fault.
+        stored_as_is: Whether the text of an event's body is published as it stands in the log.
+
+    Raises:
+        ConfigurationError: nameko's serializer can't be found.
     """
 
-    event: Event
-    failures: int
+    def __init__(self, settings: Settings) -> None:
+        self._config = config = settings.nameko_config
+        self._mandatory = settings.mandatory
+        try:
+            self._serializer, _ = serialization.setup(config)
+        except (NamekoConfigurationError, ImportError) as exc:
+            raise ConfigurationError(f"NAMEKO_CONFIG's 'serializer' or 'SERIALIZERS': {exc}") from exc
+        self.stored_as_is = self._serializer == "json" and "json" not in config.get("SERIALIZERS", {})
+        self._exchanges: dict[str, Exchange] = {}
 
-    @classmethod
-    def parse(cls, message: Any, failures: object = 0) -> "DirectEvent":
-        """Check the task's arguments.
+    def exchange(self, event: Event, replay_to: str | None = None) -> Exchange:
+        """The exchange that the event is published to: RabbitMQ's own, if it is replayed to one queue."""
+        if replay_to:
+            return _NO_EXCHANGE
+        exchange = self._exchanges.get(event.service)
+        if exchange is None:
+            exchange = self._exchanges[event.service] = get_event_exchange(event.service, self._config)
+        return exchange
 
-        Raises:
-            ValueError, TypeError: They are not those of an event.
+    def arguments(self, event: Event, replay_to: str | None = None) -> dict[str, Any]:
+        """What kombu's ``Producer.publish`` takes beside the exchange.
+
+        Args:
+            event: The event.
+            replay_to: None, or if it is replayed: the name of the only queue it is for, or empty.
         """
-        if not isinstance(failures, int) or failures < 0:
-            raise ValueError(f"this is no number of failures: {failures!r:.80}")
-        return cls(Event.from_message(message), failures)
+        if self.stored_as_is:
+            body = {"body": event.body, "content_type": "application/json", "content_encoding": "utf-8"}
+        else:
+            body = {"body": event.data, "serializer": self._serializer}
+        way = {"routing_key": replay_to or event.name, "mandatory": bool(replay_to) or self._mandatory}
+        return {**way, **body, **_properties(event, is_replayed=replay_to is not None)}
 
 
-def _is_partition(value: object) -> bool:
-    return type(value) is int and 0 <= value < PARTITIONS
+@lru_cache(maxsize=1)
+def messages_of(settings: Settings) -> Messages:
+    """Those of the settings; raises as ``Messages``."""
+    return Messages(settings)
 
 
-def _is_number(value: object) -> bool:
-    return type(value) in {int, float} and math.isfinite(value)  # type: ignore[arg-type]
+def _properties(event: Event, *, is_replayed: bool) -> dict[str, Any]:
+    event_id = str(event.id)
+    context = {
+        **event.headers,
+        "call_id_stack": [f"{event.service}.{event.name}.{event_id}"],
+        "event_id": event_id,
+        "event_time": event.time.isoformat(),
+        "event_object": event.object,
+    }
+    if event.sequence is not None:
+        context["event_sequence"] = event.sequence
+    if is_replayed:
+        context["event_replayed"] = True
+    return {
+        "message_id": event_id,
+        "type": event.name,
+        "app_id": event.service,
+        "timestamp": int(event.time.timestamp()),
+        "delivery_mode": PERSISTENT,
+        "headers": {f"nameko.{key}": value for key, value in context.items()},
+    }

@@ -16,7 +16,8 @@ from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.leases import Leases
 from django_events_sourcing.outbox.partitioning import PARTITIONS
 from django_events_sourcing.outbox.queries import PartitionState, Pass, Queued, RefusalPolicy, UnreadableError
-from django_events_sourcing.tasks.pipeline import Batch, Outcome, Pipeline
+from django_events_sourcing.tasks.batch import Batch, Outcome
+from django_events_sourcing.tasks.pipeline import Pipeline
 from django_events_sourcing.tasks.rate import PORTION, rate_limit
 from django_events_sourcing.tasks.retry import delay
 
@@ -87,7 +88,7 @@ class Relay:
         on_behind: Called once, when there is more than can be published within a turn.
 
     Raises:
-        ConfigurationError: As ``publisher.Messages``.
+        ConfigurationError: As ``Pipeline``.
     """
 
     def __init__(

@@ -31,7 +31,7 @@ from django_events_sourcing.conf import get_settings
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.operating import purge
 from django_events_sourcing.outbox.tables import has_tables, missing_tables, outbox_databases
-from django_events_sourcing.tasks.broker import outlive_lost_connections
+from django_events_sourcing.tasks.celery_broker import outlive_lost_connections
 from django_events_sourcing.tasks.moments import SharedMoments
 from django_events_sourcing.tasks.session import use_own_session
 from django_events_sourcing.tasks.stopping import is_stopping

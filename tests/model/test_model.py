@@ -16,7 +16,7 @@ from django_events_sourcing.models import LogEntry, QueueEntry
 from django_events_sourcing.operating import operations, purge, replay
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.queries import Selection
-from django_events_sourcing.tasks.pipeline import Batch
+from django_events_sourcing.tasks.batch import Batch
 from django_events_sourcing.tasks.relay import Relay
 from tests.model.world import LEASE, MOODS, Process, Stage, World, create, delete, roll_back, save
 

@@ -29,7 +29,7 @@ from django_events_sourcing.outbox.clock import MICROSECONDS
 from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
 from django_events_sourcing.outbox.queries import Queued
 from django_events_sourcing.tasks import work
-from django_events_sourcing.tasks.pipeline import Batch
+from django_events_sourcing.tasks.batch import Batch
 from tests.project.models import Product
 
 __all__ = ["LEASE", "MOODS", "Process", "Stage", "World", "create", "delete", "roll_back", "save"]

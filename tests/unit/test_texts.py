@@ -10,7 +10,7 @@ from django_events_sourcing.delivery import direct
 from django_events_sourcing.delivery.enqueue import enqueue
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import ConfigurationError, EventsSourcingError
-from django_events_sourcing.tasks.publisher import messages_of
+from django_events_sourcing.tasks.rabbitmq import rabbitmq_of
 from django_events_sourcing.texts import printable, without_passwords
 
 EVENT = Event(name="n", service="s", object="o", body="{}")
@@ -71,7 +71,7 @@ def test_amqp_uri__malformed__password_in_no_frame(settings, uri):
     """Pages and trackers of errors show the variables of each."""
     settings.AMQP_URI = uri
     with pytest.raises(ConfigurationError) as raised:
-        messages_of(get_settings())
+        rabbitmq_of(get_settings())
     for text in (str(raised.value), *frames(raised.value)):
         assert "cret" not in text
 

@@ -24,8 +24,8 @@ from django_events_sourcing.models import Failure, LogEntry, Partition, Publishe
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.leases import Leases
 from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
-from django_events_sourcing.tasks import pipeline
-from django_events_sourcing.tasks.publisher import Messages
+from django_events_sourcing.tasks import flight, pipeline
+from django_events_sourcing.tasks.messages import Messages
 from django_events_sourcing.tasks.relay import Relay
 from tests.processes import pause
 from tests.project.models import Product
@@ -488,13 +488,13 @@ def test_lease__that_gets_old_while_confirms_are_awaited__is_renewed(emit, relay
     options(LEASE=1)
     for number in range(4):
         emit("thing:1", number=number)
-    answered = pipeline._Flight._answered
+    answered = flight.Flight._answered
 
     def slowly(self, tag, multiple):
         pause(0.5)
         return answered(self, tag, multiple)
 
-    monkeypatch.setattr(pipeline._Flight, "_answered", slowly)
+    monkeypatch.setattr(flight.Flight, "_answered", slowly)
     assert relay().published == 4
     assert sum(Partition.objects.using(database).values_list("lost", flat=True)) == 0
 

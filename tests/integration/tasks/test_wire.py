@@ -12,7 +12,7 @@ from django_events_sourcing.capture.kept_serializers import KeptSerializers
 from django_events_sourcing.capture.serialization import serialize
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.exceptions import EventRefused, PublishError
-from django_events_sourcing.tasks import publisher
+from django_events_sourcing.tasks import publisher, rabbitmq
 from tests.project.models import Order
 from tests.project.serializers import OrderSerializer
 from tests.servers import suspended
@@ -110,7 +110,8 @@ def test_exchange__deleted_meanwhile__second_attempt_declares_it(channel, settin
 @pytest.mark.parametrize("at", ["confirm", "declare"])
 def test_rabbitmq__hangs__publishing_ends_in_bounded_time(channel, settings, rabbitmq_proc, monkeypatch, at):
     """Whatever answer a suspended RabbitMQ owes, the wait for it has a bound; later all is well."""
-    monkeypatch.setattr(publisher, "PUBLISH_TIMEOUT", 1.0)
+    for module in (publisher, rabbitmq):
+        monkeypatch.setattr(module, "PUBLISH_TIMEOUT", 1.0)
     dispatch = publisher.event_dispatcher(get_settings())
     dispatch(an_event(settings))
     event = an_event(settings) if at == "confirm" else an_event(settings, service=f"another-{uuid4()}")

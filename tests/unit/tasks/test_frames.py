@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from django_events_sourcing import Event
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.tasks.frames import encoded
-from django_events_sourcing.tasks.publisher import Messages
+from django_events_sourcing.tasks.messages import Messages
 
 FRAME_MAX = 131_072
 json_values: Any = st.recursive(

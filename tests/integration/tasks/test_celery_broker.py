@@ -8,7 +8,7 @@ from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
 from kombu.transport.redis import QoS
 
-from django_events_sourcing.tasks.broker import outlive_lost_connections
+from django_events_sourcing.tasks.celery_broker import outlive_lost_connections
 from tests.servers import stopped
 
 

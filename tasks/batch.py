@@ -1,0 +1,112 @@
+"""Events on their way to RabbitMQ, one of each object at a time, and what became of them."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from django_events_sourcing.events import Event
+from django_events_sourcing.exceptions import EventRefused, PublishError
+from django_events_sourcing.outbox.queries import Queued
+
+__all__ = ["Batch", "Outcome"]
+
+
+@dataclass
+class Outcome:
+    """What became of a batch; what is in none of these is as it was.
+
+    Attributes:
+        confirmed: Events whose own confirm came.
+        refused: Events that were refused by themselves.
+        troubled: Partitions with trouble that is no single event's fault.
+    """
+
+    confirmed: list[Queued] = field(default_factory=list)
+    refused: list[tuple[Queued, Event, EventRefused]] = field(default_factory=list)
+    troubled: dict[int, PublishError] = field(default_factory=dict)
+
+
+class Batch:
+    """Events on their way, and what became of them.
+
+    Args:
+        events: The events, with their rows of the queue, in the order of ids.
+        may_publish: Asked right before an event is sent; where it says no, the event's object waits.
+        sitting_out: Hashes of objects that wait; those that an event of is not confirmed are added.
+        while_waiting: Called every so often while confirms are awaited; it may add events.
+
+    Attributes:
+        outcome: What became of them.
+        left: How many were added that are neither confirmed nor refused.
+    """
+
+    def __init__(
+        self,
+        events: Iterable[tuple[Queued, Event]],
+        may_publish: Callable[[Queued], bool],
+        sitting_out: set[int],
+        while_waiting: Callable[[], None],
+    ) -> None:
+        self.outcome = Outcome()
+        self.while_waiting = while_waiting
+        self._may_publish = may_publish
+        self._sitting_out = sitting_out
+        self.left = 0
+        self._by_object: dict[int, deque[tuple[Queued, Event]]] = {}
+        self._ready: deque[int] = deque()
+        self.add(events)
+
+    def add(self, events: Iterable[tuple[Queued, Event]]) -> None:
+        """More events, whose ids are above those of the same objects that are there."""
+        for row, event in events:
+            waiting = self._by_object.setdefault(row.object_hash, deque())
+            if not waiting:
+                self._ready.append(row.object_hash)
+            waiting.append((row, event))
+            self.left += 1
+
+    def next(self) -> tuple[Queued, Event] | None:
+        """The next event to send, of an object that has none in flight; None if there is no such event now."""
+        while self._ready:
+            row, event = self._by_object[self._ready.popleft()][0]
+            if row.object_hash in self._sitting_out:
+                continue
+            if row.partition in self.outcome.troubled or not self._may_publish(row):
+                self._sitting_out.add(row.object_hash)
+                continue
+            return row, event
+        return None
+
+    def again(self, rows: list[Queued]) -> None:
+        """Have events be sent before all others, of which nobody knows whether they arrived."""
+        self._ready.extendleft(row.object_hash for row in reversed(rows))
+
+    def confirm(self, row: Queued) -> None:
+        """The event has arrived: its object's next one may go."""
+        self.outcome.confirmed.append(row)
+        self.left -= 1
+        waiting = self._by_object[row.object_hash]
+        waiting.popleft()
+        if waiting:
+            self._ready.append(row.object_hash)
+        else:
+            del self._by_object[row.object_hash]
+
+    def refuse(self, row: Queued, error: EventRefused) -> None:
+        """The event was refused by itself."""
+        _, event = self._by_object[row.object_hash][0]
+        self.outcome.refused.append((row, event, error))
+        self.left -= 1
+        self._sitting_out.add(row.object_hash)
+
+    def trouble(self, row: Queued, error: PublishError) -> None:
+        """The event could not be sent, for no fault of its own."""
+        self.outcome.troubled.setdefault(row.partition, error)
+        self._sitting_out.add(row.object_hash)
+
+    def give_up(self, error: PublishError) -> None:
+        """Nothing can be sent now."""
+        for key, waiting in self._by_object.items():
+            if waiting and key not in self._sitting_out:
+                self.trouble(waiting[0][0], error)
+        self._ready.clear()

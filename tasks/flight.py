@@ -1,0 +1,133 @@
+"""The events of a batch that are on their way over one connection, and the confirms that come for them."""
+
+import struct
+from itertools import takewhile
+from time import monotonic
+from typing import Any
+
+from kombu.exceptions import EncodeError
+from kombu.messaging import Producer
+
+from django_events_sourcing.events import Event
+from django_events_sourcing.exceptions import EventRefused, PublishError
+from django_events_sourcing.outbox.queries import Queued
+from django_events_sourcing.tasks.batch import Batch
+from django_events_sourcing.tasks.channel import Channel
+from django_events_sourcing.tasks.errors import publish_error
+from django_events_sourcing.tasks.messages import Messages
+from django_events_sourcing.tasks.rabbitmq import PUBLISH_TIMEOUT
+
+__all__ = ["Flight"]
+
+# How long to wait for confirms before looking after the leases, in seconds.
+_SLICE = 0.25
+
+# What making a message of an event raises.
+_UNPUBLISHABLE = (EncodeError, ValueError, TypeError, struct.error)
+
+
+class Flight:
+    """What is on its way over one connection.
+
+    Args:
+        batch: The events.
+        messages: Makes messages of them.
+        one_by_one: How many of the next events to send each by itself.
+
+    Attributes:
+        exchange_name: That of the last exchange that something was sent to, or declared.
+    """
+
+    def __init__(self, batch: Batch, messages: Messages, one_by_one: int) -> None:
+        self._batch = batch
+        self._messages = messages
+        self._one_by_one = one_by_one
+        self._in_flight: dict[int, tuple[Queued, Event]] = {}  # by delivery tag
+        self._leaving: Queued | None = None
+        self._returned: dict[str, EventRefused] = {}
+        self._declared: set[str] = set()
+        self._progress = monotonic()
+        self.exchange_name = ""
+
+    def unconfirmed(self) -> list[Queued]:
+        """The events of which nobody knows whether they arrived."""
+        rows = [row for row, _ in self._in_flight.values()]
+        return [*rows, self._leaving] if self._leaving else rows
+
+    def run(self, producer: Producer) -> None:
+        """Send until there is nothing left that may be sent, and all confirms have come."""
+        channel = Channel(producer)
+        if not channel.confirms:
+            self._send(channel)
+            return
+        with channel.listening(basic_ack=self._on_ack, basic_nack=self._on_nack, basic_return=self._on_return):
+            self._send(channel)
+            while self._in_flight:
+                self._wait(channel)
+                self._send(channel)
+
+    def _send(self, channel: Channel) -> None:
+        while not (self._one_by_one and self._in_flight) and (following := self._batch.next()):
+            row, event = following
+            self._leaving = row
+            try:
+                tag = self._publish(channel, event, row.replay_to)
+            except _UNPUBLISHABLE as exc:
+                self._batch.refuse(row, EventRefused(f"it can't be encoded: {type(exc).__name__}: {exc}"))
+            else:
+                if channel.confirms:
+                    self._in_flight[tag] = following
+                    self._progress = monotonic()
+                else:
+                    self._batch.confirm(row)
+            self._leaving = None
+            channel.flush_if_full()
+        channel.flush()
+
+    def _publish(self, channel: Channel, event: Event, replay_to: str | None) -> int:
+        exchange = self._messages.exchange(event, replay_to)
+        if exchange.name not in self._declared:
+            channel.flush()
+            while self._in_flight:  # so that trouble with this exchange is told from theirs
+                self._wait(channel)
+            self.exchange_name = exchange.name
+            channel.declare(exchange)
+            self._declared.add(exchange.name)
+        self.exchange_name = exchange.name
+        message = self._messages.arguments(event, replay_to)
+        return channel.publish(exchange, message, as_frames=self._messages.stored_as_is)
+
+    def _wait(self, channel: Channel) -> None:
+        try:
+            channel.wait(_SLICE)
+        except TimeoutError:
+            if monotonic() - self._progress > PUBLISH_TIMEOUT:
+                raise TimeoutError(f"RabbitMQ has confirmed nothing for {PUBLISH_TIMEOUT:g} s") from None
+        self._batch.while_waiting()
+
+    def _on_ack(self, tag: int, multiple: bool) -> None:
+        for row, event in self._answered(tag, multiple):
+            if refusal := self._returned.pop(str(event.id), None):
+                self._batch.refuse(row, refusal)
+            else:
+                self._batch.confirm(row)
+
+    def _on_nack(self, tag: int, multiple: bool) -> None:
+        for row, event in self._answered(tag, multiple):
+            self._batch.trouble(
+                row,
+                PublishError(
+                    f"RabbitMQ answered {event.name} with a nack: a queue that it goes to is full and rejects what "
+                    "comes (x-overflow), or the broker is in trouble"
+                ),
+            )
+
+    def _on_return(self, exc: Exception, exchange: str, _routing_key: str, message: Any) -> None:
+        refusal = publish_error(exc, exchange)
+        self._returned[message.properties["message_id"]] = EventRefused(str(refusal))
+
+    def _answered(self, tag: int, multiple: bool) -> list[tuple[Queued, Event]]:
+        self._progress = monotonic()
+        self._one_by_one = max(self._one_by_one - 1, 0)
+        tags = list(takewhile(lambda each: each <= tag, self._in_flight)) if multiple else [tag]
+        return [self._in_flight.pop(each) for each in tags if each in self._in_flight]

@@ -1,0 +1,89 @@
+"""RabbitMQ, reached over the producers of nameko's pool."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+from amqp.exceptions import AMQPError, MessageNacked
+from kombu.connection import Connection
+from kombu.exceptions import KombuError
+from kombu.messaging import Producer
+from kombu.pools import producers
+
+from django_events_sourcing.conf import Settings
+from django_events_sourcing.exceptions import ConfigurationError
+from django_events_sourcing.uris import uri_problem
+
+__all__ = ["PUBLISH_TIMEOUT", "RabbitMQ", "rabbitmq_of"]
+
+#: How long RabbitMQ may take to answer, in seconds: suspended, or with a memory or disk alarm, it never does.
+PUBLISH_TIMEOUT = 10.0
+
+# kombu's own retries are off: waiting is ours (``retry``), and the retry connects anew.
+_ONE_ATTEMPT = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+
+
+class RabbitMQ:
+    """The broker that the settings name.
+
+    Args:
+        settings: For ``NAMEKO_CONFIG``, honoured whole.
+
+    Attributes:
+        errors: What publishing raises when RabbitMQ or the way to it is in trouble; with a virtual transport, its own,
+            too.
+
+    Raises:
+        ConfigurationError: The AMQP URI is not set or malformed.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        # A frame that raises holds no configuration: pages and trackers of errors show its variables.
+        if problem := uri_problem(settings.nameko_config.get("AMQP_URI")):
+            raise ConfigurationError(f"AMQP_URI or NAMEKO_CONFIG['AMQP_URI'] {problem}.")
+        config = settings.nameko_config
+        self._connections = {confirms: _connection(config, confirms=confirms) for confirms in (False, True)}
+        connection = self._connections[True]
+        self.errors: tuple[type[Exception], ...] = (
+            *(AMQPError, KombuError, MessageNacked, OSError),
+            *connection.connection_errors,
+            *connection.channel_errors,
+        )
+
+    @contextmanager
+    def producer(self, *, confirms: bool) -> Iterator[Producer]:
+        """A connected producer of nameko's pool, none of whose waits is unbounded.
+
+        Args:
+            confirms: Whether each ``publish`` waits for its confirm.
+        """
+        with producers[self._connections[confirms]].acquire(block=True) as producer:
+            connection = producer.connection
+            try:
+                connection.ensure_connection(**_ONE_ATTEMPT)
+                if connection.transport.driver_type == "amqp":
+                    # amqp has no timeout for the answers to opening a channel and declaring; its read_timeout is
+                    # ignored there (it goes on reading).
+                    connection.connection.transport.sock.settimeout(PUBLISH_TIMEOUT)
+                yield producer
+            except BaseException:
+                connection.collect()  # in what state it is nobody knows, and the pool would give it to the next event
+                raise
+
+
+def _connection(config: Mapping[str, Any], *, confirms: bool) -> Connection:
+    """What nameko's ``get_producer`` makes anew for each message, and asks its pools by."""
+    options = {**_ONE_ATTEMPT, **config.get("TRANSPORT_OPTIONS", {}), "confirm_publish": confirms}
+    return Connection(  # type: ignore[no-untyped-call]
+        config["AMQP_URI"],
+        transport_options=options,
+        ssl=config.get("AMQP_SSL"),
+        login_method=config.get("LOGIN_METHOD"),
+    )
+
+
+@lru_cache(maxsize=1)
+def rabbitmq_of(settings: Settings) -> RabbitMQ:
+    """That of the settings; raises as ``RabbitMQ``."""
+    return RabbitMQ(settings)
