@@ -32,8 +32,8 @@ class Batch:
     Args:
         events: The events, with their rows of the queue, in the order of ids.
         may_publish: Asked right before an event is sent; where it says no, the event's object waits.
-        sitting_out: Hashes of objects that wait; those that an event of is not confirmed are added.
-        while_waiting: Called every so often while confirms are awaited; it may add events.
+        waiting: Hashes of objects that wait; those that an event of is not confirmed are added.
+        while_awaited: Called with the batch every so often while confirms are awaited; it may add events.
 
     Attributes:
         outcome: What became of them.
@@ -44,13 +44,13 @@ class Batch:
         self,
         events: Iterable[tuple[Queued, Event]],
         may_publish: Callable[[Queued], bool],
-        sitting_out: set[int],
-        while_waiting: Callable[[], None],
+        waiting: set[int],
+        while_awaited: Callable[["Batch"], None],
     ) -> None:
         self.outcome = Outcome()
-        self.while_waiting = while_waiting
+        self._while_awaited = while_awaited
         self._may_publish = may_publish
-        self._sitting_out = sitting_out
+        self._waiting = waiting
         self.left = 0
         self._by_object: dict[int, deque[tuple[Queued, Event]]] = {}
         self._ready: deque[int] = deque()
@@ -59,20 +59,20 @@ class Batch:
     def add(self, events: Iterable[tuple[Queued, Event]]) -> None:
         """More events, whose ids are above those of the same objects that are there."""
         for row, event in events:
-            waiting = self._by_object.setdefault(row.object_hash, deque())
-            if not waiting:
+            events_of_object = self._by_object.setdefault(row.object_hash, deque())
+            if not events_of_object:
                 self._ready.append(row.object_hash)
-            waiting.append((row, event))
+            events_of_object.append((row, event))
             self.left += 1
 
     def next(self) -> tuple[Queued, Event] | None:
         """The next event to send, of an object that has none in flight; None if there is no such event now."""
         while self._ready:
             row, event = self._by_object[self._ready.popleft()][0]
-            if row.object_hash in self._sitting_out:
+            if row.object_hash in self._waiting:
                 continue
             if row.partition in self.outcome.troubled or not self._may_publish(row):
-                self._sitting_out.add(row.object_hash)
+                self._waiting.add(row.object_hash)
                 continue
             return row, event
         return None
@@ -81,13 +81,17 @@ class Batch:
         """Have events be sent before all others, of which nobody knows whether they arrived."""
         self._ready.extendleft(row.object_hash for row in reversed(rows))
 
+    def tend(self) -> None:
+        """Have what is to be done while confirms are awaited be done."""
+        self._while_awaited(self)
+
     def confirm(self, row: Queued) -> None:
         """The event has arrived: its object's next one may go."""
         self.outcome.confirmed.append(row)
         self.left -= 1
-        waiting = self._by_object[row.object_hash]
-        waiting.popleft()
-        if waiting:
+        events_of_object = self._by_object[row.object_hash]
+        events_of_object.popleft()
+        if events_of_object:
             self._ready.append(row.object_hash)
         else:
             del self._by_object[row.object_hash]
@@ -97,16 +101,16 @@ class Batch:
         _, event = self._by_object[row.object_hash][0]
         self.outcome.refused.append((row, event, error))
         self.left -= 1
-        self._sitting_out.add(row.object_hash)
+        self._waiting.add(row.object_hash)
 
     def trouble(self, row: Queued, error: PublishError) -> None:
         """The event could not be sent, for no fault of its own."""
         self.outcome.troubled.setdefault(row.partition, error)
-        self._sitting_out.add(row.object_hash)
+        self._waiting.add(row.object_hash)
 
     def give_up(self, error: PublishError) -> None:
         """Nothing can be sent now."""
-        for key, waiting in self._by_object.items():
-            if waiting and key not in self._sitting_out:
-                self.trouble(waiting[0][0], error)
+        for key, events_of_object in self._by_object.items():
+            if events_of_object and key not in self._waiting:
+                self.trouble(events_of_object[0][0], error)
         self._ready.clear()

@@ -103,7 +103,7 @@ class Flight:
         except TimeoutError:
             if monotonic() - self._progress > PUBLISH_TIMEOUT:
                 raise TimeoutError(f"RabbitMQ has confirmed nothing for {PUBLISH_TIMEOUT:g} s") from None
-        self._batch.while_waiting()
+        self._batch.tend()
 
     def _on_ack(self, tag: int, multiple: bool) -> None:
         for row, event in self._answered(tag, multiple):

@@ -253,7 +253,7 @@ def no_second_look(patch):
     def run(self, partitions=()):
         seen = queries.look(self._using, dead_blocks=False)
         self._leases.take(self._share(seen, is_behind=False))
-        self._failures = {state.number: state.failures for state in seen}
+        self._settler.failures = {state.number: state.failures for state in seen}
         self._turn()
         self._leases.release()
         return self.report

@@ -28,7 +28,7 @@ from django_events_sourcing.outbox import leases, queries
 from django_events_sourcing.outbox.clock import MICROSECONDS
 from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
 from django_events_sourcing.outbox.queries import Queued
-from django_events_sourcing.tasks import work
+from django_events_sourcing.tasks import reading, work
 from django_events_sourcing.tasks.batch import Batch
 from tests.project.models import Product
 
@@ -116,7 +116,7 @@ class RabbitMQ:
                 return
             elif self._world.mood != "silent":
                 self._answer(batch, *in_flight.pop(0))
-            batch.while_waiting()
+            batch.tend()
 
     def _answer(self, batch: Batch, row: Queued, event: Event, has_arrived: bool) -> None:
         if not has_arrived:
@@ -482,7 +482,7 @@ class Stage:
         # What DatabaseNow asks; the SQL that does is kept from one test to the next.
         connection.connection.create_function("JULIANDAY", 1, lambda _: self.world.now / 86_400 + 2_440_587.5)
         relay = import_module("django_events_sourcing.tasks.relay")  # where the package has the task of that name
-        for module in (leases, operations, purge, relay, replay):
+        for module in (leases, operations, purge, reading, relay, replay):
             patch.setattr(module, "monotonic", lambda: self.world.now)
         patch.setattr(operations, "_POLL", LEASE / 5)
         for module in (operations, purge, replay):

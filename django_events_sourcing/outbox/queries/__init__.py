@@ -36,7 +36,7 @@ from django_events_sourcing.outbox.queries.partitions import (
     take,
     unreserve,
 )
-from django_events_sourcing.outbox.queries.passes import Pass, Queued, UnreadableError, load, read, start_pass
+from django_events_sourcing.outbox.queries.passes import Pass, Portion, Queued, UnreadableError, load, read, start_pass
 from django_events_sourcing.outbox.queries.purging import purge, purge_counts
 from django_events_sourcing.outbox.queries.replaying import Replayable, Selection, replayable, requeue
 
@@ -44,6 +44,7 @@ __all__ = [
     "PURGE",
     "PartitionState",
     "Pass",
+    "Portion",
     "Queued",
     "Refusal",
     "RefusalPolicy",

@@ -1,0 +1,77 @@
+"""One pass over the leased partitions, read portion by portion. See ``queries``, Note [Why order holds]."""
+
+import math
+from collections import Counter
+from collections.abc import Collection
+from time import monotonic
+
+from django_events_sourcing.outbox import queries
+from django_events_sourcing.outbox.queries import Portion
+
+__all__ = ["Reading"]
+
+
+class Reading:
+    """A pass, and how far it has read.
+
+    Args:
+        using: Alias of the database.
+        partitions: Those to read.
+        size: How many events a portion has at most, about.
+        dead_blocks: Whether an object with a dead event waits.
+        ends: When to read no more, by ``monotonic``.
+
+    Attributes:
+        waiting: Hashes of the objects that wait until the pass is over. Batches add those that an event of is refused,
+            or meets with trouble.
+    """
+
+    def __init__(self, using: str, partitions: Collection[int], size: int, *, dead_blocks: bool, ends: float) -> None:
+        self._using = using
+        self._size = size
+        self._ends = ends
+        self._portions = 0
+        self._after = dict.fromkeys(partitions, 0)  # of those that have more: the last id that was read
+        self._pass = queries.start_pass(using, partitions, self._limit(), dead_blocks=dead_blocks)
+        self.waiting = set(self._pass.waiting)
+
+    @property
+    def began(self) -> int:
+        """The database's time when the pass began, in microseconds."""
+        return self._pass.now
+
+    @property
+    def any_refused(self) -> bool:
+        """Whether any event that was pending then had been refused before."""
+        return self._pass.any_refused
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is more to read, and time for it."""
+        # What a pass reads first is published, however long it took to read.
+        return bool(self._after) and (not self._portions or monotonic() < self._ends)
+
+    @property
+    def was_all_at_once(self) -> bool:
+        """Whether it read so little that nothing new can have come meanwhile."""
+        return self._portions <= 1 and not self._after
+
+    def next(self) -> Portion:
+        """The next portion, without the objects that wait."""
+        limit = self._limit()
+        portion = self._pass.first if not self._portions else None
+        if portion is None:
+            portion = queries.read(self._using, self._pass, self._after, limit)
+        self._portions += 1
+        counts = Counter(row.partition for row, _ in portion)
+        last = {row.partition: row.sequence for row, _ in portion}
+        self._after = {number: last[number] for number in self._after if counts[number] == limit}
+        return [(row, event) for row, event in portion if row.object_hash not in self.waiting]
+
+    def read_only(self, partitions: Collection[int]) -> None:
+        """Read no further in others."""
+        self._after = {number: last for number, last in self._after.items() if number in partitions}
+
+    def _limit(self) -> int:
+        """How many rows of each partition to read at once."""
+        return math.ceil(self._size / len(self._after))

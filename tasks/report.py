@@ -1,0 +1,28 @@
+"""What a relay did."""
+
+from dataclasses import dataclass
+
+from django_events_sourcing.exceptions import PublishError
+
+__all__ = ["Report"]
+
+
+@dataclass
+class Report:
+    """What a relay did.
+
+    Attributes:
+        published: How many events were confirmed.
+        refused: How many attempts at single events were counted.
+        dead: How many events are dead by them.
+        trouble: The last trouble with RabbitMQ, None if there was none.
+        is_stopped: Whether it was asked to stop before nothing was due any more.
+        got_nothing_done: Why it gave up on events that are due, without trouble with RabbitMQ; empty if it didn't.
+    """
+
+    published: int = 0
+    refused: int = 0
+    dead: int = 0
+    trouble: PublishError | None = None
+    is_stopped: bool = False
+    got_nothing_done: str = ""

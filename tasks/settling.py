@@ -1,0 +1,121 @@
+"""Writing down what became of events: published, refused, or held up by trouble that is not their own."""
+
+import logging
+from collections.abc import Callable, Collection
+
+from django_events_sourcing.conf import Settings
+from django_events_sourcing.exceptions import PublishError
+from django_events_sourcing.outbox import queries
+from django_events_sourcing.outbox.leases import Leases
+from django_events_sourcing.outbox.queries import Queued, RefusalPolicy, UnreadableError
+from django_events_sourcing.tasks.batch import Outcome
+from django_events_sourcing.tasks.report import Report
+from django_events_sourcing.tasks.retry import delay
+
+__all__ = ["Settler"]
+
+logger = logging.getLogger(__name__)
+
+# Of an event that no attempt could get published.
+_DEAD_AT_ONCE = RefusalPolicy(1, lambda _attempts: 0.0)
+
+
+class Settler:
+    """Of one relay.
+
+    Args:
+        using: Alias of the database.
+        settings: All of them.
+        leases: The relay's.
+        on_published: Called with the number of events that were just published.
+
+    Attributes:
+        report: What the relay did.
+        failures: How often in a row each partition met with trouble, as far as is known.
+    """
+
+    def __init__(self, using: str, settings: Settings, leases: Leases, on_published: Callable[[int], None]) -> None:
+        self.report = Report()
+        self.failures: dict[int, int] = {}
+        self._using = using
+        self._settings = settings
+        self._leases = leases
+        self._on_published = on_published
+        self._policy = RefusalPolicy(settings.max_attempts, lambda attempts: delay(attempts, settings))
+
+    def settle(self, outcome: Outcome, *, any_refused: bool) -> None:
+        """Write down what became of a batch.
+
+        Args:
+            outcome: That.
+            any_refused: Whether any of its events may have been refused before.
+        """
+        self.settle_confirmed(outcome, any_refused=any_refused)
+        for row, event, refusal in outcome.refused:
+            self._count_refusal(row, event.label, refusal, self._policy)
+        if outcome.troubled:
+            self._back_off(outcome.troubled)
+
+    def settle_confirmed(self, outcome: Outcome, *, any_refused: bool) -> None:
+        """Write down, of what became of a batch, which events are published; they are taken out of ``outcome``."""
+        if not outcome.confirmed:
+            return
+        partitions = {row.partition for row in outcome.confirmed}
+        queries.settle(
+            self._using,
+            self._leases.owner,
+            outcome.confirmed,
+            lambda: any_refused or not all(map(self._leases.holds, partitions)),
+        )
+        self.report.published += len(outcome.confirmed)
+        self._on_published(len(outcome.confirmed))
+        outcome.confirmed.clear()
+        well = partitions - outcome.troubled.keys()
+        if recovered := {number for number in well if self.failures.get(number)}:
+            queries.recovered(self._using, self._leases.owner, recovered)
+            self.failures.update(dict.fromkeys(recovered, 0))
+
+    def drop(self, gone: Collection[Queued]) -> None:
+        """Have the queue forget events that the log lacks."""
+        logger.error(
+            "The log of database %r lacks events %s, which were pending: somebody deleted them.",
+            self._using,
+            ", ".join(str(row.sequence) for row in gone),
+        )
+        queries.settle(self._using, self._leases.owner, gone)
+
+    def give_up(self, row: Queued, error: UnreadableError) -> None:
+        """Have an event be dead that can't be read."""
+        self._count_refusal(row, f"{row.sequence} of the log", error, _DEAD_AT_ONCE)
+
+    def _count_refusal(self, row: Queued, label: str, why: Exception, policy: RefusalPolicy) -> None:
+        counted = queries.refuse(self._using, self._leases.owner, row, str(why), policy)
+        if counted is None:
+            self._leases.renew()
+            return
+        self.report.refused += 1
+        self.report.dead += counted.is_dead
+        logger.log(
+            logging.ERROR if counted.is_dead else logging.WARNING,
+            "Event %s %s, attempt %d of %d. %s",
+            label,
+            "is dead" if counted.is_dead else "was refused",
+            counted.attempts,
+            policy.max_attempts,
+            why,
+        )
+
+    def _back_off(self, troubled: dict[int, PublishError]) -> None:
+        for number, trouble in troubled.items():
+            failures = self.failures[number] = self.failures.get(number, 0) + 1
+            seconds = delay(failures, self._settings)
+            if not queries.back_off(self._using, self._leases.owner, number, seconds, str(trouble)):
+                self._leases.renew()
+        last = self.report.trouble = list(troubled.values())[-1]
+        logger.warning(
+            "Partitions %s of database %r wait, %d times in a row by now. %s",
+            ", ".join(map(str, sorted(troubled))),
+            self._using,
+            max(self.failures[number] for number in troubled),
+            last,
+        )
