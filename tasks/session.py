@@ -16,11 +16,14 @@
 # ordinary session. One that hides even that shows by its errors: any error ends the session, and the thread begins with
 # an ordinary one again. What the project itself says of prepared statements is its own to say.
 
+import logging
 from typing import Any
 
 from django.db import Error, connections
 
-__all__ = ["end_after", "use_own_session"]
+__all__ = ["close_connection", "end_after", "use_own_session"]
+
+logger = logging.getLogger(__name__)
 
 # Of a DatabaseWrapper: whether it is a relay's own.
 _IS_OWN = "_django_events_sourcing_is_own"
@@ -79,3 +82,11 @@ def end_after(using: str, exc: Error) -> None:
         _behind_something.add(using)
     connection.close()  # a plan may no longer fit the tables
     del connections[using]
+
+
+def close_connection(using: str) -> None:
+    """Close this thread's connection to database ``using``."""
+    try:
+        connections[using].close()
+    except Error as exc:
+        logger.debug("The connection to database %r could not be closed. %s", using, exc)

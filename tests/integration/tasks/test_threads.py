@@ -12,7 +12,8 @@ from django_events_sourcing import tasks
 from django_events_sourcing.delivery import waker
 from django_events_sourcing.models import QueueEntry
 from django_events_sourcing.operating import purge
-from django_events_sourcing.tasks import threads
+from django_events_sourcing.tasks import purging, session, threads
+from django_events_sourcing.tasks.schedule import Schedule
 from tests.processes import pause, wait_until
 from tests.project.models import Product
 
@@ -26,8 +27,8 @@ def _outbox(settings):
 def thread(database, queue, monkeypatch):
     """Start the thread of the database."""
     started = []
-    monkeypatch.setattr(threads, "_sweep_due", threads._Due())
-    monkeypatch.setattr(threads, "_purge_due", threads._Due())
+    monkeypatch.setattr(threads, "_sweeps", Schedule())
+    monkeypatch.setattr(purging, "_schedule", Schedule())
 
     def thread():
         started.append(threads.RelayThread(database, 0))
@@ -60,7 +61,7 @@ def test_thread__started__sweeps_at_once_and_then_every_interval(database, threa
 def test_thread__asked__relays_before_it_answers(database, thread):
     """The task that asks waits until it is done."""
     relaying = thread()
-    wait_until(lambda: threads._sweep_due.seconds(0) > 0, "the first sweep has begun")
+    wait_until(lambda: threads._sweeps.seconds_until_due(0) > 0, "the first sweep has begun")
     save(database)
     relaying.relay(30)
     assert pending(database) == 0
@@ -69,7 +70,7 @@ def test_thread__asked__relays_before_it_answers(database, thread):
 def test_threads__of_one_worker__share_the_time_of_the_sweep(database, thread, monkeypatch):
     """However many processes it has, the database is asked once an interval."""
     swept: list[int] = []
-    monkeypatch.setattr(threads.RelayThread, "_sweep", lambda self: swept.append(self._slot))
+    monkeypatch.setattr(threads.RelayThread, "_sweep", lambda self: swept.append(self._place))
     for _ in range(4):
         thread()
     pause(0.5)
@@ -79,7 +80,7 @@ def test_threads__of_one_worker__share_the_time_of_the_sweep(database, thread, m
 def test_thread__that_something_unforeseen_happens_to__goes_on(database, thread, monkeypatch, caplog):
     """A bug in one relay is logged, its asker is answered, and the next one is tried."""
     relaying = thread()
-    wait_until(lambda: threads._sweep_due.seconds(0) > 0, "the first sweep has begun")
+    wait_until(lambda: threads._sweeps.seconds_until_due(0) > 0, "the first sweep has begun")
     with monkeypatch.context() as patch:
         patch.setattr(threads, "relay_database", lambda *args: 1 / 0)
         relaying.relay(30)
@@ -93,13 +94,13 @@ def test_thread__idle__holds_no_connection_to_the_database(database, thread, mon
     """An idle worker costs the database nothing between sweeps."""
     closed = threading.Event()
     monkeypatch.setattr(threads, "IDLE", 0.2)
-    close = threads.RelayThread._close
+    close = session.close_connection
 
-    def close_and_tell(self):
-        close(self)
+    def close_and_report(using):
+        close(using)
         closed.set()
 
-    monkeypatch.setattr(threads.RelayThread, "_close", close_and_tell)
+    monkeypatch.setattr(threads, "close_connection", close_and_report)
     relaying = thread()
     relaying.relay(30)
     closed.clear()
@@ -120,12 +121,12 @@ def test_thread__idle__does_not_run(database, thread, monkeypatch, asked, stoppi
 
     monkeypatch.setattr(threads.RelayThread, "_wait", counted)
     relaying = thread()
-    wait_until(lambda: threads._sweep_due.seconds(0) > 0, "the first sweep has begun")
+    wait_until(lambda: threads._sweeps.seconds_until_due(0) > 0, "the first sweep has begun")
     if asked:
         relaying.relay(30)
     if stopping:
         monkeypatch.setattr(threads, "is_stopping", lambda: True)
-        threads._sweep_due._moments[0] = 0
+        threads._sweeps._moments[0] = 0
     pause(0.5)
     before = len(rounds)
     pause(1)

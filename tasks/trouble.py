@@ -1,0 +1,47 @@
+"""Logging what keeps the events of a database where they are, each kind of trouble once a minute at most."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import Error
+
+from django_events_sourcing.exceptions import EventsSourcingError
+from django_events_sourcing.logs import log_once
+from django_events_sourcing.outbox.tables import is_read_only
+from django_events_sourcing.tasks.session import end_after
+
+__all__ = ["logs_trouble", "logs_whatever_happens"]
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def logs_trouble(using: str) -> Iterator[None]:
+    """Log what may keep a database from being relayed: the settings, RabbitMQ, or the database itself."""
+    try:
+        yield
+    except EventsSourcingError as exc:
+        problem = f"The events of database {using!r} stay there for now. {exc}"
+        log_once(logger, logging.ERROR, (using, type(exc).__name__), problem)
+    except Error as exc:
+        _log_database_error(using, exc)
+        end_after(using, exc)
+
+
+@contextmanager
+def logs_whatever_happens(using: str) -> Iterator[None]:
+    """The same, and a thread goes on also after what nobody foresaw."""
+    try:
+        with logs_trouble(using):
+            yield
+    except Exception:
+        logger.exception("The relay of database %r failed.", using)
+
+
+def _log_database_error(using: str, exc: Error) -> None:
+    level, problem = logging.ERROR, f"The events of database {using!r} stay there for now: it can't be asked. "
+    problem += f"{type(exc).__name__}: {exc}"
+    if is_read_only(exc):
+        level, problem = logging.INFO, f"Database {using!r} is read-only: its events are left to its primary's workers."
+    log_once(logger, level, (using, type(exc).__name__), problem)
