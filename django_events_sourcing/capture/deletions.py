@@ -20,6 +20,7 @@ from typing import Any
 from django.db import connections
 from django.db.models import Model, OneToOneField
 
+from django_events_sourcing.capture.marks import mark, marks_of
 from django_events_sourcing.capture.stored import concrete_model
 from django_events_sourcing.events import Event
 
@@ -30,8 +31,6 @@ Drafts = list[partial[Event]]
 
 # Of a connection: Django's transactions and savepoints that are open.
 _BLOCKS = "atomic_blocks"
-
-_DELETION = "_django_events_sourcing_deletion"
 
 
 @dataclass
@@ -51,15 +50,16 @@ class Deletion:
     def of(cls, instance: Model, using: str) -> "Deletion":
         """That which the instance is a part of; its own, where a signal is sent by hand and there is no transaction."""
         blocks = getattr(connections[using], _BLOCKS, None)
-        holder = vars(blocks[-1] if blocks else instance._state)
-        deletion: Deletion = holder.get(_DELETION) or holder.setdefault(_DELETION, cls())
+        holder = blocks[-1] if blocks else instance._state
+        deletion = marks_of(holder).deletion or cls()
+        mark(holder, deletion=deletion)
         return deletion
 
     @classmethod
     def drafting(cls, instance: Model, using: str) -> "Deletion | None":
         """That which has drafted the delete of this instance, and not recorded it yet, if there is one."""
         holders = [*getattr(connections[using], _BLOCKS, ()), instance._state]
-        under_way = (vars(holder).get(_DELETION) for holder in holders)
+        under_way = (marks_of(holder).deletion for holder in holders)
         return next((each for each in under_way if each and each.awaits(instance)), None)
 
     def awaits(self, instance: Model) -> bool:

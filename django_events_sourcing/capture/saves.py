@@ -18,15 +18,13 @@ from typing import Any
 
 from django.db.models import Model
 
+from django_events_sourcing.capture.marks import mark, marks_of
 from django_events_sourcing.delivery.transactions import own_transaction
 
 __all__ = ["is_known", "take_record", "unwrap", "wrap"]
 
 _METHOD = "_save_table"
 _PARAMETERS = ("self", "raw", "cls", "force_insert", "force_update", "using", "update_fields")
-
-# On an instance's `_state`: how many saves were recorded, whose signal is yet to come.
-_RECORDED = "_django_events_sourcing_recorded"
 
 
 def wrap(model: type[Model], record: Callable[[Model, bool, str], bool]) -> None:
@@ -63,7 +61,7 @@ def wrap(model: type[Model], record: Callable[[Model, bool, str], bool]) -> None
             finally:
                 state.db, state.adding = before
         if is_recorded:  # not before the transaction is over, for its end may fail
-            vars(state)[_RECORDED] = vars(state).get(_RECORDED, 0) + 1
+            mark(state, recorded=marks_of(state).recorded + 1)
         return updated
 
     save_table.replaces_own = _METHOD in vars(model)  # type: ignore[attr-defined]
@@ -92,8 +90,7 @@ def unwrap(model: type[Model]) -> None:
 
 def take_record(instance: Model) -> bool:
     """Whether the signal ``post_save`` that has come for ``instance`` is that of a save that was recorded."""
-    state = vars(instance._state)
-    if not state.get(_RECORDED):
-        return False
-    state[_RECORDED] -= 1
-    return True
+    recorded = marks_of(instance._state).recorded
+    if recorded:
+        mark(instance._state, recorded=recorded - 1)
+    return recorded > 0

@@ -1,4 +1,4 @@
-"""Every statement on the outbox's tables that a guarantee rests on, but for the INSERT, which ``outbox`` runs.
+"""Every statement on the outbox's tables that a guarantee rests on.
 
 None of them leaves a transaction open: events are published in between.
 """
@@ -19,6 +19,7 @@ None of them leaves a transaction open: events are published in between.
 # order.
 
 from django_events_sourcing.outbox.queries.common import PURGE
+from django_events_sourcing.outbox.queries.inserting import insert, is_one_statement
 from django_events_sourcing.outbox.queries.outcomes import Refusal, RefusalPolicy, bury, count_published, refuse, settle
 from django_events_sourcing.outbox.queries.partitions import (
     PartitionState,
@@ -56,6 +57,8 @@ __all__ = [
     "count_lost",
     "count_published",
     "ensure_partitions",
+    "insert",
+    "is_one_statement",
     "leased",
     "load",
     "look",
