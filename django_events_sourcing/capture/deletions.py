@@ -51,7 +51,7 @@ class Deletion:
         """That which the instance is a part of; its own, where a signal is sent by hand and there is no transaction."""
         blocks = getattr(connections[using], _BLOCKS, None)
         holder = blocks[-1] if blocks else instance._state
-        deletion = marks_of(holder).deletion or cls()
+        deletion: Deletion = marks_of(holder).deletion or cls()
         mark(holder, deletion=deletion)
         return deletion
 

@@ -1,10 +1,7 @@
 """What one signal of a save or a delete leaves for the next."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from django_events_sourcing.capture.deletions import Deletion
+from typing import Any
 
 __all__ = ["Marks", "mark", "marks_of"]
 
@@ -17,11 +14,11 @@ class Marks:
 
     Attributes:
         recorded: How many saves were recorded as they were written, whose ``post_save`` is yet to come.
-        deletion: The delete that is under way.
+        deletion: The ``Deletion`` that is under way, None if there is none.
     """
 
     recorded: int = 0
-    deletion: "Deletion | None" = None
+    deletion: Any = None
 
 
 _NONE = Marks()

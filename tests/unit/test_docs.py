@@ -4,6 +4,8 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+from django.utils.module_loading import import_string
+
 from django_events_sourcing.conf import Settings
 from django_events_sourcing.management.subcommands import SUBCOMMANDS
 from django_events_sourcing.outbox import tables
@@ -60,3 +62,21 @@ def test_readme__tables_it_names__exist():
     """An operator may look into them."""
     names = set(re.findall(r"`(django_events_sourcing_\w+)`", README))
     assert names <= tables.TABLES
+
+
+def test_readme__functions_it_names__exist():
+    """Each command's is imported as it stands there."""
+    table = README.partition("| command | function |")[2].partition("\n\n")[0]
+    paths = re.findall(r"`(django_events_sourcing\.[\w.]+)`", table)
+    assert len(paths) > 5
+    assert all(map(import_string, paths))
+
+
+def test_docs__modules_they_name__exist():
+    """Whoever is shown the way finds it."""
+    docs = "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
+    named = set(re.findall(r"`([\w/]+\.py)`", docs))
+    folders = (ROOT / name for name in ("django_events_sourcing", "tasks", "tests"))
+    files = [f"/{path.relative_to(ROOT)}" for folder in folders for path in folder.rglob("*.py")]
+    assert len(named) > 10
+    assert [name for name in named if not any(file.endswith(f"/{name}") for file in files)] == []
