@@ -8,7 +8,7 @@ import functools
 import itertools
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -27,7 +27,7 @@ from django_events_sourcing.operating import operations, purge, replay
 from django_events_sourcing.outbox import leases, queries
 from django_events_sourcing.outbox.clock import MICROSECONDS
 from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
-from django_events_sourcing.outbox.queries import Queued
+from django_events_sourcing.outbox.queries import Queued, outcomes, purging, replaying
 from django_events_sourcing.tasks import reading, work
 from django_events_sourcing.tasks.batch import Batch
 from tests.project.models import Product
@@ -63,6 +63,7 @@ class Process(greenlet):  # type: ignore[misc]  # it has no types
     def __init__(self, main: Callable[["Process"], object]) -> None:
         super().__init__(lambda: self._run(main))
         self.is_stopping = False
+        self.at = ""
         self.read_at = 0
         self._is_killed = False
 
@@ -85,11 +86,17 @@ class Process(greenlet):  # type: ignore[misc]  # it has no types
         self.throw(GreenletExit())
 
 
-def stand_still() -> None:
-    """Within a process: have the world decide who goes on."""
+class _IsLockedError(Exception):
+    """The log is locked by somebody else: what begins by locking it has done nothing yet, and tries again."""
+
+
+def stand_still(at: str = "") -> None:
+    """Within a process: have the world decide who goes on; ``at`` says where, if anybody wants to know."""
     process = getcurrent()
     if isinstance(process, Process):
+        process.at = at
         process.stand_still()
+        process.at = ""
 
 
 class RabbitMQ:
@@ -208,6 +215,7 @@ class World:
     _arrived: set[int] = field(default_factory=set)
     _were_dead: set[int] = field(default_factory=set)
     _replays: dict[int, tuple[str, int]] = field(default_factory=dict)  # where to, and since when
+    _log_is_locked_by: greenlet | None = None
     _outbox: Outbox = field(default_factory=Outbox)
     _changes: int = -1  # SQLite's count of changed rows, when the outbox was last looked at
 
@@ -238,10 +246,10 @@ class World:
         partitions, self.partitions = self.partitions, set()
         return self.start(lambda process: work.relay_database("default", lambda: process.is_stopping, partitions))
 
-    def run(self, process: Process, steps: int = 1000) -> None:
-        """Let a process go on for so many steps, or to its end."""
+    def run(self, process: Process, steps: int = 1000, *, to: str | None = None) -> None:
+        """Let a process go on for so many steps, or to its end, or to where it stands still at ``to``."""
         for step in range(steps):
-            if process.dead or (self.mood == "silent" and step > 20):
+            if process.at == to or process.dead or (self.mood == "silent" and step > 20):
                 return
             self.step(process)
 
@@ -262,6 +270,17 @@ class World:
         finally:
             self.processes = [process for process in self.processes if not process.dead]
         self._after_step()
+
+    def lock_log(self) -> None:
+        """For the process that is at work, until it unlocks it."""
+        if self._log_is_locked_by not in {None, getcurrent()}:
+            raise _IsLockedError
+        self._log_is_locked_by = getcurrent()
+
+    def unlock_log(self) -> None:
+        """If it is locked by the process that is at work."""
+        if self._log_is_locked_by is getcurrent():
+            self._log_is_locked_by = None
 
     def lose_wake_up(self) -> None:
         """Have no worker hear of it."""
@@ -297,6 +316,7 @@ class World:
         self._replays |= {key: (outbox.replaying[key], self.moment) for key in new}
         assert outbox.refused <= outbox.pending, f"{outbox.refused - outbox.pending} were refused, and are not pending"
         assert outbox.pending <= outbox.logged, f"{outbox.pending - outbox.logged} were purged, and are pending"
+        assert outbox.dead <= outbox.logged, f"{outbox.dead - outbox.logged} were purged, and are dead"
         now = self.now * MICROSECONDS
         for key in outbox.attempts.keys() & before.attempts.keys():
             (count_before, retry_at), (count, _) = before.attempts[key], outbox.attempts[key]
@@ -318,8 +338,10 @@ class World:
         where_to, since = self._replays.get(row.sequence, (None, 0))
         if where_to != row.replay_to or process.read_at < since:  # it came before, or is that of an earlier replay
             return
-        del self._replays[row.sequence]
         overtaken = self._earlier(row.sequence, self._replays) - self._were_dead
+        if any(process.read_at < self._replays[each][1] for each in overtaken):
+            return  # read before those were put back, which took the lease away: it stays pending, and must come again
+        del self._replays[row.sequence]
         assert not overtaken, f"event {row.sequence} was replayed before {overtaken}"
 
     def _earlier(self, sequence: int, among: Iterable[int]) -> set[int]:
@@ -327,8 +349,13 @@ class World:
         return {each for each in among if each < sequence and self.committed[each][0] == key}
 
     def finish(self) -> None:
-        """Have all go well until nothing is left to do: then all must have arrived."""
+        """Have all go well until nothing is left to do: then all must have arrived, and no trouble be remembered.
+
+        Each object changes once more, for trouble is forgotten by an event that is published.
+        """
         self.mood = "well"
+        if last := [save_object(pk) for pk in self.free]:
+            self.transact(last)
         for _ in range(6):
             while self.processes or self.is_waking:
                 if self.is_waking:
@@ -344,6 +371,9 @@ class World:
         assert not QueueEntry.objects.exists(), "pending for ever"
         lost = self.committed.keys() - self._arrived - self._were_dead
         assert not lost, f"events {lost} never arrived"
+        used = [object_hash(_key(pk)) % PARTITIONS for pk in self.free]
+        troubled = set(Partition.objects.filter(failures__gt=0, number__in=used).values_list("number", flat=True))
+        assert not troubled, f"partitions {troubled} remember trouble"
         unheard = self._replays.keys() - self._were_dead
         assert not unheard, f"events {unheard} were never replayed"
         self.needs_sweep = False
@@ -462,6 +492,14 @@ def _key(pk: int) -> str:
     return f"project.product:{pk}"
 
 
+class _NoTransactions:
+    """In place of ``django.db.transaction``."""
+
+    @staticmethod
+    def atomic(**_options: Any) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
 class Stage:
     """Where the library's own code runs in a world.
 
@@ -478,6 +516,7 @@ class Stage:
             patch.setattr(queries, name, self._standing_still(getattr(queries, name)))
         for name in ("start_pass", "read"):
             patch.setattr(queries, name, self._noted(getattr(queries, name)))
+        self._set_transactions(patch)
         connection.ensure_connection()
         # What DatabaseNow asks; the SQL that does is kept from one test to the next.
         connection.connection.create_function("JULIANDAY", 1, lambda _: self.world.now / 86_400 + 2_440_587.5)
@@ -491,10 +530,45 @@ class Stage:
         for module in (waker, work):
             patch.setattr(module, "enqueue", self._enqueue)
 
-    def _standing_still(self, statement: Callable[..., Any]) -> Callable[..., Any]:
+    def _set_transactions(self, patch: pytest.MonkeyPatch) -> None:
+        """Have the library's code stand still within its transactions, too, where others may come in between.
+
+        All processes have one connection: none may stand still while it is in a transaction. So the purge, which writes
+        nothing but by its last statement, has none; the log's lock is the world's.
+        """
+        patch.setattr(purging, "transaction", _NoTransactions)
+        for name, at in {"pending_among": "purging", "delete": ""}.items():
+            patch.setattr(purging, name, self._standing_still(getattr(purging, name), at))
+        for name in ("purge", "requeue"):
+            patch.setattr(queries, name, self._trying_again(getattr(queries, name)))
+        for module in (purging, replaying):
+            patch.setattr(module, "lock_log", lambda _using: self.world.lock_log())
+        delete_rows = outcomes._delete_rows
+
+        def delete_between(using: str, published: Collection[Queued]) -> None:
+            if not connection.in_atomic_block:
+                stand_still("settling")
+            delete_rows(using, published)
+
+        patch.setattr(outcomes, "_delete_rows", delete_between)
+
+    def _trying_again(self, statement: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(statement)
         def wrapped(*args: Any, **options: Any) -> Any:
-            stand_still()
+            while True:
+                try:
+                    return statement(*args, **options)
+                except _IsLockedError:
+                    stand_still()
+                finally:
+                    self.world.unlock_log()
+
+        return wrapped
+
+    def _standing_still(self, statement: Callable[..., Any], at: str = "") -> Callable[..., Any]:
+        @functools.wraps(statement)
+        def wrapped(*args: Any, **options: Any) -> Any:
+            stand_still(at)
             return statement(*args, **options)
 
         return wrapped

@@ -47,8 +47,23 @@ class Refusal:
     is_dead: bool
 
 
+# Note [Settling without a transaction]
+# Nearly always, none of the events that a relay settles has a failure, and the relay still holds its leases: then one
+# DELETE is all it takes. `may_have_failures` says whether that is so, and is asked before and after it:
+#
+#                    | the lease is held before    | the lease ran out before
+#   held after it    | one DELETE; nobody else may | cannot be
+#                    | have counted a refusal      |
+#   ran out by then  | whoever took over may have  | one transaction for both DELETEs: whoever refuses meanwhile waits
+#                    | met the row, and counted a  | for the row's lock, finds it gone, and counts nothing
+#                    | refusal just before it went:|
+#                    | a second DELETE             |
+#
+# So no failure outlives its event's row of the queue; it would hold back the object for ever.
+
+
 def settle(
-    using: str, owner: UUID, published: Collection[Queued], may_be_refused: Callable[[], bool] = lambda: True
+    using: str, owner: UUID, published: Collection[Queued], may_have_failures: Callable[[], bool] = lambda: True
 ) -> None:
     """Take published events out of the queue.
 
@@ -59,13 +74,13 @@ def settle(
         using: Alias of the database.
         owner: Who held the leases.
         published: Rows whose own confirm has come.
-        may_be_refused: Whether any of them may have been refused before. Asked again when they are gone, for while one
-            is there another relay that took over may be refused it.
+        may_have_failures: Whether any of them may have been refused, by this relay before or, where it lost its lease,
+            by another: see the note above.
     """
     if first := [row for row in published if row.replay_to is None]:
-        with transaction.atomic(using=using) if may_be_refused() else nullcontext():
+        with transaction.atomic(using=using) if may_have_failures() else nullcontext():
             _delete_rows(using, first)
-            if may_be_refused():
+            if may_have_failures():
                 delete(_failures(using, first), using)
     if again := [row for row in published if row.replay_to is not None]:
         with transaction.atomic(using=using):
