@@ -349,6 +349,19 @@ def trouble_remembered(patch):
     patch.setattr(queries, "recovered", lambda *_args: None)
 
 
+def settled_when_sent(patch):
+    """An event is taken for published before its confirm has come."""
+    following = Batch.next
+
+    def next_and_confirm(self):
+        found = following(self)
+        if found:
+            self.outcome.confirmed.append(found[0])
+        return found
+
+    patch.setattr(Batch, "next", next_and_confirm)
+
+
 # What is found, by seeds that lead there soon; with others it only takes longer.
 BROKEN = {
     no_fence: (11, "was tried again before its time"),
@@ -361,6 +374,7 @@ BROKEN = {
     log_without_lock: (1, "were purged, and are pending"),
     reservation_kept: (2, "nobody looks before the sweep"),
     trouble_remembered: (1, "remember trouble"),
+    settled_when_sent: (1, "arrived before"),
 }
 
 

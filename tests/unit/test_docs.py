@@ -4,29 +4,40 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
 from django.utils.module_loading import import_string
 
 from django_events_sourcing.conf import Settings
 from django_events_sourcing.management.subcommands import SUBCOMMANDS
 from django_events_sourcing.outbox import tables
 from tests.bench.figures import Figures
+from tests.model.test_model import BROKEN
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def test_readme__tests_it_names__exist():
+@pytest.mark.parametrize("document", ["README.md", "docs/invariants.md"])
+def test_document__tests_it_names__exist(document):
     """Each promise names the tests that hold it."""
+    text = (ROOT / document).read_text()
     sources = "\n".join(path.read_text() for path in ROOT.glob("tests/**/test_*.py"))
     known = set(re.findall(r"def (test_\w+)", sources))
-    named = re.findall(r"`?(test_\w+?)_*…", README)
+    named = re.findall(r"`?(test_\w+?)_*…", text)
     assert len(named) > 10
     assert [name for name in named if not any(one.startswith(name) for one in known)] == []
     files = {path.name for path in ROOT.glob("tests/**/test_*.py")}
-    assert set(re.findall(r"`(test_\w+\.py)`", README)) <= files
+    assert set(re.findall(r"`(test_\w+\.py)`", text)) <= files
     faults = (ROOT / "tests/acceptance/test_outbox_faults.py").read_text()
-    for fault in re.findall(r"test_fault__…\[(\w+?)_?…?\]", README):
+    for fault in re.findall(r"test_fault__…\[(\w+?)_?…?\]", text):
         assert re.search(rf"def {fault}", faults)
+
+
+def test_invariants__variants_they_name__are_those_of_the_model_test():
+    """None is missing, and none made up."""
+    rows = re.findall(r"^\| \d+ \|.*\| ([^|]*) \|$", (ROOT / "docs/invariants.md").read_text(), re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert named == {broken.__name__ for broken in BROKEN}
 
 
 def test_readme__settings__are_those_that_there_are():
