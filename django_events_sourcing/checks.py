@@ -50,7 +50,7 @@ def check_models(**_kwargs: Any) -> list[CheckMessage]:
                 messages.append(
                     Error(
                         f"{registration.where} and {first.where} have the same event names, {registration.prefix}__…, "
-                        f"at service {service!r}: nobody could tell {registration.model._meta.label} from "
+                        f"at service {service!r}: nobody could distinguish {registration.model._meta.label} from "
                         f"{first.model._meta.label}.",
                         hint="Give one of them an 'event_name_prefix' or a 'service_name' of its own.",
                         id="django_events_sourcing.E012",
@@ -121,7 +121,7 @@ def check_broker(**_kwargs: Any) -> list[CheckMessage]:
 
 
 def check_databases(**_kwargs: Any) -> list[CheckMessage]:
-    """E013: where Django does not commit, it can't tell when an event of the delivery "direct" may go out."""
+    """E013: where Django does not commit, it doesn't know when an event of the delivery "direct" may go out."""
     settings = _settings()
     if not registry.registrations or settings is None or settings.delivery != "direct":
         return []
@@ -140,7 +140,7 @@ def check_databases(**_kwargs: Any) -> list[CheckMessage]:
 
 def check_tables(*, databases: Collection[str] | None = None, **_kwargs: Any) -> list[CheckMessage]:
     """W003: a database that lacks the outbox's tables. No error: ``migrate``, which makes them, would refuse to run."""
-    if "migrate" in sys.argv[1:2]:  # which runs this check first, and needs no telling
+    if "migrate" in sys.argv[1:2]:  # which runs this check first, and needs no warning
         return []
     settings = _settings()
     if not registry.registrations or settings is None or settings.delivery != "outbox":
@@ -197,7 +197,7 @@ def check_celery(**_kwargs: Any) -> list[CheckMessage]:
 
 
 def _settings() -> Settings | None:
-    """The settings, or None where they can't be read, which another check's message tells."""
+    """The settings, or None where they can't be read, which another check reports."""
     try:
         return get_settings()
     except ConfigurationError:

@@ -28,14 +28,14 @@ class ConfigurationError(EventsSourcingError, ImproperlyConfigured):
     """A setting is wrong, and something just needed it.
 
     ``manage.py check`` lists everything that is wrong with the settings; a web server started by WSGI or ASGI
-    runs no checks, so that there the first use of the setting tells.
+    runs no checks, so that there the first use of the setting raises it.
     """
 
 
 class SerializationError(EventsSourcingError):
     """An instance of a registered model could not be turned into an event's JSON, so its save or delete failed.
 
-    The message names the model, the serializer and, where it can be told, the field. Mend the serializer or the
+    The message names the model, the serializer and, where it is known, the field. Mend the serializer or the
     value; to save without an event, take the model out of ``MODELS_CRUD_EVENT``.
     """
 

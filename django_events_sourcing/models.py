@@ -56,7 +56,7 @@ class QueueEntry(models.Model):
 class Failure(models.Model):
     """An event that RabbitMQ refused by itself: pending still, and tried again at ``retry_at``, or dead.
 
-    Or one that an operator buried, ``error`` telling why: dead, and in no later event's way.
+    Or one that an operator buried, ``error`` says why: dead, and in no later event's way.
     """
 
     sequence = models.BigIntegerField(primary_key=True)
@@ -79,7 +79,7 @@ class Failure(models.Model):
 
 
 class Partition(models.Model):
-    """Which relay works on a part of the queue, and until when it is let alone after trouble.
+    """Which relay works on a part of the queue, and until when it backs off after trouble.
 
     While it is paused, only an operator's command takes it. ``failures`` are in a row; ``lost`` counts the leases that
     ran out under a relay that was at work.

@@ -1,4 +1,4 @@
-"""URIs of brokers, and how to speak of them without telling their passwords."""
+"""URIs of brokers, and how to speak of them without their passwords."""
 
 from difflib import get_close_matches
 from urllib.parse import urlsplit

@@ -80,7 +80,7 @@ class SteadyTask(Task):  # type: ignore[misc]
 
 @shared_task(name="django_events_sourcing.publish_event", bind=True, base=SteadyTask)  # type: ignore[untyped-decorator]
 def publish_event(self: Task, *arguments: Any, **more: Any) -> None:
-    """Publish one event of the delivery "direct". What is no event of its, or can't be, is dropped.
+    """Publish one event of the delivery "direct". What is no event, or one of another delivery, is dropped.
 
     Trouble with the broker or the settings is retried for ever. What may be the event's own fault (a refusal, or an
     error that nobody foresaw) is retried until ``MAX_ATTEMPTS``, then given up with an error in the log; in eager mode,

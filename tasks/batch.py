@@ -16,7 +16,7 @@ class Outcome:
     """What became of a batch; what is in none of these is as it was.
 
     Attributes:
-        confirmed: Events whose own confirm came.
+        confirmed: Events that were confirmed, each by itself.
         refused: Events that were refused by themselves.
         troubled: Partitions with trouble that is no single event's fault.
     """
@@ -32,7 +32,7 @@ class Batch:
     Args:
         events: The events, with their rows of the queue, in the order of ids.
         may_publish: Asked right before an event is sent; where it says no, the event's object waits.
-        waiting: Hashes of objects that wait; those that an event of is not confirmed are added.
+        waiting: Hashes of objects that wait; an object is added when one of its events is not confirmed.
         while_awaited: Called with the batch every so often while confirms are awaited; it may add events.
 
     Attributes:

@@ -3,7 +3,7 @@
 # Note [Redis comes back, the worker does not]
 # A worker that loses its connection to Redis closes it twice. With kombu 5.7, where an error of one channel breaks off
 # the first time, the second one goes to restore the unacknowledged messages of the channels that are left, over a
-# connection that has forgotten where it led; the AttributeError of that ends the worker. What Redis can't be told now,
+# connection that has forgotten where it led; the AttributeError of that ends the worker. What Redis doesn't get now,
 # it hands out by itself after its visibility_timeout, as ever when it is away.
 
 from functools import wraps
@@ -24,7 +24,9 @@ def outlive_lost_connections() -> None:
     @wraps(original)
     def restore_unacked(self: Any, client: Any = None) -> Any:
         if client is None and self.channel.connection.client is None:
-            raise LostError("The connection is closed; unacknowledged messages come again after visibility_timeout.")
+            raise LostError(
+                "The connection is closed; unacknowledged messages are delivered again after visibility_timeout."
+            )
         return original(self, client)
 
     QoS.restore_unacked = restore_unacked  # type: ignore[method-assign]

@@ -55,7 +55,7 @@ class Flight:
         return [*rows, self._leaving] if self._leaving else rows
 
     def run(self, producer: Producer) -> None:
-        """Send until there is nothing left that may be sent, and all confirms have come."""
+        """Send until there is nothing left that may be sent, and all is confirmed."""
         channel = Channel(producer)
         if not channel.confirms:
             self._send(channel)
@@ -88,7 +88,7 @@ class Flight:
         exchange = self._messages.exchange(event, replay_to)
         if exchange.name not in self._declared:
             channel.flush()
-            while self._in_flight:  # so that trouble with this exchange is told from theirs
+            while self._in_flight:  # so that trouble with this exchange is not taken for theirs
                 self._wait(channel)
             self.exchange_name = exchange.name
             channel.declare(exchange)

@@ -30,11 +30,11 @@ class SharedMoments:
         weakref.finalize(self, os.close, self._file)
         self._lock = threading.Lock()  # those of the system are for processes, not threads
 
-    def __getitem__(self, slot: int) -> float:
-        return float(_MOMENT.unpack_from(self._shared, slot * _MOMENT.size)[0])
+    def __getitem__(self, place: int) -> float:
+        return float(_MOMENT.unpack_from(self._shared, place * _MOMENT.size)[0])
 
-    def __setitem__(self, slot: int, moment: float) -> None:
-        _MOMENT.pack_into(self._shared, slot * _MOMENT.size, moment)
+    def __setitem__(self, place: int, moment: float) -> None:
+        _MOMENT.pack_into(self._shared, place * _MOMENT.size, moment)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -22,8 +22,8 @@ class Reading:
         ends: When to read no more, by ``monotonic``.
 
     Attributes:
-        waiting: Hashes of the objects that wait until the pass is over. Batches add those that an event of is refused,
-            or meets with trouble.
+        waiting: Hashes of the objects that wait until the pass is over. Batches add an object when one of
+            its events is refused, or meets with trouble.
     """
 
     def __init__(self, using: str, partitions: Collection[int], size: int, *, dead_blocks: bool, ends: float) -> None:

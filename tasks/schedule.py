@@ -24,7 +24,7 @@ class Schedule:
         return max(0.0, self._moments[place] - monotonic())
 
     def claim_if_due(self, place: int, interval: float) -> bool:
-        """Whether it is due; if so, it is no more for ``interval`` seconds, and everybody else is told no."""
+        """Whether it is due; if so, it is no more for ``interval`` seconds, and nobody else claims it."""
         with self._moments.locked():
             if self.seconds_until_due(place) > 0:
                 return False

@@ -12,7 +12,7 @@
 #   an event published: then it comes again under its id. (An event that is found dead does wait.)
 #
 # Behind a pooler each transaction may get another session, where nothing is prepared, and what is set there stays for
-# others. It tells its clients a process number that isn't the session's own, so that number is asked for first, on an
+# others. It gives its clients a process number that isn't the session's own, so that number is asked for first, on an
 # ordinary session. One that hides even that shows by its errors: any error ends the session, and the thread begins with
 # an ordinary one again. What the project itself says of prepared statements is its own to say.
 

@@ -7,8 +7,8 @@ from celery.signals import worker_init, worker_shutting_down
 
 __all__ = ["is_stopping"]
 
-# Shared with the processes that a prefork worker forks, now or later. Celery waits for their tasks, but doesn't tell
-# them that it does.
+# Shared with the processes that a prefork worker forks, now or later. Celery waits for their tasks, but doesn't let
+# them know that it does.
 _is_stopping = mmap.mmap(-1, 1)
 
 

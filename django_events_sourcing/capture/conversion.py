@@ -24,7 +24,7 @@ class Conversion(NamedTuple):
     """How a field's values are to be seen.
 
     Attributes:
-        exact: Type of values that are right as they are, None where the type alone doesn't tell.
+        exact: Type of values that are right as they are, None where the type alone doesn't say.
         convert: What makes another value right, given the alias of the database it was written to; it returns the value
             itself where that is right already. What it raises means that only the database knows.
     """

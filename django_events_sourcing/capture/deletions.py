@@ -6,12 +6,12 @@
 # opens for the delete: it ends with that, also where the delete is broken off.
 #
 # The events of a model are written together as soon as its rows are gone. Not earlier: until then the rows are not
-# locked, and an event that somebody else writes for one of them would come behind its last.
+# locked, and an event that somebody else writes for one of them would be behind its last.
 
 # Note [Deleting a multi-table child]
 # Django sends the signals of a delete for the child and for each parent row, in an order that depends on where the
-# delete began; the parents' instances are sometimes the child's own, sometimes other objects for the same rows. A child
-# that goes covers its parents' rows: they say nothing of their own.
+# delete began; the parents' instances are sometimes the child's own, sometimes other objects for the same rows. When a
+# child goes, its event reports the delete: its parents' rows have none.
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -38,13 +38,13 @@ class Deletion:
     """See Note [One delete].
 
     Attributes:
-        drafts: Of each model the instances that go, by their identities, and the events that tell of them; None where
+        drafts: Of each model the instances that go, by their identities, and their events; None where
             those were taken.
-        covered: Rows that a child speaks for.
+        reported_by_child: Rows of parents that need no event, as a child has one.
     """
 
     drafts: dict[type[Model], dict[int, tuple[Model, Drafts | None]]] = field(default_factory=dict)
-    covered: set[tuple[type[Model], Any]] = field(default_factory=set)
+    reported_by_child: set[tuple[type[Model], Any]] = field(default_factory=set)
 
     @classmethod
     def of(cls, instance: Model, using: str) -> "Deletion":
@@ -68,16 +68,16 @@ class Deletion:
         return drafts is not None
 
     def draft(self, model: type[Model], instance: Model, drafts: Drafts) -> None:
-        """Keep what tells of the delete of an instance, in place of what was kept before."""
+        """Keep the events of an instance's delete, in place of those kept before."""
         self.drafts.setdefault(model, {})[id(instance)] = instance, drafts
 
     def take(self, model: type[Model], instance: Model, *, together: bool) -> Drafts | None:
-        """What is to be sent now that the row of ``instance`` is gone.
+        """The events to be recorded now that the row of ``instance`` is gone.
 
         Args:
             model: The sender of the signal.
             instance: Its instance.
-            together: Whether the other rows of the model are gone as well, and what tells of them is to be sent, too.
+            together: Whether the other rows of the model are gone as well, and their events are to be recorded, too.
 
         Returns:
             None if nothing was kept: the signal is sent by hand.
@@ -91,21 +91,21 @@ class Deletion:
         others = list(kept.items()) if together else []
         kept.update((key, (other, None)) for key, (other, _) in others)
         going = [its, *(each for _, each in others)]
-        return [draft for each, drafts in going if not self.is_covered(each) for draft in drafts or ()]
+        return [draft for each, drafts in going if not self.is_reported_by_child(each) for draft in drafts or ()]
 
-    def cover_parents(self, instance: Model) -> None:
-        """Note that ``instance``, which is about to be deleted, speaks for its parents' rows, where they go as well."""
+    def note_parents(self, instance: Model) -> None:
+        """Note the parents' rows of ``instance``, which is about to be deleted, where they go as well."""
         for link in concrete_model(type(instance))._meta.parents.values():
             # Django has just got each parent that goes along from its child; with keep_parents=True it has not
             parent = link.get_cached_value(instance, default=None) if isinstance(link, OneToOneField) else None
             if parent is not None:
                 ancestors = concrete_model(type(parent))._meta.get_parent_list()
                 rows = {(ancestor, getattr(parent, ancestor._meta.pk.attname)) for ancestor in ancestors}
-                self.covered |= {*rows, _row(parent)}
+                self.reported_by_child |= {*rows, _row(parent)}
 
-    def is_covered(self, instance: Model) -> bool:
-        """Whether a child that goes in the same delete speaks for the row of ``instance``."""
-        return bool(self.covered) and _row(instance) in self.covered
+    def is_reported_by_child(self, instance: Model) -> bool:
+        """Whether a child that goes in the same delete has the event for the row of ``instance``."""
+        return bool(self.reported_by_child) and _row(instance) in self.reported_by_child
 
 
 def _row(instance: Model) -> tuple[type[Model], Any]:

@@ -81,8 +81,8 @@ def _on_post_save(*, sender: type[Model], instance: Model, created: bool, raw: b
 
 def _on_pre_delete(*, sender: type[Model], instance: Model, using: str, **_: Any) -> None:
     deletion = Deletion.of(instance, using)
-    deletion.cover_parents(instance)
-    drafts = [] if deletion.is_covered(instance) else _delete_drafts(sender, instance, using)
+    deletion.note_parents(instance)
+    drafts = [] if deletion.is_reported_by_child(instance) else _delete_drafts(sender, instance, using)
     deletion.draft(sender, instance, drafts)
 
 
@@ -99,7 +99,7 @@ def _record_save(registrations: tuple[Registration, ...], instance: Model, creat
 def _delete_drafts(model: type[Model], instance: Model, using: str) -> Drafts:
     try:
         return _drafts(registry.deleted[model], instance, using, "deleted")
-    except RowGoneError:  # deleted by somebody else, who tells
+    except RowGoneError:  # deleted by somebody else, who records it
         return []
 
 

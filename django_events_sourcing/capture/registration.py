@@ -44,7 +44,7 @@ class Registration:
     service_name: str | None = None
 
     def draft(self, instance: Model, using: str, action: str) -> partial[Event]:
-        """The event that tells what just happened to ``instance``, or is about to, with its state of this moment.
+        """The event of what just happened to ``instance``, or is about to, with its state of this moment.
 
         Args:
             instance: What is saved or deleted: of the model, of a proxy, or of a model derived from it.

@@ -24,9 +24,9 @@ class Registry:
     """The registrations by model, made from ``MODELS_CRUD_EVENT``.
 
     Attributes:
-        saved: What a save of an instance of each model is told as. It is a change of the nearest registered class: its
-            own, or that of a model it is a proxy of or derived from; of several, if it has unrelated parents.
-        deleted: What the delete of a row of each model is told as: the same, but a parent's row has its own delete.
+        saved: By which registrations a save of an instance of each model is recorded: that of the nearest registered
+            class, its own or one that it is a proxy of or derives from; of several, if it has unrelated parents.
+        deleted: By which the delete of a row of each model is: the same, but a parent's row has its own delete.
         problems: What is wrong with the entries, as check messages.
     """
 
@@ -150,7 +150,7 @@ def _entry_problems(registration: Registration) -> Iterator[CheckMessage]:
 
 
 def _why_not(model: type[Model]) -> tuple[str, str] | None:
-    """Why no saves and deletes of ``model`` could be told, and the mend."""
+    """Why no saves and deletes of ``model`` could be recorded, and the mend."""
     if model._meta.abstract:
         return "is abstract and has no rows", "Register the models that derive from it."
     if swapped_for := model._meta.swapped:

@@ -1,7 +1,7 @@
 """Putting a saved row and its event into one transaction, and nothing else.
 
 Outside ``atomic()``, Django commits a saved row before it sends ``post_save``: an event that fails then, or a process
-that dies, would leave a change that nobody is told of. ``Collector.delete()`` is one transaction by itself.
+that dies, would leave a change without its event. ``Collector.delete()`` is one transaction by itself.
 """
 
 # Note [Where a save is recorded]
@@ -33,7 +33,7 @@ def wrap(model: type[Model], record: Callable[[Model, bool, str], bool]) -> None
     Args:
         model: A model none of whose bases is wrapped.
         record: Called after each write that is no fixture's, in its transaction, with the instance, whether it was
-            created, and the alias of the database; returns whether it recorded it. An error of its fails the save, and
+            created, and the alias of the database; returns whether it recorded it. Its error fails the save, and
             marks a transaction around it for rollback.
     """
     original: Any = getattr(model, _METHOD)
@@ -71,7 +71,7 @@ def wrap(model: type[Model], record: Callable[[Model, bool, str], bool]) -> None
 def is_known() -> bool:
     """Whether Django's method is as it was; else nothing may be wrapped, and saves are recorded at ``post_save``.
 
-    Then a process that dies in between, outside ``atomic()``, leaves a row that nobody is told of.
+    Then a process that dies in between, outside ``atomic()``, leaves a row without its event.
     """
     method = getattr(Model, _METHOD, None)
     return method is not None and tuple(inspect.signature(method).parameters) == _PARAMETERS
@@ -89,7 +89,7 @@ def unwrap(model: type[Model]) -> None:
 
 
 def take_record(instance: Model) -> bool:
-    """Whether the signal ``post_save`` that has come for ``instance`` is that of a save that was recorded."""
+    """Whether the ``post_save`` that ``instance`` was just sent with is that of a save that was recorded."""
     recorded = marks_of(instance._state).recorded
     if recorded:
         mark(instance._state, recorded=recorded - 1)

@@ -33,7 +33,7 @@ def serialize(instance: Model, serializers: KeptSerializers) -> str:
     """The JSON text of ``instance``, in the form that nameko's own dispatcher would publish.
 
     Args:
-        instance: What is told.
+        instance: What is serialized.
         serializers: Of the serializer's class.
 
     Raises:
@@ -80,7 +80,7 @@ def hyperlinked_field(serializer_class: type[BaseSerializer[Any]]) -> str | None
     """Path of the first field that needs a request to be represented, such as ``"url"`` or ``"lines.product"``."""
     try:
         paths = [path for path, field in walk(serializer_class()) if isinstance(field, HyperlinkedRelatedField)]
-    except Exception:  # noqa: BLE001 - one that can't be made now (fields from the database, say) tells nothing
+    except Exception:  # noqa: BLE001 - one that can't be made now (fields from the database, say) shows nothing
         return None
     return paths[0] if paths else None
 

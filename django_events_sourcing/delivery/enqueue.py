@@ -21,7 +21,7 @@ ENQUEUE_TIMEOUT = 2.0
 
 _TASKS = "django_events_sourcing.tasks"
 
-# What amqp asks for by itself (amqp.transport.DEFAULT_SOCKET_SETTINGS), redis only where it is told to: else a firewall
+# What amqp sets by itself (amqp.transport.DEFAULT_SOCKET_SETTINGS), redis only where it is asked to: else a firewall
 # would drop a connection that idles, and the first event after a calm would wait for a wake-up that got lost.
 _KEEPALIVE = {
     getattr(socket, name): value

@@ -1,4 +1,4 @@
-"""The delivery "outbox": events are written to the log and the queue, in the transaction of what they tell of."""
+"""The delivery "outbox": events are written to the log and the queue, in the transaction of the change they report."""
 
 # Note [The user's session]
 # In a request the library does nothing to the database session but ordinary statements by Django's own API and

@@ -51,7 +51,7 @@ logger = logging.getLogger(__name__)
 def wake_on_commit(connection: BaseDatabaseWrapper, partitions: Collection[int]) -> None:
     """Wake the relay once when the transaction in a database commits, however often it was asked for.
 
-    In manual transaction management Django can't tell when that is; the sweep finds what was committed.
+    In manual transaction management Django doesn't know when that is; the sweep finds what was committed.
 
     Args:
         connection: With the database.
@@ -122,13 +122,13 @@ class _Hook:
         """Have it called at the next commit.
 
         Raises:
-            TransactionManagementError: Django can't tell when that is.
+            TransactionManagementError: Django doesn't know when that is.
         """
         self._place = len(getattr(connection, _CALLBACKS, ()))
         connection.on_commit(self, robust=True)
 
     def __call__(self) -> None:
-        self._place = None  # a TestCase leaves it in the list, and calls what comes behind it
+        self._place = None  # a TestCase leaves it in the list, and calls what is behind it
         partitions, self.partitions = self.partitions, set()
         if partitions:
             wake(self._using, partitions)

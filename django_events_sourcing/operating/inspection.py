@@ -86,7 +86,7 @@ def _partition_says(partition: Partition, now: int) -> list[str]:
         reasons.append(f"partition {partition.number} is paused; `manage.py events resume` lets it go on")
     if seconds := seconds_until(partition.retry_at, now):
         trouble = f" after trouble: {partition.error}" if partition.error else ""
-        reasons.append(f"partition {partition.number} is let alone for {seconds:.1f} s more{trouble}")
+        reasons.append(f"partition {partition.number} backs off for {seconds:.1f} s more{trouble}")
     if partition.owner and (seconds := seconds_until(partition.leased_until, now)):
         reasons.append(f"a relay is at work on partition {partition.number}, for {seconds:.1f} s more at most")
     return reasons

@@ -26,7 +26,7 @@ class PartitionStatus:
         owner: The token of the relay that holds the lease, None when nobody does.
         leased_seconds: How much longer, None when nobody does.
         failures: How often in a row it met with trouble.
-        retry_seconds: How much longer it is let alone after trouble, None when it is not.
+        retry_seconds: How much longer it backs off after trouble, None when it doesn't.
         error: The last trouble, empty when there is none.
         lost: How many leases ran out under a relay that was at work.
         paused_seconds: For how long it has been paused by an operator, None when it isn't.

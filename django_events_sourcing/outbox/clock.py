@@ -55,7 +55,7 @@ class DatabaseNow(Func):
 
 def from_now(seconds: float) -> Combinable:
     """So many seconds after ``DatabaseNow``; before it, where they are negative."""
-    # Else psycopg, where the server puts values in, would be told to make 32 bits of it, and would.
+    # Else psycopg, where the server puts values in, would make 32 bits of it.
     return DatabaseNow() + Value(in_microseconds(seconds), output_field=BigIntegerField())
 
 

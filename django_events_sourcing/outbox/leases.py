@@ -51,7 +51,7 @@ class Leases:
         self._asked = asked
 
     def reserve(self, number: int) -> bool:
-        """Lease a partition as an operator does, who waits for no time to come."""
+        """Lease a partition as an operator does, also one that is paused or backs off."""
         asked = monotonic()
         if queries.reserve(self._using, self.owner, number, self._duration):
             self._numbers = {number}

@@ -160,7 +160,7 @@ WHERE "minute" = CAST(%(minute)s AS {bigint}) AND "partition" = CAST(%(partition
 
 
 def sql(using: str, template: str, **parts: object) -> str:
-    """One of the statements, or a part of one, as database ``using`` is to be told."""
+    """One of the statements, or a part of one, as database ``using`` takes it."""
     vendor = connections[using].vendor
     bigint = "SIGNED" if vendor == "mysql" else "BIGINT"
     text = template.format(now=NOW[vendor], bigint=bigint, **parts)

@@ -35,7 +35,7 @@ def outbox_databases() -> list[str]:
 
 
 def missing_tables(using: str) -> str:
-    """What to tell and do about a database that lacks the tables."""
+    """What to report of a database that lacks the tables, and what to do about it."""
     if not router.allow_migrate_model(using, LogEntry):
         return (
             f"Database {using!r} lacks the outbox's tables ({LogEntry._meta.db_table} …), and a database router's "

@@ -63,6 +63,6 @@ class Command(BaseCommand):
 
 def _with_tables(problems: Problems) -> Iterator[str]:
     for alias in outbox_databases():
-        with problems.told(alias):
+        with problems.reported(alias):
             if has_tables(alias):
                 yield alias

@@ -30,7 +30,7 @@ class Problems(list[str]):
     """What went wrong, a line each. One database's trouble keeps none of the others from their turn."""
 
     @contextmanager
-    def told(self, alias: str) -> Iterator[None]:
+    def reported(self, alias: str) -> Iterator[None]:
         """Have what goes wrong within it be one of the problems."""
         try:
             yield
@@ -46,7 +46,7 @@ class Subcommand(ABC):
     Args:
         stdout: The command's.
         aliases: The databases to do it in.
-        problems: Where to tell what went wrong.
+        problems: What went wrong, to be reported at the end.
     """
 
     name: ClassVar[str]
@@ -77,7 +77,7 @@ class Subcommand(ABC):
         """
         problems = Problems()
         for alias in self.aliases:
-            with problems.told(alias):
+            with problems.reported(alias):
                 return alias, found(alias)
         raise CommandError("\n".join([*self.problems, *problems]))
 
@@ -86,11 +86,11 @@ class Subcommand(ABC):
 
         Args:
             do: Takes the alias of the database, and what to ask often whether to stop.
-            stopped: What to tell of the rest if it was stopped.
+            stopped: What to report of the rest if it was stopped.
         """
         with _stop_at_signals() as stopping:
             for alias in self.aliases:
-                with self.problems.told(alias):
+                with self.problems.reported(alias):
                     do(alias, stopping)
                 if stopping():
                     self.problems.append(f"Stopped; {stopped}.")

@@ -28,7 +28,7 @@ class BurySubcommand(Subcommand):
     def run(self, options: dict[str, Any]) -> None:
         """Bury it, in whichever database has it."""
         alias, state = self.first(lambda alias: inspect(alias, options["id"]))
-        with self.problems.told(alias):
+        with self.problems.reported(alias):
             bury(alias, options["id"], options["why"])
             self.stdout.write(f"Event {state.event.label} is buried.")
 

@@ -50,7 +50,7 @@ class ResumeSubcommand(_PartitionsSubcommand):
         """Resume each database."""
         numbers = options["partition"] or ALL
         for alias in self.aliases:
-            with self.problems.told(alias):
+            with self.problems.reported(alias):
                 resume(alias, numbers)
                 self.stdout.write(f"Database {alias!r}: {_named(numbers)} resumed.")
 

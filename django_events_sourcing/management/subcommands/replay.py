@@ -44,7 +44,7 @@ class ReplaySubcommand(Subcommand):
         parser.add_argument("--until", type=_moment, metavar="TIME", help="Events before that time; ISO 8601.")
         parser.add_argument("--queue", metavar="NAME", help="Into that queue of one consumer's alone.")
         parser.add_argument("--rate", type=_rate, metavar="N", help="At most so many in a second.")
-        parser.add_argument("--dry-run", action="store_true", help="Tell what would be replayed, and do nothing.")
+        parser.add_argument("--dry-run", action="store_true", help="Show what would be replayed, and do nothing.")
         parser.add_argument("--no-input", action="store_true", help=f"Don't ask before more than {_MANY:,}.")
 
     def run(self, options: dict[str, Any]) -> None:
@@ -54,7 +54,7 @@ class ReplaySubcommand(Subcommand):
         shown: list[tuple[str, Replayable]] = []
         missing = set(selection.ids)
         for alias in self.aliases:
-            with self.problems.told(alias):
+            with self.problems.reported(alias):
                 counts[alias], first = preview(alias, selection, _SHOWN - len(shown))
                 shown += [(alias, event) for event in first]
                 missing &= unknown(alias, selection.ids)

@@ -28,7 +28,7 @@ class StatusSubcommand(Subcommand):
         """Show it."""
         found = {}
         for alias in self.aliases:
-            with self.problems.told(alias):
+            with self.problems.reported(alias):
                 found[alias] = status(alias)
         if options["json"]:
             self.stdout.write(dumps(_as_json(found), indent=2))
@@ -53,7 +53,7 @@ class StatusSubcommand(Subcommand):
         at_work = [each for each in one.partitions if _has_something_to_tell(each)]
         if not at_work:
             return
-        table = Table(title_justify="left", title="Partitions with something to tell")
+        table = Table(title_justify="left", title="Partitions with something to report")
         for heading in (
             "partition",
             "pending",

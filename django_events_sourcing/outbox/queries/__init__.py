@@ -11,7 +11,7 @@ None of them leaves a transaction open: events are published in between.
 # What is committed during a pass is for the next one, which begins at the lowest id again: nothing is skipped. The
 # first portion is read by the statement that asks for the highest id: it sees what was committed when it began.
 #
-# An object that waits (an event of its was refused, or could not be sent) waits to the end of the pass, whatever
+# An object that waits (one of its events was refused, or could not be sent) waits to the end of the pass, whatever
 # happens meanwhile: the pass may have gone by its next events.
 #
 # Only the holder of a partition's lease publishes its events. Two may do so for a moment, when a holder was suspended

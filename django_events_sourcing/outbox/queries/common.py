@@ -57,7 +57,7 @@ def to_uuid(value: Any) -> UUID:
 
 
 def lock_log(using: str) -> None:
-    """Until the transaction's end nobody else deletes from the log, or puts events of its back into the queue."""
+    """Until the transaction's end nobody else deletes from the log, or puts events back into the queue."""
     Partition.objects.using(using).filter(number=PURGE).update(lost=F("lost"))
 
 

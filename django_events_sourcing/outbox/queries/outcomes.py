@@ -73,7 +73,7 @@ def settle(
     Args:
         using: Alias of the database.
         owner: Who held the leases.
-        published: Rows whose own confirm has come.
+        published: Rows of events that were confirmed.
         may_have_failures: Whether any of them may have been refused, by this relay before or, where it lost its lease,
             by another: see the note above.
     """

@@ -101,7 +101,7 @@ def take(using: str, owner: UUID, numbers: Collection[int], lease: float, *, onl
 
 
 def reserve(using: str, owner: UUID, number: int, lease: float) -> bool:
-    """Lease a partition for an operator, also one that is paused or let alone after trouble.
+    """Lease a partition for an operator, also one that is paused or backs off.
 
     If a relay holds it, no relay takes it again when that one's turn is over, for a moment. Then try again.
 
@@ -176,7 +176,7 @@ def recovered(using: str, owner: UUID, numbers: Collection[int]) -> None:
 
 
 def back_off(using: str, owner: UUID, number: int, delay: float, error: str) -> bool:
-    """Leave a partition alone for ``delay`` seconds after trouble, which costs no event an attempt.
+    """Have a partition back off for ``delay`` seconds after trouble, which costs no event an attempt.
 
     Returns:
         False if the lease was lost: then this is for its new holder to say.

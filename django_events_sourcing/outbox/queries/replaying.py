@@ -86,7 +86,7 @@ def requeue(using: str, owner: UUID, events: Collection[Replayable], replay_to: 
         using: Alias of the database.
         owner: Who holds the leases on all of their partitions. Otherwise a pass that has gone by an event might
             publish a later one of its object first.
-        events: The events. What is pending by now, or was purged meanwhile, is left alone.
+        events: The events. What is pending by now, or was purged meanwhile, is left out.
         replay_to: The only queue that they are for, empty for all. None is for all, too, but for those that had died
             on their way to one queue: those go there.
 
