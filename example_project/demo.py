@@ -143,7 +143,7 @@ class Demo:
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONIOENCODING": "utf-8",
             "PYTHONUNBUFFERED": "1",
-            # nameko's command line is told that pkg_resources and eventlet are old
+            # nameko's command line complains that pkg_resources and eventlet are old
             "PYTHONWARNINGS": "ignore::Warning:nameko.cli.main,ignore::Warning:nameko.cli.commands",
         }
         self.processes = Processes(PROJECT, env, LASTING, self.hear)

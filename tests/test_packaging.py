@@ -106,7 +106,7 @@ def test_sdist__can_be_built_from(built, install):
 
 
 def test_wheel__installed__celery_finds_the_tasks(built, install, tmp_path):
-    """From any folder, in a project that does no more than README says. Celery would not tell if they were missing."""
+    """From any folder, in a project that does no more than README says. Celery would not say if they were missing."""
     python, _ = install(*built.glob("*.whl"))
     assert run([python, "-c", CELERY_FINDS_THE_TASKS], {}, tmp_path) == TASKS
 

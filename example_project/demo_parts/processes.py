@@ -15,7 +15,7 @@ STOPPED_WITHIN = 5.0
 
 
 class WaitedInVainError(Exception):
-    """Something did not happen, or not in time; the message tells what."""
+    """Something did not happen, or not in time; the message says what."""
 
 
 class Processes:
@@ -78,7 +78,7 @@ class Processes:
 
     def press_enter(self, name: str) -> None:
         stdin = self._running[name].stdin
-        with suppress(BrokenPipeError):  # it has ended, and the next wait tells
+        with suppress(BrokenPipeError):  # it has ended, and the next wait finds out
             stdin.write("\n")
             stdin.flush()
 

@@ -10,7 +10,7 @@ class ProductSerializer(serializers.ModelSerializer):
 
 
 class OrderSerializer(serializers.ModelSerializer):
-    """An order as the API shows it and as its events tell it."""
+    """An order as the API shows it and as its events have it."""
 
     product_name = serializers.CharField(source="product.name", read_only=True)
 

@@ -24,17 +24,17 @@ class OrderTest(TestCase):
 class OrderEventTest(TestCase):
     """Celery is eager here and the broker in memory, see ``shop_project.test_settings``."""
 
-    def test_order_placed_by_the_api_is_told(self) -> None:
+    def test_order_placed_by_the_api_is_published(self) -> None:
         with disable_dispatcher(models_list=["shop.Product"]):
             teapot = Product.objects.create(name="Teapot", price=Decimal("24.90"))
 
         with Connection(settings.NAMEKO_CONFIG["AMQP_URI"]) as connection:
             events = Exchange(f"{settings.SERVICE_NAME}.events", type="topic")
-            told = connection.SimpleQueue(Queue("told", events, routing_key="order__created"))
+            placed = connection.SimpleQueue(Queue("placed", events, routing_key="order__created"))
             with self.captureOnCommitCallbacks(execute=True):
                 order = {"customer": "Ada", "product": teapot.pk, "quantity": 3}
                 response = self.client.post("/api/orders/", order)
-            message = told.get(block=False)
+            message = placed.get(block=False)
 
         self.assertEqual(response.status_code, 201)
         self.assertEqual(message.payload, response.json())

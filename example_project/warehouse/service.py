@@ -12,7 +12,7 @@ SHOP = os.environ.get("SHOP_SERVICE_NAME", "shop")
 
 
 class EventDetails(DependencyProvider):
-    """What a message tells beside its body."""
+    """What a message has beside its body."""
 
     def get_dependency(self, worker_ctx: WorkerContext) -> SimpleNamespace:
         return SimpleNamespace(

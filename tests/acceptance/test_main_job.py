@@ -54,7 +54,7 @@ def test_changes__of_registered_models__handled_by_an_unmodified_service(running
 
 
 def test_rollback__of_transaction_or_savepoint__no_event(running_system):
-    """What did not happen is not told; the event of what was kept shows that there was time to."""
+    """What did not happen is not reported; the event of what was kept shows that there was time to."""
     running_system.django(ROLLED_BACK)
     assert [entry["data"]["name"] for entry in running_system.wait_for(1)] == ["kept"]
     assert "whole" not in running_system.log("worker").read_text()

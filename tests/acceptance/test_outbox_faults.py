@@ -350,7 +350,7 @@ def test_serializable_workers__whose_rows_somebody_changes__keep_the_promise(sho
 
 
 def test_sqlite__busy_with_three_writers__keeps_the_promise(shop, use_database):
-    """Workers that wait for nobody are told that it is locked, and try again."""
+    """Workers that wait for nobody find that it is locked, and try again."""
     use_database("sqlite")
     shop.system.worker_env["SQLITE_TIMEOUT"] = "0.001"
     check_promise(shop)
@@ -623,7 +623,7 @@ def with_other_database(shop, database):
 
 
 def test_second_database__has_its_events_relayed__and_holds_up_no_other_when_it_is_away(with_other_database, free_port):
-    """Each database with the tables is relayed; one that can't be reached is told."""
+    """Each database with the tables is relayed; one that can't be reached is logged."""
     shop = with_other_database
     shop.start_worker("worker")
     shop.system.django("Product.objects.using('other').create(name='other', price=1)")
@@ -638,4 +638,4 @@ def test_second_database__has_its_events_relayed__and_holds_up_no_other_when_it_
         shop.system.django("Product.objects.create(name='alone', price=1)")
         shop.wait_until_drained(within=20)
     assert [arrival.what[1] for arrival in shop.arrivals()] == ["alone"]
-    wait_until(lambda: "database 'other'" in shop.system.log("worker").read_text(), "the trouble is told")
+    wait_until(lambda: "database 'other'" in shop.system.log("worker").read_text(), "the trouble is logged")

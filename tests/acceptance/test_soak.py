@@ -1,4 +1,4 @@
-"""What takes long: a million events, with writers and a worker at it. `make soak` runs it, and tells the figures."""
+"""What takes long: a million events, with writers and a worker at it. `make soak` runs it, and prints the figures."""
 
 import subprocess
 import sys
@@ -49,14 +49,14 @@ print(time.monotonic() - began)
 
 
 @pytest.fixture
-def tell(capsys):
+def say(capsys):
     """Print a line of the result, whatever pytest does with output."""
 
-    def tell(line):
+    def say(line):
         with capsys.disabled():
             print(f"\n{line}", end="", flush=True)
 
-    return tell
+    return say
 
 
 def rates(system: System, times: int = 3) -> list[float]:
@@ -64,7 +64,7 @@ def rates(system: System, times: int = 3) -> list[float]:
     return [float(system.django(RELAY)) for _ in range(times)]
 
 
-def test_relay__with_a_million_published_and_a_backlog__as_fast_as_with_empty_tables(shop, tell):
+def test_relay__with_a_million_published_and_a_backlog__as_fast_as_with_empty_tables(shop, say):
     """Within 20 %, also while a transaction is held open; and status answers within half a second."""
     system = shop.system
     with connect(system.env) as connection:
@@ -73,7 +73,7 @@ def test_relay__with_a_million_published_and_a_backlog__as_fast_as_with_empty_ta
     with connect(system.env) as connection:
         began = time.monotonic()
         fill(connection, system.env["SERVICE_NAME"], PUBLISHED, PENDING)
-        tell(f"{PUBLISHED:,} published and {PENDING:,} pending events made in {time.monotonic() - began:.0f} s")
+        say(f"{PUBLISHED:,} published and {PENDING:,} pending events made in {time.monotonic() - began:.0f} s")
         connection.execute("VACUUM ANALYZE")
     status_full = float(system.django(STATUS))
     full = rates(system)
@@ -84,14 +84,14 @@ def test_relay__with_a_million_published_and_a_backlog__as_fast_as_with_empty_ta
         refill(connection, system.env["SERVICE_NAME"], 4 * PORTION)
     without += rates(system)
     for name, found in (("empty tables", without), ("full", full), ("full, a transaction held open", held)):
-        tell(f"relay, {name}: {', '.join(f'{rate:.0f}' for rate in found)} events/s, median {median(found):.0f}")
-    tell(f"status: {status_full * 1000:.0f} ms full, {status_held * 1000:.0f} ms with a transaction held open")
+        say(f"relay, {name}: {', '.join(f'{rate:.0f}' for rate in found)} events/s, median {median(found):.0f}")
+    say(f"status: {status_full * 1000:.0f} ms full, {status_held * 1000:.0f} ms with a transaction held open")
     assert median(full) >= 0.8 * median(without)
     assert median(held) >= 0.8 * median(without)
     assert max(status_full, status_held) < 0.5
 
 
-def test_purge__of_a_million_old_events__slows_down_neither_writers_nor_relay(shop, tell):
+def test_purge__of_a_million_old_events__slows_down_neither_writers_nor_relay(shop, say):
     """In short transactions, without a lock on a table."""
     system = shop.system
     with connect(system.env) as connection:
@@ -108,14 +108,14 @@ def test_purge__of_a_million_old_events__slows_down_neither_writers_nor_relay(sh
             during = Watch.over(system, lambda: purge.poll() is None)
             assert purge.stdout
             said = purge.stdout.read().decode().strip()
-    tell(
+    say(
         f"{said} It took {during.until - during.since:.0f} s, the longest transaction {during.longest * 1000:.0f} ms, "
         f"locks: {', '.join(sorted(during.locks))}."
     )
     saves = {}
     for name, watch in (("without", without), ("during", during)):
         saves[name] = shop.durations(watch.since, watch.until)
-        tell(
+        say(
             f"{name} the purge: {len(saves[name]) / (watch.until - watch.since):.0f} saves a second, "
             f"median {median(saves[name]) * 1000:.1f} ms, p99 {shop.p99(watch.since, watch.until) * 1000:.1f} ms; "
             f"events pending: median {median(watch.pending)}, most {max(watch.pending)}"

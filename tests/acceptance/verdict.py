@@ -26,10 +26,10 @@ class Verdict:
     """What is wrong; nothing is, when all lists are empty.
 
     Attributes:
-        lost: Changes that were committed and told by no event.
+        lost: Changes that were committed and have no event.
         ghost: Events of what was not committed.
         disorder: Objects whose events arrived, each for the first time, in another order than that of their changes.
-        double: Changes that were told under more than one event id.
+        double: Changes that came under more than one event id.
     """
 
     lost: list[str] = field(default_factory=list)
@@ -49,13 +49,13 @@ def judge(changes: Changes, arrivals: Iterable[Arrival]) -> Verdict:
             firsts.setdefault(arrival.object, []).append(arrival)
     for key in changes.keys() | firsts.keys():
         expected = changes.get(key, [])
-        told = [arrival.what for arrival in firsts.get(key, [])]
-        verdict.lost += [f"{key} {what}" for what in expected if what not in told]
-        verdict.ghost += [f"{key} {what}" for what in told if what not in expected]
-        verdict.double += [f"{key} {what}" for what in set(told) if told.count(what) > 1]
+        arrived = [arrival.what for arrival in firsts.get(key, [])]
+        verdict.lost += [f"{key} {what}" for what in expected if what not in arrived]
+        verdict.ghost += [f"{key} {what}" for what in arrived if what not in expected]
+        verdict.double += [f"{key} {what}" for what in set(arrived) if arrived.count(what) > 1]
         sequences = [arrival.sequence for arrival in firsts.get(key, [])]
-        in_order = [what for what in expected if what in told]
-        if sequences != sorted(sequences) or [what for what in dict.fromkeys(told) if what in expected] != in_order:
+        in_order = [what for what in expected if what in arrived]
+        if sequences != sorted(sequences) or [what for what in dict.fromkeys(arrived) if what in expected] != in_order:
             verdict.disorder.append(key)
     return verdict
 
@@ -67,7 +67,7 @@ def read_ledger(
 
     Args:
         ledger: The writer's file.
-        was_committed: Told key, kind and name of the last change, if the writer was killed during it.
+        was_committed: Called with key, kind and name of the last change, if the writer was killed during it.
 
     Returns:
         The changes, and of each that ended when that was and how long it took, in seconds.

@@ -3,7 +3,7 @@
     python -m tests.acceptance.writer LEDGER STOP NUMBER
 
 It goes on until the file STOP exists, and it has made NUMBER events. Each line of the ledger is JSON: before a change
-what it will tell of each object, in order; after its commit how many seconds that took. A process that is killed in
+what it will do to each object, in order; after its commit how many seconds that took. A process that is killed in
 between leaves a change of which only the database knows whether it was committed.
 """
 

@@ -38,10 +38,10 @@ class Actor:
 
     def ask(self, name: str, **arguments: Any) -> Any:
         """Have it call a function, and return what that returned."""
-        self.tell(name, **arguments)
+        self.send(name, **arguments)
         return self.answer()
 
-    def tell(self, name: str, **arguments: Any) -> None:
+    def send(self, name: str, **arguments: Any) -> None:
         """Have it call a function."""
         assert self._process.stdin
         self._process.stdin.write(json.dumps([name, arguments]) + "\n")
@@ -141,7 +141,7 @@ def actor(bench) -> Iterator[Actor]:
 
 @pytest.fixture(scope="session")
 def figures() -> Iterator[Figures]:
-    """Those of this run; told at its end, and kept in the file that BENCH_JSON names."""
+    """Those of this run; printed at its end, and kept in the file that BENCH_JSON names."""
     figures = Figures()
     yield figures
     figures.write(path := Path(os.environ.get("BENCH_JSON", "build/bench.json")))
@@ -152,7 +152,7 @@ def figures() -> Iterator[Figures]:
 
 @pytest.fixture
 def rounds(request) -> Iterator[Callable[[int], Iterator[int]]]:
-    """Numbers of rounds, with a bar that tells how many are over."""
+    """Numbers of rounds, with a bar that shows how many are over."""
     columns = [TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
     with Progress(*columns, console=Console(stderr=True)) as progress:
 

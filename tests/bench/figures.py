@@ -37,7 +37,7 @@ class Bound:
         return self.must is None or (ratio <= self.must if self.is_upper else ratio >= self.must)
 
 
-#: By name, in the order in which they are told.
+#: By name, in the order in which they are shown.
 BOUNDS = {
     "save_insert": Bound("added to each of 1,000 saves in a transaction / by one bare INSERT", 4, is_upper=True),
     "save_alone": Bound("added to a save in a transaction of its own / by one bare INSERT", None, is_upper=True),

@@ -1,4 +1,4 @@
-"""One model with eight fields, once for each way to tell of its changes."""
+"""One model with eight fields, once for each way to have its changes known."""
 
 from django.db import models
 
@@ -17,7 +17,7 @@ class Order(models.Model):
 
 
 class Silent(Order):
-    """(a): nobody is told."""
+    """(a): nobody hears of them."""
 
 
 class Inserted(Order):

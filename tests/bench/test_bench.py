@@ -130,7 +130,7 @@ def test_latency(bench, actor, figures, rounds):
     consumer = bench.actor()
 
     def latencies(model, rate, seconds):
-        consumer.tell("consume", seconds=3)
+        consumer.send("consume", seconds=3)
         pause(0.5)  # until it listens
         committed = actor.ask("pace", model=model, rate=rate, seconds=seconds)
         came = consumer.answer()

@@ -151,8 +151,8 @@ class Outbox:
         logged: Events of the log; and so on.
         replaying: Where pending replays go to.
         attempts: Of events that were refused, how many attempts there were, and when the next is due.
-        met_trouble: Whether partitions are let alone after trouble.
-        is_kept: Whether partitions are leased, or let alone.
+        met_trouble: Whether partitions back off, or would sooner, after trouble.
+        is_kept: Whether partitions are leased, or back off.
     """
 
     logged: set[int] = field(default_factory=set)
@@ -194,7 +194,7 @@ class World:
         partitions: Those that it names.
         needs_sweep: Whether something has happened after which only the sweep finds all that is pending.
         names: The objects by their primary keys, with their names.
-        committed: What the events of committed transactions tell, by their ids.
+        committed: The changes that the events of committed transactions report, by their ids.
         open: The rows of transactions that have drawn their ids and are not committed.
     """
 
@@ -387,8 +387,8 @@ class World:
             for action in actions:
                 changes += action(self)
         entries = list(LogEntry.objects.filter(sequence__gt=last).order_by("sequence"))
-        told = [(entry.object, entry.name.partition("__")[2], json.loads(entry.body)["name"]) for entry in entries]
-        assert told == changes
+        reported = [(entry.object, entry.name.partition("__")[2], json.loads(entry.body)["name"]) for entry in entries]
+        assert reported == changes
         assert self.sent - sent == bool(changes)
         done = Transaction(entries, list(QueueEntry.objects.filter(sequence__gt=last)), changes)
         if stays_open:

@@ -1,4 +1,4 @@
-"""A model of each kind that the library has to tell apart."""
+"""A model of each kind that the library treats in a way of its own."""
 
 import enum
 import functools

@@ -171,7 +171,7 @@ def test_options__wrong__one_error_names_key_and_mend(settings, case):
 
 @pytest.mark.parametrize("case", URIS)
 def test_amqp_uri__malformed__error_without_the_password(settings, case):
-    """A malformed URI is told, and what may be its password is not."""
+    """A malformed URI is reported, and what may be its password is not."""
     settings.AMQP_URI, expected = URIS[case]
     if case == "missing":
         settings.NAMEKO_CONFIG = {}
@@ -223,7 +223,7 @@ def test_same_names__at_different_services__no_error(settings):
 
 
 def test_databases__no_autocommit__error(monkeypatch, settings):
-    """A project that manages its transactions by hand is told before its first save fails."""
+    """A project that manages its transactions by hand is warned before its first save fails."""
     from django.db import connections
 
     settings.EVENTS_SOURCING = {"DELIVERY": "direct"}
@@ -248,7 +248,7 @@ def test_service_name__missing__error_for_each_entry_without(settings):
 
 
 def test_nameko_serializer__unknown__error(settings):
-    """A serializer that nameko would refuse in the worker is told beforehand."""
+    """A serializer that nameko would refuse in the worker is reported beforehand."""
     settings.NAMEKO_CONFIG = {**settings.NAMEKO_CONFIG, "serializer": "jsonn"}
     assert_only("E010", "'jsonn'", "SERIALIZERS")
 
@@ -261,7 +261,7 @@ def test_amqp_uri__sound__no_error(settings, uri):
 
 
 def test_celery__no_app__warning():
-    """A project without a Celery app is told that nobody would publish."""
+    """A project without a Celery app is warned that nobody would publish."""
     code = (
         "import django; from django.conf import settings; settings.configure("
         "INSTALLED_APPS=['django.contrib.contenttypes', 'django.contrib.auth', 'django_events_sourcing'],"
@@ -273,7 +273,7 @@ def test_celery__no_app__warning():
 
 
 def test_startup__wrong_entry__logged_as_an_error():
-    """Where no checks run, as under WSGI, the log tells at start-up that a model is not watched."""
+    """Where no checks run, as under WSGI, the log says at start-up that a model is not watched."""
     code = (
         "import django; from django.conf import settings; settings.configure("
         "INSTALLED_APPS=['django.contrib.contenttypes', 'django_events_sourcing'],"

@@ -66,8 +66,8 @@ def test_decimal__with_more_places__rounded_as_postgresql_does(postgresql, regis
         Anything(decimal=Decimal(number)).save(using=postgresql)
     for anything in Anything.objects.using(postgresql).order_by("pk"):
         anything.save()
-    told = [event.data["decimal"] for event in handed_over]
-    assert told == ["1.25", "-1.25", "1.26"] * 2
+    decimals = [event.data["decimal"] for event in handed_over]
+    assert decimals == ["1.25", "-1.25", "1.26"] * 2
 
 
 def test_generated_field__told_as_computed(postgresql, register, handed_over):

@@ -112,7 +112,7 @@ def test_save__in_a_transaction__adds_the_outbox_statements_only(database):
 
 
 def test_rollback__of_transaction_or_savepoint__leaves_nothing(database):
-    """What did not happen is not told."""
+    """What did not happen is not reported."""
     with transaction.atomic(using=database):
         with transaction.atomic(using=database):
             Product.objects.using(database).create(name="savepoint", price=1)
@@ -169,13 +169,13 @@ def test_other_database__saved_in__its_own_log(sqlite_alias, postgresql, django_
 @pytest.fixture
 def without_tables(database):
     call_command("migrate", "django_events_sourcing", "zero", database=database, verbosity=0)
-    connections[database].close()  # as of a process that starts then: a session's first event tells
+    connections[database].close()  # as of a process that starts then: a session's first event finds out
     yield database
     call_command("migrate", database=database, verbosity=0)
 
 
 def test_missing_tables__saved__error_that_says_what_to_run(without_tables):
-    """A project that forgot to migrate is told so, and nothing is stored that nobody is told of."""
+    """A project that forgot to migrate hears of it, and nothing is stored without its event."""
     with pytest.raises(ConfigurationError, match=f"manage.py migrate --database={without_tables}"):
         Product.objects.using(without_tables).create(name="pen", price=1)
     assert not Product.objects.using(without_tables).exists()
@@ -201,7 +201,7 @@ def test_missing_tables__that_a_router_forbids__hint_names_the_router(without_ta
 
 
 def test_tables__all_there__no_warning(database):
-    """Nothing to tell."""
+    """Nothing to report."""
     assert not [m for m in run_checks(databases=[database]) if "django_events_sourcing" in (m.id or "")]
 
 

@@ -116,7 +116,7 @@ def test_callbacks__captured_and_run_by_a_testcase__wake_each_time(database, wok
 
 
 def test_manual_transactions__saved_in__wake_nobody_and_raise_nothing(database, woken):
-    """Django can't tell when those commit; the sweep finds what they did."""
+    """Django doesn't know when those commit; the sweep finds what they did."""
     transaction.set_autocommit(False, using=database)
     try:
         save(database)
@@ -263,7 +263,7 @@ def test_eager_mode__commit__relays_inline(database, queue, make_celery_app, cap
 def test_eager_mode__rabbitmq_away__event_stays_and_the_save_succeeds(
     database, make_celery_app, settings, free_port, caplog
 ):
-    """It is pending, and told in the log."""
+    """It is pending, and logged."""
     app = make_celery_app(broker="memory://")
     app.conf.task_always_eager = True
     settings.AMQP_URI = f"amqp://guest:secret@127.0.0.1:{free_port}/"

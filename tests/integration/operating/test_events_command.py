@@ -114,7 +114,7 @@ def test_names__whatever_they_hold__shown_and_logged_as_data(events, emit, datab
     assert f"thing__{safe}" in events("bury", "--id", str(event.id), "--why", hostile if hostile.strip() else "x")
 
 
-def test_relay__of_what_is_pending__drains_and_tells(events, emit, queue):
+def test_relay__of_what_is_pending__drains_and_reports(events, emit, queue):
     """Without Celery, in the foreground."""
     for number in range(30):
         emit(f"thing:{number % 3}")

@@ -27,7 +27,7 @@ def status(events):
 
 
 def test_pause__of_all__nothing_goes_out_until_resumed(emit, relay, events, database):
-    """What is written meanwhile waits, and status tells."""
+    """What is written meanwhile waits, and status says so."""
     emit("thing:1")
     assert "all partitions are paused" in events("pause")
     emit("thing:2")
@@ -63,7 +63,7 @@ def test_pause__while_a_relay_is_at_work__returns_when_its_turn_is_over(at_work,
     assert queries.take(database, uuid4(), {3}, 60) == set()
 
 
-def test_pause__interrupted_while_a_relay_is_at_work__stays_and_tells(at_work, database, options):
+def test_pause__interrupted_while_a_relay_is_at_work__stays_and_says_so(at_work, database, options):
     """Whoever pressed Ctrl-C knows that something may still be on its way."""
     at_work({3})
     assert not pause(database, stopping=lambda: True)
@@ -139,7 +139,7 @@ def test_bury__of_what_a_relay_holds_on_to__nothing_is_done(emit, at_work, datab
     assert relay() == ["thing:1"]
 
 
-def test_bury__in_a_partition_that_is_paused_or_let_alone__is_done(emit, database, relay):
+def test_bury__in_a_partition_that_is_paused_or_backs_off__is_done(emit, database, relay):
     """And leaves it so."""
     event = emit("thing:1")
     number = partition_of("thing:1")

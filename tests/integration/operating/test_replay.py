@@ -130,7 +130,7 @@ def test_replay__to_a_queue_that_there_is_not__one_line_and_nothing_done(publish
 def test_replay__to_a_queue_while_rabbitmq_is_away__one_line_and_nothing_done(
     published, events, database, settings, free_port
 ):
-    """It can't tell whether there is such a queue."""
+    """It can't know whether there is such a queue."""
     published("thing:1")
     settings.AMQP_URI = f"amqp://guest:secret@127.0.0.1:{free_port}/"
     with pytest.raises(CommandError, match="RabbitMQ can't be asked for the queue 'any'") as caught:
@@ -181,7 +181,7 @@ def test_selection__by_each_criterion__finds_those_that_meet_all(emit, relay, da
 
 
 def test_dry_run__of_a_replay__does_nothing(published, events, database):
-    """It tells how many, and names the first."""
+    """It says how many, and names the first."""
     event, *_ = published(*(f"thing:{number}" for number in range(30)))
     shown = events("replay", "--since", "2020-01-01", "--dry-run")
     assert "30 events would be published once more. The first 20 are shown." in shown
@@ -277,7 +277,7 @@ def test_purge__of_events_that_are_replayed__leaves_them(published, database, ev
 
 
 def test_ids__that_no_log_has__one_line_and_nothing_done(published, events, database):
-    """A typing error is not told as "0 events"."""
+    """A typing error is not reported as "0 events"."""
     (event,) = published("thing:1")
     with pytest.raises(CommandError, match=f"No log has an event {(unknown := uuid4())}; nothing was done") as caught:
         events("replay", "--id", event.id, "--id", unknown)

@@ -155,12 +155,12 @@ def test_wal__of_saves_and_of_the_relay__bounded(database, queue, options):
     whole_pages(database, "off")  # how many of those are written depends on where the last checkpoint was
     Relay(database, get_settings()).run()
     try:
-        silent, told = written(save_silently), written(save)
+        silent, recorded = written(save_silently), written(save)
         relayed = written(lambda: Relay(database, get_settings()).run())
     finally:
         whole_pages(database, "on")
-    print(f"WAL of a save {(told - silent) / 1000:.0f} bytes, of relaying it {relayed / 1000:.0f}")
-    assert (told - silent) / 1000 <= MOST_WAL_OF_A_SAVE
+    print(f"WAL of a save {(recorded - silent) / 1000:.0f} bytes, of relaying it {relayed / 1000:.0f}")
+    assert (recorded - silent) / 1000 <= MOST_WAL_OF_A_SAVE
     assert relayed / 1000 <= MOST_WAL_OF_A_RELAY
 
 

@@ -183,7 +183,7 @@ def same_partition(key):
 
 
 def test_events_gone_from_the_log__others_go_on(emit, relay, received, database, caplog):
-    """What somebody deleted by hand is told, and holds nothing up."""
+    """What somebody deleted by hand is logged, and holds nothing up."""
     emit("thing:1", number=1)
     emit("thing:1", number=2)
     LogEntry.objects.using(database).order_by("sequence")[0].delete()
@@ -368,7 +368,7 @@ def test_turn__in_which_the_leases_are_lost__says_why_nothing_was_done(emit, dat
 def test_row_of_the_log__that_holds_no_event__dead_while_others_go_on(
     emit, relay, received, database, column, value, events
 ):
-    """Somebody changed it by hand; it is kept, shown, and told."""
+    """Somebody changed it by hand; it is kept, shown, and logged."""
     broken = emit("thing:1", number=1)
     emit("thing:1", number=2)
     emit(same_partition("thing:1"), number=3)
@@ -385,7 +385,7 @@ def test_row_of_the_log__that_holds_no_event__dead_while_others_go_on(
         events("show", broken.id)
 
 
-def test_rabbitmq_away__relayed__costs_no_attempt_and_tells_no_password(
+def test_rabbitmq_away__relayed__costs_no_attempt_and_logs_no_password(
     emit, relay, database, free_port, settings, options, caplog
 ):
     """Nothing listens there: every partition waits, and all events stay."""
@@ -444,7 +444,7 @@ def taken(database):
     return taken
 
 
-def test_partition_leased_by_another__is_let_alone(emit, relay, received, database, taken):
+def test_partition_leased_by_another__is_left_out(emit, relay, received, database, taken):
     """One relay at a time for a partition; when it gives the lease back, the next goes on."""
     emit("thing:1", number=1)
     owner = taken("thing:1")
@@ -463,7 +463,7 @@ def test_lease_that_ran_out__is_taken_over(emit, relay, taken):
 def test_lease_lost_while_publishing__stops_settles_its_own_and_counts_no_attempt(
     emit, relay, received, database, options, small_messages, monkeypatch, caplog
 ):
-    """What was confirmed is settled; a refusal is for the new holder to count; the miss is counted and told."""
+    """What was confirmed is settled; a refusal is for the new holder to count; the miss is counted and logged."""
     options(MAX_ATTEMPTS=1)
     emit("thing:1", number=1)
     emit("thing:1", number=2, text="x" * 2000)

@@ -233,7 +233,7 @@ def test_session__that_a_pooler_comes_between__begins_as_an_ordinary_one(
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_event__found_dead_in_such_a_session__is_on_the_disk(database, in_thread, emit):
-    """What an operator is told of is not lost with the server."""
+    """What an operator was shown is not lost with the server."""
     event = emit("thing:1")
     seen: list[tuple[str]] = []
 

@@ -162,14 +162,14 @@ def test_task__sent_long_ago__is_dropped(database, queue):
     assert pending(database) == 0
 
 
-def test_task__for_a_database_that_the_worker_lacks__tells(caplog):
+def test_task__for_a_database_that_the_worker_lacks__is_logged(caplog):
     """The worker's settings differ from the web process'; others go on."""
     tasks.relay("nowhere")
     assert "DATABASES lacks it" in caplog.text
 
 
 def test_task__for_a_database_without_the_tables__tells_what_to_run(database, caplog):
-    """A project that forgot to migrate is told so in the worker, too."""
+    """A project that forgot to migrate hears of it from the worker, too."""
     call_command("migrate", "django_events_sourcing", "zero", database=database, verbosity=0)
     try:
         tasks.relay(database)
@@ -179,7 +179,7 @@ def test_task__for_a_database_without_the_tables__tells_what_to_run(database, ca
 
 
 def test_task__for_a_replica__leaves_it_to_its_primary(postgresql_alias, django_db_blocker, caplog):
-    """A read-only database among DATABASES is no trouble: no error is told."""
+    """A read-only database among DATABASES is no trouble: no error is logged."""
     caplog.set_level(logging.INFO)
     with django_db_blocker.unblock():
         save(postgresql_alias)

@@ -76,7 +76,7 @@ def test_exchange__declared_by_the_first_event__as_nameko_does(channel, settings
 
 
 def test_exchange__of_version_0_8_0__error_names_the_ways_out(channel, settings):
-    """An exchange with auto_delete, as 0.8.0 declared it, is told with the setting that accepts it."""
+    """An exchange with auto_delete, as 0.8.0 declared it, is reported with the setting that accepts it."""
     Exchange(f"{settings.SERVICE_NAME}.events", "topic", auto_delete=True)(channel).declare()
     with pytest.raises(PublishError, match="AUTO_DELETE_EVENT_EXCHANGES") as caught:
         publisher.event_dispatcher(get_settings())(an_event(settings))
@@ -176,7 +176,7 @@ def test_transport_options__of_nameko_config__honoured(channel, settings, rabbit
 
 
 def test_login__wrong_password__error_without_it(rabbitmq_proc, settings):
-    """A refused login is told, its password is not."""
+    """A refused login is reported, its password is not."""
     settings.AMQP_URI = f"amqp://guest:s3cret@127.0.0.1:{rabbitmq_proc.port}/"
     with pytest.raises(PublishError) as caught:
         publisher.event_dispatcher(get_settings())(an_event(settings))

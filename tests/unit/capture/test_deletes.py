@@ -1,4 +1,4 @@
-"""A delete tells the state before it, and is told when the row is gone."""
+"""A delete's event has the state before it, and is recorded when the row is gone."""
 
 from datetime import date
 
@@ -82,22 +82,22 @@ def test_receiver_of_pre_delete__that_saves__is_in_the_body(article, events, rec
 
     receive(pre_delete, Article, close)
     article.delete()
-    told = [(event.name, event.data["title"]) for event in events if event.name.startswith("article")]
-    assert told == [("article__updated", "Closed"), ("article__deleted", "Closed")]
+    recorded = [(event.name, event.data["title"]) for event in events if event.name.startswith("article")]
+    assert recorded == [("article__updated", "Closed"), ("article__deleted", "Closed")]
 
 
 def test_receiver_of_post_delete__that_writes_the_row_anew__comes_later(article, events, receive):
-    """Events are in the order of writes: the last one tells what is there."""
+    """Events are in the order of writes: the last one has what is there."""
     receive(post_delete, Article, lambda instance, **_: Article(pk=instance.pk, title="Phoenix").save())
     article.delete()
-    told = [event.name for event in events if event.name.startswith("article")]
-    assert told == ["article__deleted", "article__created"]
+    recorded = [event.name for event in events if event.name.startswith("article")]
+    assert recorded == ["article__deleted", "article__created"]
     assert events[-1].time >= events[-2].time
     assert events[-1].id > events[-2].id
 
 
 def test_receiver_of_post_delete__that_writes_another_row_anew__comes_later(register, events, receive):
-    """The rows of a queryset go together, and are told together, before anything else."""
+    """The rows of a queryset go together, and are recorded together, before anything else."""
 
     def revive(instance, **_):
         if not Product.objects.exists():
@@ -111,7 +111,7 @@ def test_receiver_of_post_delete__that_writes_another_row_anew__comes_later(regi
 
 
 def test_receiver_of_post_delete__that_saves_what_goes_along__tells_no_second_delete(register, events, receive):
-    """Its delete has been told with the first one's: what is written after that is what is there."""
+    """Its delete has been recorded with the first one's: what is written after that is what is there."""
     going: list[Product] = []
     register(Product)
     for name in ("pen", "ink"):
@@ -129,7 +129,7 @@ def test_receiver_of_post_delete__that_saves_what_goes_along__tells_no_second_de
 
 
 def test_delete__broken_off__leaves_nothing_for_the_next(article, events, receive):
-    """A receiver may refuse it; the rows that go later are told, as they are then, and no others."""
+    """A receiver may refuse it; the rows that go later are recorded, as they are then, and no others."""
     refusals = [ValueError]
     first = article.comment_set.get()
 
@@ -171,7 +171,7 @@ def test_delete__protected__tells_nothing(register, events):
 
 
 def test_deferred_instance__whose_row_is_gone__deleted_as_ever(register, events):
-    """Somebody else was quicker, and has told it."""
+    """Somebody else was quicker, and has recorded it."""
     register(Product)
     Product.objects.create(name="pen", price=1)
     deferred = Product.objects.only("name").get()

@@ -9,7 +9,7 @@ from tests.project.models import ArchivedOrder, Business, Hotel, Order, Pizzeria
 
 
 class PlaceSerializer(serializers.ModelSerializer):
-    """Tells what it was given."""
+    """Has what it was given."""
 
     kind = serializers.SerializerMethodField()
 
@@ -21,14 +21,14 @@ class PlaceSerializer(serializers.ModelSerializer):
         return f"{type(place).__name__} {place.pk} in {place._state.db}"
 
 
-def told(events):
-    """What was told since it was last asked."""
+def taken(events):
+    """The names of the events since it was last asked."""
     names = [event.name for event in events]
     events.clear()
     return names
 
 
-# Which of Place > Restaurant > Pizzeria are registered, and what a change of a pizzeria is told as.
+# Which of Place > Restaurant > Pizzeria are registered, and what a change of a pizzeria is recorded as.
 NEAREST = {
     "parent": ([Place], "place"),
     "child": ([Restaurant], "restaurant"),
@@ -61,7 +61,7 @@ def test_grandchild__saved_and_deleted__nearest_registered_class(register, event
     assert not Place.objects.exists()
     assert len({event.object for event in events}) == 1
     assert [event.data["name"] for event in events] == ["Roma"] * 3
-    assert told(events) == [f"{name}__created", f"{name}__updated", f"{name}__deleted"]
+    assert taken(events) == [f"{name}__created", f"{name}__updated", f"{name}__deleted"]
 
 
 def test_unregistered_child__told_as_a_parent__body_is_the_parents(register, events):
@@ -89,36 +89,36 @@ def test_unregistered_proxy__told_as_the_model_behind_it__body_is_its(register, 
 
 
 def test_unregistered_child__deleted_without_its_parent__nothing(register, events):
-    """The parent's row stays as it was; its own delete is told later."""
+    """The parent's row stays as it was; its own delete is recorded later."""
     register(Place)
     restaurant = Restaurant.objects.create(name="Roma", seats=12)
     place = Place.objects.get()
     restaurant.delete(keep_parents=True)
-    assert told(events) == ["place__created"]
+    assert taken(events) == ["place__created"]
     place.delete()
-    assert told(events) == ["place__deleted"]
+    assert taken(events) == ["place__deleted"]
 
 
 def test_registered_child__deleted_without_its_parent__each_has_its_delete(register, events):
-    """The child's delete is told, and the parent's when it comes, by whatever instance."""
+    """The child's delete is recorded, and the parent's when it comes, by whatever instance."""
     register(Place, Restaurant)
     for delete in (lambda place: place.delete(), lambda place: Place.objects.all().delete()):
         restaurant = Restaurant.objects.create(name="Roma", seats=12)
         place = restaurant.place_ptr  # type: ignore[attr-defined]
         restaurant.delete(keep_parents=True)
         delete(place)
-        assert told(events) == ["restaurant__created", "restaurant__deleted", "place__deleted"]
+        assert taken(events) == ["restaurant__created", "restaurant__deleted", "place__deleted"]
 
 
 def test_queryset__deletes_again__tells_again(register, events):
-    """One queryset object may be used twice: what it deleted before covers nothing now."""
+    """One queryset object may be used twice: what it deleted before counts for nothing now."""
     register(Place, Restaurant)
     everything = Place.objects.all()
     Restaurant.objects.create(pk=1, name="Roma", seats=12)
     everything.delete()
     Place.objects.create(pk=1, name="Park")
     everything.delete()
-    assert told(events) == ["restaurant__created", "restaurant__deleted", "place__created", "place__deleted"]
+    assert taken(events) == ["restaurant__created", "restaurant__deleted", "place__created", "place__deleted"]
 
 
 def test_child_of_two_parents__each_registered_parent_is_told(register, events):
@@ -126,11 +126,11 @@ def test_child_of_two_parents__each_registered_parent_is_told(register, events):
     register(Place, Business)
     hotel = Hotel.objects.create(name="Ritz", tax_number="7")
     hotel.delete()
-    assert sorted(told(events)) == ["business__created", "business__deleted", "place__created", "place__deleted"]
+    assert sorted(taken(events)) == ["business__created", "business__deleted", "place__created", "place__deleted"]
     register(Place, Business, Hotel)
     hotel = Hotel.objects.create(name="Ritz", tax_number="7")
     Business.objects.get().delete()
-    assert told(events) == ["hotel__created", "hotel__deleted"]
+    assert taken(events) == ["hotel__created", "hotel__deleted"]
 
 
 def test_child__not_registered__no_receivers_for_its_deletes(register):

@@ -433,5 +433,5 @@ def test_body__whatever_the_language_and_time_zone__is_the_same(localize):
     expected = serialize(instance, kept)
     with timezone.override("Asia/Kolkata"), translation.override("de"):
         assert serialize(instance, kept) == serialize(instance, KeptSerializers(ChoosingSerializer)) == expected
-    told = json.loads(expected)
-    assert (told["moment"], told["elsewhere"]) == ("2026-01-01T06:00:00-06:00", "2026-01-01T21:00:00+09:00")
+    body = json.loads(expected)
+    assert (body["moment"], body["elsewhere"]) == ("2026-01-01T06:00:00-06:00", "2026-01-01T21:00:00+09:00")

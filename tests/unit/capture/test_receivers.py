@@ -169,7 +169,7 @@ def test_multi_table_child__deleted_as_a_set__one_event_each(events):
 
 
 def test_multi_table_child__deleted_without_its_parent__the_parent_goes_on(events):
-    """A parent that was kept is told when it is deleted later, by whatever instance."""
+    """A parent that was kept is recorded when it is deleted later, by whatever instance."""
     restaurant = Restaurant.objects.create(name="Roma", seats=12)
     place = restaurant.place_ptr  # type: ignore[attr-defined]
     restaurant.delete(keep_parents=True)

@@ -37,7 +37,7 @@ def test_service__neither_in_entry_nor_settings__error_names_both(settings):
 
 
 def test_serializer__of_another_kind__error_names_it():
-    """A class that is no serializer is told as such, not by an AttributeError later."""
+    """A class that is no serializer is reported as such, not by an AttributeError later."""
     registration = Registration(model=Product, where="MODELS_CRUD_EVENT[0]", serializer="decimal.Decimal")
     with pytest.raises(ConfigurationError, match="'decimal.Decimal', is no serializer class"):
         _ = registration.serializer_class

@@ -1,4 +1,4 @@
-"""A save is written and told in one transaction, and leaves Django's transactions as they are."""
+"""A save is written and recorded in one transaction, and leaves Django's transactions as they are."""
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -148,7 +148,7 @@ def test_post_save__sent_by_hand__told(events):
 
 @pytest.mark.django_db(transaction=True)
 def test_post_save__sent_by_hand_after_a_commit_that_failed__told(events):
-    """The save that failed left no mark on the instance: written by other means, it is told as any."""
+    """The save that failed left no mark on the instance: written by other means, it is recorded as any."""
     shipment = Shipment(order_id=1, status="started")
     with pytest.raises(IntegrityError):
         shipment.save()  # SQLite looks at foreign keys when the transaction ends

@@ -15,7 +15,7 @@ from django_events_sourcing.exceptions import EventsSourcingError, Serialization
 from tests.project.models import Product
 
 VALUES = {
-    "decimal": (Decimal("1.10"), 1.1),  # a serializer's DecimalField makes it text beforehand, unless told not to
+    "decimal": (Decimal("1.10"), 1.1),  # a serializer's DecimalField makes it text beforehand, unless asked not to
     "uuid": (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
     "datetime": (datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), "2026-01-02T03:04:05Z"),
     "date": (date(2026, 1, 2), "2026-01-02"),
@@ -100,7 +100,7 @@ def test_value__no_json__error_names_model_and_field(save_as, value, path):
 
 
 def test_nan__in_a_model_field__error_names_it(events):
-    """The default serializer tells it, too."""
+    """The default serializer reports it, too."""
     with pytest.raises(SerializationError, match="field 'weight'"):
         Product.objects.create(name="pen", price=1, weight=float("nan"))
 
@@ -117,7 +117,7 @@ def test_serializer__raises__error_names_field_and_keeps_cause(save_as):
 
 @pytest.mark.django_db(transaction=True)
 def test_serializer__raises_in_autocommit__nothing_is_saved(settings):
-    """State and event agree: what can't be told does not happen, also outside any transaction."""
+    """State and event agree: what can't be serialized does not happen, also outside any transaction."""
     settings.MODELS_CRUD_EVENT = [{"model": "project.Product", "serializer": RaisingFieldSerializer}]
     with pytest.raises(SerializationError):
         Product.objects.create(name="pen", price=1)

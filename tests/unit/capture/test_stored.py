@@ -1,4 +1,4 @@
-"""The event tells what the row holds, whatever Python type stood on the instance."""
+"""The event has what the row holds, whatever Python type stood on the instance."""
 
 import uuid
 from datetime import UTC, date, datetime, timedelta, timezone

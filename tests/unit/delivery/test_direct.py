@@ -188,7 +188,7 @@ def manual():
 
 @pytest.mark.parametrize("atomic", [nullcontext, transaction.atomic], ids=["plain", "atomic"])
 def test_manual_transactions__save_and_delete__raise_as_on_commit_does(enqueued, manual, atomic):
-    """Django can't tell there when a commit comes: an event that might be dropped silently is refused."""
+    """Django doesn't know there when a commit comes: an event that might be dropped silently is refused."""
     with pytest.raises(TransactionManagementError, match=r"product__created, .*set_autocommit"), atomic():
         Product.objects.create(name="a", price=1)
     transaction.rollback()

@@ -47,7 +47,7 @@ def test_rate_limit__shared_by_processes__is_one_bound():
 
 
 def test_rate_limit__given_up__takes_nothing_from_who_comes_next():
-    """A relay that is told to stop has not used its share."""
+    """A relay that is asked to stop has not used its share."""
     limit = RateLimit()
     assert limit.wait(1, 4, yes)
     begun = time.monotonic()

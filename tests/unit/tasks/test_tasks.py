@@ -144,7 +144,7 @@ def test_dispatcher__no_uri__error_names_the_settings(settings):
     "config", [{"serializer": "jsonn"}, {"SERIALIZERS": {"x": {"encoder": "no.x", "decoder": "no.y"}}}]
 )
 def test_dispatcher__unknown_nameko_serializer__error_names_the_setting(settings, config):
-    """What nameko says of its serializers is told as a wrong setting."""
+    """What nameko says of its serializers is reported as a wrong setting."""
     settings.AMQP_URI, settings.NAMEKO_CONFIG = "memory://", config
     with pytest.raises(ConfigurationError, match="serializer"):
         publisher.event_dispatcher(get_settings())

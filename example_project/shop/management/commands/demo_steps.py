@@ -30,7 +30,7 @@ class Command(BaseCommand):
     def handle(self, *, pause: bool, **_options: Any) -> None:
         self.pause = pause
         self.steps = 0
-        self.told = 0
+        self.shown = 0
 
         with self.step("create a product", "product__created"):
             teapot = Product.objects.create(name="Teapot", price=Decimal("24.90"), stock=10)
@@ -70,9 +70,9 @@ class Command(BaseCommand):
         self.steps += 1
         self.stdout.write(f"step {self.steps}: {deed} -> {expected}")
         yield
-        for entry in LogEntry.objects.filter(sequence__gt=self.told).order_by("sequence"):
+        for entry in LogEntry.objects.filter(sequence__gt=self.shown).order_by("sequence"):
             self.stdout.write(f"event {entry.name} {entry.event_id} of {entry.object} is in the outbox")
-            self.told = entry.sequence
+            self.shown = entry.sequence
         self.stdout.write("done")
         if self.pause:
             input()
