@@ -1,11 +1,12 @@
-"""Logging what comes again and again."""
+"""Lines of the log: of what happens again and again, and of many numbers."""
 
 import logging
+from collections.abc import Collection
 from time import monotonic
 
 from django_events_sourcing.texts import without_passwords
 
-__all__ = ["log_once"]
+__all__ = ["Numbers", "log_once"]
 
 _PAUSE = 60.0
 
@@ -25,3 +26,23 @@ def log_once(logger: logging.Logger, level: int, about: tuple[str, ...], problem
     if monotonic() - _last_logged.get(about, -_PAUSE) >= _PAUSE:
         _last_logged[about] = monotonic()
         logger.log(level, "%s (Logged once a minute at most.)", without_passwords(problem))
+
+
+class Numbers:
+    """Whole numbers for a line of the log, "3, 5 to 9"; put together only if the line is written.
+
+    Args:
+        numbers: In any order.
+    """
+
+    def __init__(self, numbers: Collection[int]) -> None:
+        self._numbers = numbers
+
+    def __str__(self) -> str:
+        spans: list[tuple[int, int]] = []
+        for number in sorted(self._numbers):
+            if spans and number == spans[-1][1] + 1:
+                spans[-1] = spans[-1][0], number
+            else:
+                spans.append((number, number))
+        return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in spans) or "none"

@@ -56,6 +56,13 @@ class Batch:
         self._ready: deque[int] = deque()
         self.add(events)
 
+    def __repr__(self) -> str:
+        confirmed, refused, troubled = map(len, (self.outcome.confirmed, self.outcome.refused, self.outcome.troubled))
+        return (
+            f"<Batch: {self.left} events left, {confirmed} confirmed and not settled, {refused} refused, "
+            f"{troubled} partitions in trouble>"
+        )
+
     def add(self, events: Iterable[tuple[Queued, Event]]) -> None:
         """More events, whose ids are above those of the same objects that are there."""
         for row, event in events:

@@ -1,7 +1,10 @@
 """Publishing a batch of events with pipelined confirms, one event of each object in flight."""
 
+import logging
+
 from django_events_sourcing.conf import Settings
 from django_events_sourcing.exceptions import EventRefused
+from django_events_sourcing.logs import Numbers
 from django_events_sourcing.tasks.batch import Batch
 from django_events_sourcing.tasks.errors import is_over_one_event, publish_error
 from django_events_sourcing.tasks.flight import Flight
@@ -9,6 +12,8 @@ from django_events_sourcing.tasks.messages import messages_of
 from django_events_sourcing.tasks.rabbitmq import rabbitmq_of
 
 __all__ = ["Pipeline"]
+
+logger = logging.getLogger(__name__)
 
 # Note [Whose fault it was]
 # RabbitMQ answers a message that it takes offence at by closing the channel, or even the connection. With several in
@@ -46,6 +51,8 @@ class Pipeline:
             except self._rabbitmq.errors as exc:
                 unknown = flight.unconfirmed()
                 error = publish_error(exc, flight.exchange_name)
+                sequences = Numbers([row.sequence for row in unknown])
+                logger.debug("The flight of %r broke off, events %s unconfirmed. %s", batch, sequences, error)
                 one_by_one = 0
                 if not (unknown and is_over_one_event(exc)):
                     if has_reconnected or isinstance(exc, TimeoutError):

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Collection
 from time import monotonic
 
+from django_events_sourcing.logs import Numbers
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.queries import Portion
 
@@ -34,6 +35,12 @@ class Reading:
         self._after = dict.fromkeys(partitions, 0)  # of those that have more: the last id that was read
         self._pass = queries.start_pass(using, partitions, self._limit(), dead_blocks=dead_blocks)
         self.waiting = set(self._pass.waiting)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Reading of {self._using!r} up to {self._pass.top}: partitions {Numbers(self._after)} have more; "
+            f"{len(self.waiting)} objects wait>"
+        )
 
     @property
     def began(self) -> int:

@@ -10,7 +10,7 @@ from time import monotonic
 
 from django_events_sourcing.conf import Settings
 from django_events_sourcing.events import Event
-from django_events_sourcing.logs import log_once
+from django_events_sourcing.logs import Numbers, log_once
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.leases import Leases
 from django_events_sourcing.outbox.partitioning import PARTITIONS
@@ -67,6 +67,9 @@ class Relay:
         self._settler = Settler(using, settings, self._leases, on_published)
         self._asked_for_help = False
 
+    def __repr__(self) -> str:
+        return f"<Relay of {self._using!r}: {self._leases!r}>"
+
     @property
     def report(self) -> Report:
         """What it did so far."""
@@ -108,6 +111,7 @@ class Relay:
             if is_behind and not self._asked_for_help:
                 self._asked_for_help = True
                 self._on_behind()
+        logger.debug("Relay %s of database %r ends: %r.", self._leases.owner, self._using, self.report)
         return self.report
 
     def _report_turn_in_vain(self, seconds: float) -> None:
@@ -145,6 +149,7 @@ class Relay:
         numbers = self._leases.numbers
         dead_blocks = self._settings.dead_blocks_object
         reading = Reading(self._using, numbers, self._batch_size(), dead_blocks=dead_blocks, ends=ends)
+        logger.debug("Relay %s begins a pass: %r.", self._leases.owner, reading)
         before = self.report.published
         try:
             while self._goes_on(reading):
@@ -193,6 +198,8 @@ class Relay:
     def _read(self, reading: Reading) -> list[tuple[Queued, Event]]:
         """The next events that can be published."""
         portion = reading.next()
+        sequences = Numbers([row.sequence for row, _ in portion])
+        logger.debug("Relay %s has read events %s: %r.", self._leases.owner, sequences, reading)
         if portion:
             self._wait_for_the_rate(len(portion))
         if gone := [row for row, event in portion if event is None]:

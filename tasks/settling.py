@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 
 from django_events_sourcing.conf import Settings
 from django_events_sourcing.exceptions import PublishError
+from django_events_sourcing.logs import Numbers
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.leases import Leases
 from django_events_sourcing.outbox.queries import Queued, RefusalPolicy, UnreadableError
@@ -67,12 +68,19 @@ class Settler:
             outcome.confirmed,
             lambda: any_refused or not all(map(self._leases.holds, partitions)),
         )
+        logger.debug(
+            "Relay %s has settled events %s of database %r.",
+            self._leases.owner,
+            Numbers([row.sequence for row in outcome.confirmed]),
+            self._using,
+        )
         self.report.published += len(outcome.confirmed)
         self._on_published(len(outcome.confirmed))
         outcome.confirmed.clear()
         well = partitions - outcome.troubled.keys()
         if recovered := {number for number in well if self.failures.get(number)}:
             queries.recovered(self._using, self._leases.owner, recovered)
+            logger.debug("Partitions %s of database %r have recovered.", Numbers(recovered), self._using)
             self.failures.update(dict.fromkeys(recovered, 0))
 
     def drop(self, gone: Collection[Queued]) -> None:
@@ -80,7 +88,7 @@ class Settler:
         logger.error(
             "The log of database %r lacks events %s, which were pending: somebody deleted them.",
             self._using,
-            ", ".join(str(row.sequence) for row in gone),
+            Numbers([row.sequence for row in gone]),
         )
         queries.settle(self._using, self._leases.owner, gone)
 
@@ -114,7 +122,7 @@ class Settler:
         last = self.report.trouble = list(troubled.values())[-1]
         logger.warning(
             "Partitions %s of database %r wait, %d times in a row by now. %s",
-            ", ".join(map(str, sorted(troubled))),
+            Numbers(troubled),
             self._using,
             max(self.failures[number] for number in troubled),
             last,

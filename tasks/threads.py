@@ -60,6 +60,12 @@ class RelayThread:
         self._thread = threading.Thread(target=self._run, name=f"events-relay-{using}", daemon=True)
         self._thread.start()
 
+    def __repr__(self) -> str:
+        state = "stopped" if self._is_stopped else f"asked {self._asked} times, answered {self._answered}"
+        return (
+            f"<RelayThread of {self._using!r}: {state}, next sweep in {_sweeps.seconds_until_due(self._place):.1f} s>"
+        )
+
     def relay(self, seconds: float, partitions: Collection[int] = ()) -> None:
         """Have it relay now, for so many seconds at most, and wait until that is done.
 

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from time import monotonic
 from uuid import uuid4
 
+from django_events_sourcing.logs import Numbers
 from django_events_sourcing.outbox import queries
 
 __all__ = ["Leases"]
@@ -33,6 +34,10 @@ class Leases:
         self._numbers: set[int] = set()
         self._asked = 0.0
 
+    def __repr__(self) -> str:
+        seconds = max(0.0, self._asked + self._duration - monotonic()) if self._numbers else 0.0
+        return f"<Leases of {self.owner} on partitions {Numbers(self._numbers)} of {self._using!r} for {seconds:.1f} s>"
+
     @property
     def numbers(self) -> frozenset[int]:
         """The partitions that are held."""
@@ -49,6 +54,8 @@ class Leases:
         if numbers:
             self._numbers = queries.take(self._using, self.owner, numbers, self._duration, only_well=only_well)
         self._asked = asked
+        if numbers:
+            logger.debug("Leased, of partitions %s: %r.", Numbers(numbers), self)
 
     def reserve(self, number: int) -> bool:
         """Lease a partition as an operator does, also one that is paused or backs off."""
@@ -56,6 +63,7 @@ class Leases:
         if queries.reserve(self._using, self.owner, number, self._duration):
             self._numbers = {number}
             self._asked = asked
+        logger.debug("Reserved, of partition %d: %r.", number, self)
         return number in self._numbers
 
     def keep(self) -> None:
@@ -68,14 +76,15 @@ class Leases:
         asked = monotonic()
         lost = self._numbers - queries.renew(self._using, self.owner, self._numbers, self._duration)
         self._asked = asked
+        self._numbers -= lost
+        logger.debug("Renewed, and lost those on partitions %s: %r.", Numbers(lost), self)
         if not lost:
             return
-        self._numbers -= lost
         queries.count_lost(self._using, lost)
         logger.warning(
             "Leases on partitions %s of database %r ran out after %s s while events were published; another relay has "
-            "taken over. If this comes often, set a longer EVENTS_SOURCING['LEASE'].",
-            ", ".join(map(str, sorted(lost))),
+            "taken over. If this happens often, set a longer EVENTS_SOURCING['LEASE'].",
+            Numbers(lost),
             self._using,
             self._duration,
         )
@@ -84,4 +93,5 @@ class Leases:
         """Give back what is held; for nobody to take within ``retry_in`` seconds."""
         if self._numbers:
             queries.release(self._using, self.owner, self._numbers, retry_in=retry_in)
+            logger.debug("Gave back: %r.", self)
             self._numbers = set()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -621,3 +622,24 @@ def test_own_code__raises_in_the_middle_of_a_batch__what_was_confirmed_is_settle
     for message in [*once, *received()]:
         firsts.setdefault(message.properties["message_id"], message)
     assert numbers_by_object(firsts.values()) == {f"thing:{n}": list(range(n, 30, 3)) for n in range(3)}
+
+
+def test_log__at_debug__shows_each_step_with_owner_and_ids(emit, relay, database, caplog):
+    """So that what went on at night can be read in the morning."""
+    caplog.set_level(logging.DEBUG, "django_events_sourcing")
+    for number in range(3):
+        emit("thing:1", number=number)
+    first, *_, last = QueueEntry.objects.using(database).values_list("sequence", flat=True).order_by("sequence")
+    relay()
+    texts = [record.getMessage() for record in caplog.records if record.levelno == logging.DEBUG]
+    (owner,) = {found[0] for text in texts if (found := re.findall(r"[0-9a-f]{8}(?:-[0-9a-f]{4,12}){4}", text))}
+    expected = [
+        f"Leased, of partitions {object_hash('thing:1') % PARTITIONS}: <Leases of {owner} on partitions ",
+        f"Relay {owner} begins a pass: <Reading of {database!r} up to {last}: ",
+        f"Relay {owner} has read events {first} to {last}: ",
+        f"Relay {owner} has settled events {first} to {last} of database {database!r}.",
+        f"Gave back: <Leases of {owner} on partitions ",
+        f"Relay {owner} of database {database!r} ends: Report(published=3, ",
+    ]
+    rest = iter(texts)
+    assert [each for each in expected if not any(text.startswith(each) for text in rest)] == []
