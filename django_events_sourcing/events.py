@@ -9,6 +9,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from django_events_sourcing.texts import printable
+from django_events_sourcing.types import SequenceNumber
 
 if sys.version_info >= (3, 14):
     from uuid import uuid7
@@ -40,7 +41,7 @@ class Event:
     id: UUID = field(default_factory=uuid7)
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
     headers: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    sequence: int | None = None
+    sequence: SequenceNumber | None = None
 
     @property
     def data(self) -> Any:

@@ -8,6 +8,7 @@ from django.db import connections
 
 from django_events_sourcing.events import Event
 from django_events_sourcing.outbox.partitioning import PARTITIONS
+from django_events_sourcing.types import Alias, PartitionNumber
 
 __all__ = ["DirectEvent", "WakeUp"]
 
@@ -22,8 +23,8 @@ class WakeUp:
         sent: When that was, in seconds since 1970; None if nobody says.
     """
 
-    using: str
-    partitions: frozenset[int]
+    using: Alias
+    partitions: frozenset[PartitionNumber]
     sent: float | None
 
     @classmethod

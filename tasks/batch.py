@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import EventRefused, PublishError
 from django_events_sourcing.outbox.queries import Queued
+from django_events_sourcing.types import ObjectHash, PartitionNumber
 
 __all__ = ["Batch", "Outcome"]
 
@@ -23,7 +24,7 @@ class Outcome:
 
     confirmed: list[Queued] = field(default_factory=list)
     refused: list[tuple[Queued, Event, EventRefused]] = field(default_factory=list)
-    troubled: dict[int, PublishError] = field(default_factory=dict)
+    troubled: dict[PartitionNumber, PublishError] = field(default_factory=dict)
 
 
 class Batch:
@@ -44,7 +45,7 @@ class Batch:
         self,
         events: Iterable[tuple[Queued, Event]],
         may_publish: Callable[[Queued], bool],
-        waiting: set[int],
+        waiting: set[ObjectHash],
         while_awaited: Callable[["Batch"], None],
     ) -> None:
         self.outcome = Outcome()
@@ -52,15 +53,14 @@ class Batch:
         self._may_publish = may_publish
         self._waiting = waiting
         self.left = 0
-        self._by_object: dict[int, deque[tuple[Queued, Event]]] = {}
-        self._ready: deque[int] = deque()
+        self._by_object: dict[ObjectHash, deque[tuple[Queued, Event]]] = {}
+        self._ready: deque[ObjectHash] = deque()
         self.add(events)
 
     def __repr__(self) -> str:
-        confirmed, refused, troubled = map(len, (self.outcome.confirmed, self.outcome.refused, self.outcome.troubled))
         return (
-            f"<Batch: {self.left} events left, {confirmed} confirmed and not settled, {refused} refused, "
-            f"{troubled} partitions in trouble>"
+            f"<Batch: {self.left} events left, {len(self.outcome.confirmed)} confirmed and not settled, "
+            f"{len(self.outcome.refused)} refused, {len(self.outcome.troubled)} partitions in trouble>"
         )
 
     def add(self, events: Iterable[tuple[Queued, Event]]) -> None:

@@ -8,6 +8,7 @@ from django_events_sourcing.operating import purge
 from django_events_sourcing.tasks.schedule import Schedule
 from django_events_sourcing.tasks.session import close_connection
 from django_events_sourcing.tasks.trouble import logs_whatever_happens
+from django_events_sourcing.types import Alias
 
 __all__ = ["Purging"]
 
@@ -23,7 +24,7 @@ class Purging:
         stopping: Asked often; once it says yes, the purge ends, and none begins.
     """
 
-    def __init__(self, using: str, place: int, stopping: Callable[[], bool]) -> None:
+    def __init__(self, using: Alias, place: int, stopping: Callable[[], bool]) -> None:
         self._using = using
         self._place = place
         self._stopping = stopping

@@ -8,6 +8,7 @@ from time import monotonic
 from django_events_sourcing.logs import Numbers
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.queries import Portion
+from django_events_sourcing.types import Alias, Microseconds, PartitionNumber
 
 __all__ = ["Reading"]
 
@@ -27,7 +28,9 @@ class Reading:
             its events is refused, or meets with trouble.
     """
 
-    def __init__(self, using: str, partitions: Collection[int], size: int, *, dead_blocks: bool, ends: float) -> None:
+    def __init__(
+        self, using: Alias, partitions: Collection[PartitionNumber], size: int, *, dead_blocks: bool, ends: float
+    ) -> None:
         self._using = using
         self._size = size
         self._ends = ends
@@ -43,7 +46,7 @@ class Reading:
         )
 
     @property
-    def began(self) -> int:
+    def began(self) -> Microseconds:
         """The database's time when the pass began, in microseconds."""
         return self._pass.now
 
@@ -75,7 +78,7 @@ class Reading:
         self._after = {number: last[number] for number in self._after if counts[number] == limit}
         return [(row, event) for row, event in portion if row.object_hash not in self.waiting]
 
-    def read_only(self, partitions: Collection[int]) -> None:
+    def read_only(self, partitions: Collection[PartitionNumber]) -> None:
         """Read no further in others."""
         self._after = {number: last for number, last in self._after.items() if number in partitions}
 

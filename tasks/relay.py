@@ -21,6 +21,7 @@ from django_events_sourcing.tasks.rate import PORTION, rate_limit
 from django_events_sourcing.tasks.reading import Reading
 from django_events_sourcing.tasks.report import Report
 from django_events_sourcing.tasks.settling import Settler
+from django_events_sourcing.types import Alias, PartitionNumber
 
 __all__ = ["Relay"]
 
@@ -51,7 +52,7 @@ class Relay:
 
     def __init__(
         self,
-        using: str,
+        using: Alias,
         settings: Settings,
         *,
         stopping: Callable[[], bool] = lambda: False,
@@ -75,7 +76,7 @@ class Relay:
         """What it did so far."""
         return self._settler.report
 
-    def run(self, partitions: Collection[int] = ()) -> Report:
+    def run(self, partitions: Collection[PartitionNumber] = ()) -> Report:
         """Publish until nothing is due that is free to be published.
 
         Args:
@@ -128,7 +129,7 @@ class Relay:
         self.report.is_stopped = self.report.is_stopped or self._stopping()
         return self.report.is_stopped
 
-    def _share(self, seen: list[PartitionState], *, is_behind: bool) -> list[int]:
+    def _share(self, seen: list[PartitionState], *, is_behind: bool) -> list[PartitionNumber]:
         free = [state.number for state in seen if state.is_due and state.owner is None]
         others = {state.owner for state in seen} - {None, self._leases.owner}
         share = math.ceil(PARTITIONS / (len(others) + (2 if is_behind else 1)))

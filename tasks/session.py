@@ -21,6 +21,8 @@ from typing import Any
 
 from django.db import Error, connections
 
+from django_events_sourcing.types import Alias
+
 __all__ = ["close_connection", "end_after", "use_own_session"]
 
 logger = logging.getLogger(__name__)
@@ -42,7 +44,7 @@ _SOMETHING_BETWEEN = {"26000", "42P05"}
 _behind_something: set[str] = set()
 
 
-def use_own_session(using: str) -> None:
+def use_own_session(using: Alias) -> None:
     """Give this thread a session of its own with database ``using``, if it's one that can be.
 
     Raises:
@@ -72,7 +74,7 @@ def use_own_session(using: str) -> None:
     connections[using] = own
 
 
-def end_after(using: str, exc: Error) -> None:
+def end_after(using: Alias, exc: Error) -> None:
     """End this thread's session with database ``using``, if it isn't sure that it works after an error."""
     connection = connections[using]
     if not vars(connection).get(_IS_OWN):
@@ -84,7 +86,7 @@ def end_after(using: str, exc: Error) -> None:
     del connections[using]
 
 
-def close_connection(using: str) -> None:
+def close_connection(using: Alias) -> None:
     """Close this thread's connection to database ``using``."""
     try:
         connections[using].close()

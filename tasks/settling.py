@@ -12,6 +12,7 @@ from django_events_sourcing.outbox.queries import Queued, RefusalPolicy, Unreada
 from django_events_sourcing.tasks.batch import Outcome
 from django_events_sourcing.tasks.report import Report
 from django_events_sourcing.tasks.retry import delay
+from django_events_sourcing.types import Alias, PartitionNumber
 
 __all__ = ["Settler"]
 
@@ -35,9 +36,9 @@ class Settler:
         failures: How often in a row each partition met with trouble, as far as is known.
     """
 
-    def __init__(self, using: str, settings: Settings, leases: Leases, on_published: Callable[[int], None]) -> None:
+    def __init__(self, using: Alias, settings: Settings, leases: Leases, on_published: Callable[[int], None]) -> None:
         self.report = Report()
-        self.failures: dict[int, int] = {}
+        self.failures: dict[PartitionNumber, int] = {}
         self._using = using
         self._settings = settings
         self._leases = leases
@@ -113,7 +114,7 @@ class Settler:
             why,
         )
 
-    def _back_off(self, troubled: dict[int, PublishError]) -> None:
+    def _back_off(self, troubled: dict[PartitionNumber, PublishError]) -> None:
         for number, trouble in troubled.items():
             failures = self.failures[number] = self.failures.get(number, 0) + 1
             seconds = delay(failures, self._settings)

@@ -25,6 +25,7 @@ from django_events_sourcing.tasks.session import close_connection, use_own_sessi
 from django_events_sourcing.tasks.stopping import is_stopping
 from django_events_sourcing.tasks.trouble import logs_whatever_happens
 from django_events_sourcing.tasks.work import relay_database
+from django_events_sourcing.types import Alias, PartitionNumber
 
 __all__ = ["IDLE", "RelayThread"]
 
@@ -46,14 +47,14 @@ class RelayThread:
         place: Its place in a ``Schedule``.
     """
 
-    def __init__(self, using: str, place: int) -> None:
+    def __init__(self, using: Alias, place: int) -> None:
         self._using = using
         self._place = place
         self._has_tables = False
         self._changed = threading.Condition()
         self._is_stopped = False
         self._asked = self._answered = 0
-        self._partitions: set[int] = set()
+        self._partitions: set[PartitionNumber] = set()
         self._until = 0.0
         self._keeps_connection_until: float | None = None
         self._purging = Purging(using, place, self._must_end)
@@ -66,7 +67,7 @@ class RelayThread:
             f"<RelayThread of {self._using!r}: {state}, next sweep in {_sweeps.seconds_until_due(self._place):.1f} s>"
         )
 
-    def relay(self, seconds: float, partitions: Collection[int] = ()) -> None:
+    def relay(self, seconds: float, partitions: Collection[PartitionNumber] = ()) -> None:
         """Have it relay now, for so many seconds at most, and wait until that is done.
 
         Args:

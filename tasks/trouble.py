@@ -10,6 +10,7 @@ from django_events_sourcing.exceptions import EventsSourcingError
 from django_events_sourcing.logs import log_once
 from django_events_sourcing.outbox.tables import is_read_only
 from django_events_sourcing.tasks.session import end_after
+from django_events_sourcing.types import Alias
 
 __all__ = ["logs_trouble", "logs_whatever_happens"]
 
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def logs_trouble(using: str) -> Iterator[None]:
+def logs_trouble(using: Alias) -> Iterator[None]:
     """Log what may keep a database from being relayed: the settings, RabbitMQ, or the database itself."""
     try:
         yield
@@ -30,7 +31,7 @@ def logs_trouble(using: str) -> Iterator[None]:
 
 
 @contextmanager
-def logs_whatever_happens(using: str) -> Iterator[None]:
+def logs_whatever_happens(using: Alias) -> Iterator[None]:
     """The same, and a thread goes on also after what nobody foresaw."""
     try:
         with logs_trouble(using):
@@ -39,7 +40,7 @@ def logs_whatever_happens(using: str) -> Iterator[None]:
         logger.exception("The relay of database %r failed.", using)
 
 
-def _log_database_error(using: str, exc: Error) -> None:
+def _log_database_error(using: Alias, exc: Error) -> None:
     level, problem = logging.ERROR, f"The events of database {using!r} stay there for now: it can't be asked. "
     problem += f"{type(exc).__name__}: {exc}"
     if is_read_only(exc):

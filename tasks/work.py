@@ -10,13 +10,14 @@ from django_events_sourcing.outbox.tables import raises_missing_tables
 from django_events_sourcing.tasks.relay import Relay
 from django_events_sourcing.tasks.trouble import logs_trouble
 from django_events_sourcing.texts import without_passwords
+from django_events_sourcing.types import Alias, PartitionNumber
 
 __all__ = ["relay_database"]
 
 logger = logging.getLogger(__name__)
 
 
-def relay_database(using: str, stopping: Callable[[], bool], partitions: Collection[int] = ()) -> None:
+def relay_database(using: Alias, stopping: Callable[[], bool], partitions: Collection[PartitionNumber] = ()) -> None:
     """Publish what is due in database ``using``.
 
     Trouble is logged; the events stay, and the next wake-up or sweep tries again.
@@ -33,7 +34,7 @@ def relay_database(using: str, stopping: Callable[[], bool], partitions: Collect
             _leave_to_others(using)
 
 
-def _leave_to_others(using: str) -> None:
+def _leave_to_others(using: Alias) -> None:
     """Wake another relay; at once, for this process may be ending."""
     try:
         enqueue(RELAY_TASK, using)

@@ -23,6 +23,7 @@ from django_events_sourcing.outbox.tables import outbox_databases
 from django_events_sourcing.tasks.celery_broker import outlive_lost_connections
 from django_events_sourcing.tasks.schedule import MOST_DATABASES
 from django_events_sourcing.tasks.threads import RelayThread
+from django_events_sourcing.types import Alias, PartitionNumber
 
 __all__ = ["relay_in_thread"]
 
@@ -54,7 +55,7 @@ class _Threads:
 _threads = _Threads()
 
 
-def relay_in_thread(using: str, seconds: float, partitions: Collection[int] = ()) -> bool:
+def relay_in_thread(using: Alias, seconds: float, partitions: Collection[PartitionNumber] = ()) -> bool:
     """Have this process' thread for database ``using`` relay, for so many seconds at most, and wait for it.
 
     Args:

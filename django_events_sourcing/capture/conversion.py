@@ -15,6 +15,8 @@ from django.conf import settings
 from django.db import connections, models
 from django.utils import timezone
 
+from django_events_sourcing.types import Alias
+
 __all__ = ["Conversion", "conversion_for"]
 
 _Convert = Callable[[Any, str], Any]
@@ -71,7 +73,7 @@ def _is_overridden(field: Any, *methods: str) -> bool:
 def _by_the_field_itself(field: Any) -> _Convert:
     comes_back = field.from_db_value if _is_overridden(field, "from_db_value") else None
 
-    def convert(value: Any, using: str) -> Any:
+    def convert(value: Any, using: Alias) -> Any:
         try:
             value = field.get_prep_value(value)
             return comes_back(value, None, connections[using]) if comes_back else value
@@ -115,7 +117,7 @@ def _decimal(field: Any) -> Conversion:
     places, digits = field.decimal_places, field.max_digits
     rounded = None if places is None else Decimal(1).scaleb(-places)
 
-    def convert(value: Any, using: str) -> Decimal:
+    def convert(value: Any, using: Alias) -> Decimal:
         number: Decimal = value if type(value) is Decimal else field.to_python(value)
         if rounded is None or number.same_quantum(rounded) or digits is None or not number.is_finite():
             return number
@@ -132,7 +134,7 @@ def _json(field: Any) -> _Convert:
 def _array(field: Any) -> _Convert:
     one = _whole(conversion_for(field.base_field))
 
-    def convert(value: Any, using: str) -> list[Any]:
+    def convert(value: Any, using: Alias) -> list[Any]:
         if not isinstance(value, list | tuple):
             raise TypeError(value)
         return [one(item, using) for item in value]
@@ -147,7 +149,7 @@ def _range(field: Any) -> _Convert:
         field.base_field.get_internal_type()
     )
 
-    def convert(value: Any, using: str) -> Any:
+    def convert(value: Any, using: Alias) -> Any:
         value = field.get_prep_value(value)
         if value.isempty:
             return value
@@ -172,7 +174,7 @@ def _whole(conversion: Conversion) -> _Convert:
     """``conversion`` as one function, for what is inside a container."""
     exact, convert = conversion
 
-    def one(value: Any, using: str) -> Any:
+    def one(value: Any, using: Alias) -> Any:
         if convert is None or value is None or type(value) is exact:
             return value
         return convert(value, using)

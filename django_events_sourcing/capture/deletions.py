@@ -23,6 +23,7 @@ from django.db.models import Model, OneToOneField
 from django_events_sourcing.capture.marks import mark, marks_of
 from django_events_sourcing.capture.stored import concrete_model
 from django_events_sourcing.events import Event
+from django_events_sourcing.types import Alias
 
 __all__ = ["Deletion", "Drafts"]
 
@@ -47,7 +48,7 @@ class Deletion:
     reported_by_child: set[tuple[type[Model], Any]] = field(default_factory=set)
 
     @classmethod
-    def of(cls, instance: Model, using: str) -> "Deletion":
+    def of(cls, instance: Model, using: Alias) -> "Deletion":
         """That which the instance is a part of; its own, where a signal is sent by hand and there is no transaction."""
         blocks = getattr(connections[using], _BLOCKS, None)
         holder = blocks[-1] if blocks else instance._state
@@ -56,7 +57,7 @@ class Deletion:
         return deletion
 
     @classmethod
-    def drafting(cls, instance: Model, using: str) -> "Deletion | None":
+    def drafting(cls, instance: Model, using: Alias) -> "Deletion | None":
         """That which has drafted the delete of this instance, and not recorded it yet, if there is one."""
         holders = [*getattr(connections[using], _BLOCKS, ()), instance._state]
         under_way = (marks_of(holder).deletion for holder in holders)

@@ -14,6 +14,7 @@ from django_events_sourcing.capture.registry import registry
 from django_events_sourcing.capture.stored import RowGoneError
 from django_events_sourcing.capture.switches import is_silenced
 from django_events_sourcing.delivery.deliver import deliver
+from django_events_sourcing.types import Alias
 
 __all__ = ["connect"]
 
@@ -63,7 +64,7 @@ def _move_to_front(signal: ModelSignal, count: int) -> None:
         signal.sender_receivers_cache.clear()
 
 
-def _record_write(instance: Model, created: bool, using: str) -> bool:
+def _record_write(instance: Model, created: bool, using: Alias) -> bool:
     model = type(instance)
     registrations = registry.saved.get(model)
     if registrations is None or not post_save.has_listeners(model):  # defined after start-up; or muted, by a test say
@@ -74,36 +75,36 @@ def _record_write(instance: Model, created: bool, using: str) -> bool:
     return True
 
 
-def _on_post_save(*, sender: type[Model], instance: Model, created: bool, raw: bool, using: str, **_: Any) -> None:
+def _on_post_save(*, sender: type[Model], instance: Model, created: bool, raw: bool, using: Alias, **_: Any) -> None:
     if not (saves.take_record(instance) or raw):  # the signal was sent by hand, after a bulk_create say
         _record_save(registry.saved[sender], instance, created, using)
 
 
-def _on_pre_delete(*, sender: type[Model], instance: Model, using: str, **_: Any) -> None:
+def _on_pre_delete(*, sender: type[Model], instance: Model, using: Alias, **_: Any) -> None:
     deletion = Deletion.of(instance, using)
     deletion.note_parents(instance)
     drafts = [] if deletion.is_reported_by_child(instance) else _delete_drafts(sender, instance, using)
     deletion.draft(sender, instance, drafts)
 
 
-def _on_post_delete(*, sender: type[Model], instance: Model, using: str, origin: object = None, **_: Any) -> None:
+def _on_post_delete(*, sender: type[Model], instance: Model, using: Alias, origin: object = None, **_: Any) -> None:
     # Who sends signals by hand names no origin.
     drafts = Deletion.of(instance, using).take(sender, instance, together=origin is not None)
     _deliver(_delete_drafts(sender, instance, using) if drafts is None else drafts, using)
 
 
-def _record_save(registrations: tuple[Registration, ...], instance: Model, created: bool, using: str) -> None:
+def _record_save(registrations: tuple[Registration, ...], instance: Model, created: bool, using: Alias) -> None:
     _deliver(_drafts(registrations, instance, using, "created" if created else "updated"), using)
 
 
-def _delete_drafts(model: type[Model], instance: Model, using: str) -> Drafts:
+def _delete_drafts(model: type[Model], instance: Model, using: Alias) -> Drafts:
     try:
         return _drafts(registry.deleted[model], instance, using, "deleted")
     except RowGoneError:  # deleted by somebody else, who records it
         return []
 
 
-def _drafts(registrations: tuple[Registration, ...], instance: Model, using: str, action: str) -> Drafts:
+def _drafts(registrations: tuple[Registration, ...], instance: Model, using: Alias, action: str) -> Drafts:
     return [
         registration.draft(instance, using, action)
         for registration in registrations
@@ -111,7 +112,7 @@ def _drafts(registrations: tuple[Registration, ...], instance: Model, using: str
     ]
 
 
-def _deliver(drafts: Drafts, using: str) -> None:
+def _deliver(drafts: Drafts, using: Alias) -> None:
     deliver([draft() for draft in drafts], using)
 
 

@@ -16,6 +16,7 @@ from django_events_sourcing.capture.stored import StoredForm, concrete_model
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import ConfigurationError, SerializationError
+from django_events_sourcing.types import Alias
 
 __all__ = ["Registration", "snake_case"]
 
@@ -43,7 +44,7 @@ class Registration:
     event_name_prefix: str | None = None
     service_name: str | None = None
 
-    def draft(self, instance: Model, using: str, action: str) -> partial[Event]:
+    def draft(self, instance: Model, using: Alias, action: str) -> partial[Event]:
         """The event of what just happened to ``instance``, or is about to, with its state of this moment.
 
         Args:

@@ -10,6 +10,7 @@ from django.db.models import Model, QuerySet
 
 from django_events_sourcing.capture.conversion import conversion_for
 from django_events_sourcing.exceptions import SerializationError
+from django_events_sourcing.types import Alias
 
 try:
     from django.db.models import fetch_modes
@@ -46,7 +47,7 @@ class StoredForm:
         self._keys = {field.attname for field in fields if field.is_relation}
         self._generated = [field.attname for field in fields if field.generated]
 
-    def of(self, instance: Model, using: str, *, action: str) -> Model:
+    def of(self, instance: Model, using: Alias, *, action: str) -> Model:
         """``instance`` where it holds what its row does, else another that does.
 
         The database is asked for what only it knows: the value of an expression such as ``F("stock") - 1``, of a
@@ -74,7 +75,7 @@ class StoredForm:
             _load(stored, unknown, using)
         return stored
 
-    def _differences(self, instance: Model, using: str) -> tuple[dict[str, Any], list[str], bool]:
+    def _differences(self, instance: Model, using: Alias) -> tuple[dict[str, Any], list[str], bool]:
         """Values that are others in the row, the fields that only the database knows, and whether any is deferred."""
         values = instance.__dict__
         changes: dict[str, Any] = {}
@@ -126,12 +127,12 @@ def _generated_are_fresh(features: Any, action: str) -> bool:
     return action == "created"
 
 
-def _load_deferred(instance: Model, using: str, *_args: Any, **_kwargs: Any) -> None:
+def _load_deferred(instance: Model, using: Alias, *_args: Any, **_kwargs: Any) -> None:
     """All of them by one query; called as ``refresh_from_db(fields=[…])``."""
     _load(instance, instance.get_deferred_fields(), using)
 
 
-def _load(instance: Model, attnames: Iterable[str], using: str) -> None:
+def _load(instance: Model, attnames: Iterable[str], using: Alias) -> None:
     rows: Any = QuerySet(type(instance), using=using).filter(pk=instance.pk).order_by().values(*attnames)
     row = next(iter(rows), None)
     if row is None:

@@ -6,11 +6,12 @@ from django.utils.module_loading import import_string
 
 from django_events_sourcing.conf import DELIVERIES, get_settings
 from django_events_sourcing.events import Event
+from django_events_sourcing.types import Alias
 
 __all__ = ["deliver"]
 
 
-def deliver(events: Sequence[Event], using: str) -> None:
+def deliver(events: Sequence[Event], using: Alias) -> None:
     """Hand ``events`` to the configured delivery.
 
     Args:

@@ -10,13 +10,14 @@ from django.db.transaction import TransactionManagementError
 from django_events_sourcing.delivery.enqueue import enqueue
 from django_events_sourcing.events import Event
 from django_events_sourcing.texts import without_passwords
+from django_events_sourcing.types import Alias
 
 __all__ = ["hand_over"]
 
 logger = logging.getLogger(__name__)
 
 
-def hand_over(events: Sequence[Event], using: str) -> None:
+def hand_over(events: Sequence[Event], using: Alias) -> None:
     """Enqueue for each event the task that publishes it, once the transaction in database ``using`` commits.
 
     Raises:

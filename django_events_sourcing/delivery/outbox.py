@@ -17,11 +17,12 @@ from django_events_sourcing.delivery.waker import wake_on_commit
 from django_events_sourcing.events import Event
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.tables import raises_missing_tables
+from django_events_sourcing.types import Alias
 
 __all__ = ["hand_over"]
 
 
-def hand_over(events: Sequence[Event], using: str) -> None:
+def hand_over(events: Sequence[Event], using: Alias) -> None:
     """Write events into database ``using``, within a transaction as a part of it, and wake the relay at its commit.
 
     Raises:

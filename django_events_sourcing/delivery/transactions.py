@@ -6,10 +6,12 @@ from typing import Any
 
 from django.db import Error, connections, transaction
 
+from django_events_sourcing.types import Alias
+
 __all__ = ["own_transaction"]
 
 
-def own_transaction(using: str) -> AbstractContextManager[Any]:
+def own_transaction(using: Alias) -> AbstractContextManager[Any]:
     """A transaction where each statement is one by itself; where there is one already, or the user's own, nothing."""
     connection = connections[using]
     if connection.in_atomic_block or not connection.get_autocommit():
@@ -18,7 +20,7 @@ def own_transaction(using: str) -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def _transaction(using: str) -> Iterator[None]:
+def _transaction(using: Alias) -> Iterator[None]:
     """Django's, whose end a signal's handler may interrupt.
 
     Then Django would leave the session in a transaction that nobody commits any more, and raise that it can't go back

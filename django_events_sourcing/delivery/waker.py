@@ -19,6 +19,7 @@ from django_events_sourcing.delivery.celery_app import is_eager, project_app
 from django_events_sourcing.delivery.enqueue import enqueue
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.logs import log_once
+from django_events_sourcing.types import Alias, PartitionNumber
 
 __all__ = ["EXPIRES", "FLUSH_TIMEOUT", "RELAY_TASK", "wake", "wake_on_commit"]
 
@@ -48,7 +49,7 @@ _HOOK = "_django_events_sourcing_hook"
 logger = logging.getLogger(__name__)
 
 
-def wake_on_commit(connection: BaseDatabaseWrapper, partitions: Collection[int]) -> None:
+def wake_on_commit(connection: BaseDatabaseWrapper, partitions: Collection[PartitionNumber]) -> None:
     """Wake the relay once when the transaction in a database commits, however often it was asked for.
 
     In manual transaction management Django doesn't know when that is; the sweep finds what was committed.
@@ -68,7 +69,7 @@ def wake_on_commit(connection: BaseDatabaseWrapper, partitions: Collection[int])
             logger.debug("No wake-up from manual transaction management in database %r.", connection.alias)
 
 
-def wake(using: str, partitions: Collection[int] = ()) -> None:
+def wake(using: Alias, partitions: Collection[PartitionNumber] = ()) -> None:
     """Have a worker relay the events of database ``using`` soon; in eager mode, do it here and now.
 
     It waits for nothing, and raises nothing.
@@ -91,7 +92,7 @@ def wake(using: str, partitions: Collection[int] = ()) -> None:
     _of_this_process().wake(using, app, partitions)
 
 
-def _arguments(using: str, partitions: Collection[int]) -> list[Any]:
+def _arguments(using: Alias, partitions: Collection[PartitionNumber]) -> list[Any]:
     return [using, sorted(partitions) if len(partitions) <= _FEW else [], int(time.time())]
 
 
@@ -107,10 +108,10 @@ class _Hook:
     looks at one place only, however many callbacks a transaction has, and is at times registered twice.
     """
 
-    def __init__(self, using: str) -> None:
+    def __init__(self, using: Alias) -> None:
         self._using = using
         self._place: int | None = None
-        self.partitions: set[int] = set()
+        self.partitions: set[PartitionNumber] = set()
         self.__qualname__ = f"{__name__}.wake"  # what Django calls it by, should it fail
 
     def is_registered(self, connection: BaseDatabaseWrapper) -> bool:
@@ -139,12 +140,12 @@ class _Waker:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._waiting: dict[tuple[str, Celery], set[int]] = {}
+        self._waiting: dict[tuple[Alias, Celery], set[PartitionNumber]] = {}
         self._is_sending = False
         self._thread: threading.Thread | None = None
         self._asked = 0
 
-    def wake(self, using: str, app: Celery, partitions: Collection[int]) -> None:
+    def wake(self, using: Alias, app: Celery, partitions: Collection[PartitionNumber]) -> None:
         with self._changed:
             self._asked += 1
             self._waiting.setdefault((using, app), set()).update(partitions)

@@ -13,6 +13,7 @@ from django_events_sourcing.outbox.clock import DatabaseNow, from_microseconds, 
 from django_events_sourcing.outbox.queries import Queued
 from django_events_sourcing.outbox.queries.common import waiting_failures
 from django_events_sourcing.outbox.tables import raises_missing_tables
+from django_events_sourcing.types import Alias, Microseconds, PartitionNumber
 
 __all__ = ["EventState", "inspect"]
 
@@ -33,14 +34,14 @@ class EventState:
 
     event: Event
     state: str
-    partition: int
+    partition: PartitionNumber
     attempts: int
     error: str
     dead_since: datetime | None
     waits_for: list[str]
 
 
-def inspect(using: str, event_id: UUID) -> EventState:
+def inspect(using: Alias, event_id: UUID) -> EventState:
     """How the event stands.
 
     Args:
@@ -80,7 +81,7 @@ def _state(failure: Failure | None, *, is_pending: bool) -> str:
     return "published"
 
 
-def _partition_says(partition: Partition, now: int) -> list[str]:
+def _partition_says(partition: Partition, now: Microseconds) -> list[str]:
     reasons = []
     if partition.paused_at is not None:
         reasons.append(f"partition {partition.number} is paused; `manage.py events resume` lets it go on")
@@ -92,7 +93,7 @@ def _partition_says(partition: Partition, now: int) -> list[str]:
     return reasons
 
 
-def _object_says(using: str, row: Queued, now: int) -> list[str]:
+def _object_says(using: Alias, row: Queued, now: Microseconds) -> list[str]:
     reasons = []
     waiting = waiting_failures(dead_blocks=get_settings().dead_blocks_object).using(using)
     failures = waiting.filter(partition=row.partition, object_hash=row.object_hash)

@@ -13,6 +13,7 @@ from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
 from django_events_sourcing.outbox.queries import Queued
 from django_events_sourcing.outbox.tables import raises_missing_tables
+from django_events_sourcing.types import Alias, PartitionNumber
 
 __all__ = ["ALL", "bury", "pause", "queue_row", "reserved", "resume"]
 
@@ -26,7 +27,9 @@ _POLL = 0.05
 _PATIENCE = 5.0
 
 
-def pause(using: str, numbers: Collection[int] = ALL, *, stopping: Callable[[], bool] = lambda: False) -> bool:
+def pause(
+    using: Alias, numbers: Collection[PartitionNumber] = ALL, *, stopping: Callable[[], bool] = lambda: False
+) -> bool:
     """Keep relays from partitions, until ``resume``. What is written meanwhile waits.
 
     Args:
@@ -52,7 +55,7 @@ def pause(using: str, numbers: Collection[int] = ALL, *, stopping: Callable[[], 
     return True
 
 
-def resume(using: str, numbers: Collection[int] = ALL) -> None:
+def resume(using: Alias, numbers: Collection[PartitionNumber] = ALL) -> None:
     """Let relays publish again what is in the partitions.
 
     Args:
@@ -69,7 +72,7 @@ def resume(using: str, numbers: Collection[int] = ALL) -> None:
     wake(using)
 
 
-def bury(using: str, event_id: UUID, why: str) -> None:
+def bury(using: Alias, event_id: UUID, why: str) -> None:
     """Take an event that stands in the way out of it, as dead: it is not published, and holds back no other.
 
     Args:
@@ -92,7 +95,7 @@ def bury(using: str, event_id: UUID, why: str) -> None:
         raise OperationError(f"Event {event_id} has been published: there is nothing to bury.")
 
 
-def queue_row(using: str, event_id: UUID) -> Queued:
+def queue_row(using: Alias, event_id: UUID) -> Queued:
     """Where an event is in the queue, if it is there.
 
     Raises:
@@ -106,7 +109,7 @@ def queue_row(using: str, event_id: UUID) -> Queued:
 
 
 @contextmanager
-def reserved(using: str, numbers: Collection[int]) -> Iterator[UUID]:
+def reserved(using: Alias, numbers: Collection[PartitionNumber]) -> Iterator[UUID]:
     """Hold partitions between the turns of relays, so that nothing in them is on its way.
 
     Yields:
@@ -118,7 +121,7 @@ def reserved(using: str, numbers: Collection[int]) -> Iterator[UUID]:
     queries.ensure_partitions(using)
     owner, lease = uuid4(), get_settings().lease
     ends = monotonic() + lease + _PATIENCE
-    asked_for: list[int] = []
+    asked_for: list[PartitionNumber] = []
     try:
         for number in sorted(numbers):  # the same way for all, so that no two wait for each other
             asked_for.append(number)
@@ -138,7 +141,7 @@ def reserved(using: str, numbers: Collection[int]) -> Iterator[UUID]:
 
 
 @contextmanager
-def _prepared(using: str, numbers: Collection[int]) -> Iterator[None]:
+def _prepared(using: Alias, numbers: Collection[PartitionNumber]) -> Iterator[None]:
     if unknown := sorted(set(numbers) - ALL):
         raise OperationError(f"There is no partition {unknown[0]}: they are numbered 0 to {PARTITIONS - 1}.")
     with raises_missing_tables(using):

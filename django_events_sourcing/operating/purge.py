@@ -9,6 +9,7 @@ from django_events_sourcing.exceptions import OperationError
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.leases import Leases
 from django_events_sourcing.outbox.tables import raises_missing_tables
+from django_events_sourcing.types import Alias, SequenceNumber
 
 __all__ = ["BATCH_SIZE", "INTERVAL", "purge_database", "purge_now"]
 
@@ -24,7 +25,7 @@ INTERVAL = 60.0
 _LONGEST_PAUSE = 1.0
 
 
-def purge_database(using: str, settings: Settings, stopping: Callable[[], bool]) -> int:
+def purge_database(using: Alias, settings: Settings, stopping: Callable[[], bool]) -> int:
     """Delete what was published and is older than ``RETENTION``; nothing while another worker does, or just did.
 
     Args:
@@ -43,7 +44,7 @@ def purge_database(using: str, settings: Settings, stopping: Callable[[], bool])
     return _purge(using, leases, settings.retention, stopping) if leases.numbers else 0
 
 
-def purge_now(using: str, retention: float | None = None, *, stopping: Callable[[], bool] = lambda: False) -> int:
+def purge_now(using: Alias, retention: float | None = None, *, stopping: Callable[[], bool] = lambda: False) -> int:
     """Delete what was published and is older than ``retention``, though a worker just did so.
 
     Args:
@@ -68,9 +69,9 @@ def purge_now(using: str, retention: float | None = None, *, stopping: Callable[
         return _purge(using, leases, settings.retention if retention is None else retention, stopping)
 
 
-def _purge(using: str, leases: Leases, retention: float, stopping: Callable[[], bool]) -> int:
+def _purge(using: Alias, leases: Leases, retention: float, stopping: Callable[[], bool]) -> int:
     purged = 0
-    after: int | None = 0
+    after: SequenceNumber | None = 0
     try:
         queries.purge_counts(using)
         while after is not None and leases.numbers and not stopping():

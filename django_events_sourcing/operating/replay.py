@@ -10,6 +10,7 @@ from django_events_sourcing.operating.operations import reserved
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.queries import Replayable, Selection
 from django_events_sourcing.outbox.tables import raises_missing_tables
+from django_events_sourcing.types import Alias
 
 __all__ = ["Replayable", "Selection", "preview", "replay", "unknown"]
 
@@ -20,7 +21,7 @@ _PAGE = 5000
 _PORTION = 0.5
 
 
-def preview(using: str, selection: Selection, first: int = 0) -> tuple[int, list[Replayable]]:
+def preview(using: Alias, selection: Selection, first: int = 0) -> tuple[int, list[Replayable]]:
     """How many events ``replay`` would publish, and the first of them.
 
     Args:
@@ -41,7 +42,7 @@ def preview(using: str, selection: Selection, first: int = 0) -> tuple[int, list
     return count, shown
 
 
-def unknown(using: str, ids: Collection[UUID]) -> set[UUID]:
+def unknown(using: Alias, ids: Collection[UUID]) -> set[UUID]:
     """Those of the ids that the log of database ``using`` has no event with.
 
     Raises:
@@ -53,7 +54,7 @@ def unknown(using: str, ids: Collection[UUID]) -> set[UUID]:
 
 
 def replay(
-    using: str,
+    using: Alias,
     selection: Selection,
     *,
     to_queue: str | None = None,

@@ -12,6 +12,7 @@ from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.clock import MICROSECONDS, MINUTE, seconds_until, to_microseconds
 from django_events_sourcing.outbox.partitioning import PARTITIONS
 from django_events_sourcing.outbox.tables import raises_missing_tables
+from django_events_sourcing.types import Alias, Microseconds, PartitionNumber
 
 __all__ = ["PartitionStatus", "Status", "status"]
 
@@ -32,7 +33,7 @@ class PartitionStatus:
         paused_seconds: For how long it has been paused by an operator, None when it isn't.
     """
 
-    number: int
+    number: PartitionNumber
     pending: int
     owner: str | None
     leased_seconds: float | None
@@ -69,7 +70,7 @@ class Status:
     partitions: list[PartitionStatus]
 
 
-def status(using: str) -> Status:
+def status(using: Alias) -> Status:
     """How the outbox of database ``using`` stands.
 
     Raises:
@@ -81,7 +82,7 @@ def status(using: str) -> Status:
         return _status(using)
 
 
-def _status(using: str) -> Status:
+def _status(using: Alias) -> Status:
     rows = Partition.objects.using(using).filter(number__lt=PARTITIONS).order_by("number")
     dead_blocks = get_settings().dead_blocks_object
     current = queries.start_pass(using, [row.number for row in rows], 1, dead_blocks=dead_blocks)
@@ -107,7 +108,7 @@ def _status(using: str) -> Status:
     )
 
 
-def _partition(row: Partition, pending: int, now: int) -> PartitionStatus:
+def _partition(row: Partition, pending: int, now: Microseconds) -> PartitionStatus:
     leased = seconds_until(row.leased_until, now)
     return PartitionStatus(
         number=row.number,

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from django.db import connections
 
+from django_events_sourcing.types import Alias
+
 __all__ = ["OldestTransaction", "oldest_transaction"]
 
 # Whatever pins the horizon of VACUUM: https://www.postgresql.org/docs/current/routine-vacuuming.html. A role without
@@ -51,7 +53,7 @@ class OldestTransaction:
     seconds: float | None
 
 
-def oldest_transaction(using: str) -> OldestTransaction | None:
+def oldest_transaction(using: Alias) -> OldestTransaction | None:
     """The oldest transaction in database ``using``, this one left out; None without any, and where it isn't PostgreSQL.
 
     Raises:

@@ -8,6 +8,8 @@ from django.db.models import BigIntegerField, Func, Value
 from django.db.models.expressions import Combinable
 from django.db.models.sql.compiler import SQLCompiler
 
+from django_events_sourcing.types import Microseconds
+
 __all__ = [
     "MICROSECONDS",
     "MINUTE",
@@ -64,7 +66,7 @@ def in_microseconds(seconds: float) -> int:
     return round(seconds * MICROSECONDS)
 
 
-def seconds_until(moment: int | None, now: int) -> float | None:
+def seconds_until(moment: Microseconds | None, now: Microseconds) -> float | None:
     """How far ahead a moment is that a table holds; None if there is none, or it is over."""
     return (moment - now) / MICROSECONDS if moment is not None and moment > now else None
 
@@ -75,7 +77,7 @@ def to_microseconds(time: datetime) -> int:
     return (past.days * 86_400 + past.seconds) * MICROSECONDS + past.microseconds
 
 
-def from_microseconds(microseconds: int) -> datetime:
+def from_microseconds(microseconds: Microseconds) -> datetime:
     """The datetime, in UTC, that ``to_microseconds`` was given."""
     seconds, rest = divmod(microseconds, MICROSECONDS)
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from django_events_sourcing.logs import Numbers
 from django_events_sourcing.outbox import queries
+from django_events_sourcing.types import Alias, PartitionNumber
 
 __all__ = ["Leases"]
 
@@ -27,11 +28,11 @@ class Leases:
         duration: Of a lease, in seconds.
     """
 
-    def __init__(self, using: str, duration: float) -> None:
+    def __init__(self, using: Alias, duration: float) -> None:
         self.owner = uuid4()
         self._using = using
         self._duration = duration
-        self._numbers: set[int] = set()
+        self._numbers: set[PartitionNumber] = set()
         self._asked = 0.0
 
     def __repr__(self) -> str:
@@ -39,15 +40,15 @@ class Leases:
         return f"<Leases of {self.owner} on partitions {Numbers(self._numbers)} of {self._using!r} for {seconds:.1f} s>"
 
     @property
-    def numbers(self) -> frozenset[int]:
+    def numbers(self) -> frozenset[PartitionNumber]:
         """The partitions that are held."""
         return frozenset(self._numbers)
 
-    def holds(self, number: int) -> bool:
+    def holds(self, number: PartitionNumber) -> bool:
         """Whether an event of the partition may be published at this moment."""
         return number in self._numbers and monotonic() < self._asked + self._duration
 
-    def take(self, numbers: Collection[int], *, only_well: bool = False) -> None:
+    def take(self, numbers: Collection[PartitionNumber], *, only_well: bool = False) -> None:
         """Lease what is free of the partitions, in place of those held before; or of that what met with no trouble."""
         asked = monotonic()
         self._numbers = set()
@@ -57,7 +58,7 @@ class Leases:
         if numbers:
             logger.debug("Leased, of partitions %s: %r.", Numbers(numbers), self)
 
-    def reserve(self, number: int) -> bool:
+    def reserve(self, number: PartitionNumber) -> bool:
         """Lease a partition as an operator does, also one that is paused or backs off."""
         asked = monotonic()
         if queries.reserve(self._using, self.owner, number, self._duration):

@@ -15,6 +15,7 @@ from typing import Any
 from django.db import connections
 
 from django_events_sourcing.outbox.clock import NOW
+from django_events_sourcing.types import Alias
 
 __all__ = [
     "ANY_DEAD",
@@ -159,7 +160,7 @@ WHERE "minute" = CAST(%(minute)s AS {bigint}) AND "partition" = CAST(%(partition
 """
 
 
-def sql(using: str, template: str, **parts: object) -> str:
+def sql(using: Alias, template: str, **parts: object) -> str:
     """One of the statements, or a part of one, as database ``using`` takes it."""
     vendor = connections[using].vendor
     bigint = "SIGNED" if vendor == "mysql" else "BIGINT"
@@ -176,7 +177,7 @@ def waits(*, dead_blocks: bool) -> str:
     return f"{_WAITS} OR ({_BLOCKS_OBJECT})" if dead_blocks else _WAITS
 
 
-def whole_numbers(using: str, name: str, values: Collection[int]) -> tuple[str, dict[str, Any]]:
+def whole_numbers(using: Alias, name: str, values: Collection[int]) -> tuple[str, dict[str, Any]]:
     """What says that a whole number is among some: a text, and the parameter that belongs to it.
 
     On PostgreSQL it is the same text however many there are, whose plan can be kept.
@@ -186,14 +187,14 @@ def whole_numbers(using: str, name: str, values: Collection[int]) -> tuple[str, 
     return f"IN ({', '.join(f'{value:d}' for value in values)})", {}
 
 
-def rows(using: str, statement: str, params: dict[str, Any]) -> list[Any]:
+def rows(using: Alias, statement: str, params: dict[str, Any]) -> list[Any]:
     """Run a statement, and return what it selects, as the driver gives it."""
     with connections[using].cursor() as cursor:
         cursor.execute(statement, params)
         return list(cursor.fetchall())
 
 
-def execute(using: str, statement: str, params: dict[str, Any]) -> int:
+def execute(using: Alias, statement: str, params: dict[str, Any]) -> int:
     """Run a statement, and return how many rows it was about."""
     with connections[using].cursor() as cursor:
         cursor.execute(statement, params)

@@ -8,6 +8,7 @@ from django.db.utils import OperationalError, ProgrammingError
 
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
+from django_events_sourcing.types import Alias
 
 __all__ = ["TABLES", "has_tables", "is_read_only", "missing_tables", "outbox_databases", "raises_missing_tables"]
 
@@ -18,7 +19,7 @@ _NO_SUCH_TABLE: set[object] = {"42P01", 1146, "no such table"}
 _READ_ONLY: set[object] = {"25006", 1290, 1792, 1836, "readonly database"}
 
 
-def has_tables(using: str) -> bool:
+def has_tables(using: Alias) -> bool:
     """Whether events can be kept in database ``using``.
 
     Raises:
@@ -34,7 +35,7 @@ def outbox_databases() -> list[str]:
     return [alias for alias in connections if router.allow_migrate_model(alias, LogEntry)]
 
 
-def missing_tables(using: str) -> str:
+def missing_tables(using: Alias) -> str:
     """What to report of a database that lacks the tables, and what to do about it."""
     if not router.allow_migrate_model(using, LogEntry):
         return (
@@ -49,7 +50,7 @@ def missing_tables(using: str) -> str:
 
 
 @contextmanager
-def raises_missing_tables(using: str) -> Iterator[None]:
+def raises_missing_tables(using: Alias) -> Iterator[None]:
     """Within it, a table of the outbox's that database ``using`` lacks raises ``ConfigurationError``, which says so."""
     try:
         yield

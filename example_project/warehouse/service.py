@@ -29,41 +29,41 @@ class Warehouse:
 
     @event_handler(SHOP, "product__created")
     def add_shelf(self, product: dict[str, Any]) -> None:
-        self._tell(f"a shelf for {product['stock']} x {product['name']}")
+        self._show(f"a shelf for {product['stock']} x {product['name']}")
 
     @event_handler(SHOP, "product__updated")
     def relabel_shelf(self, product: dict[str, Any]) -> None:
-        self._tell(f"{product['name']} is {product['price']} now, {product['stock']} left")
+        self._show(f"{product['name']} is {product['price']} now, {product['stock']} left")
 
     @event_handler(SHOP, "product__deleted")
     def clear_shelf(self, product: dict[str, Any]) -> None:
-        self._tell(f"no more {product['name']}")
+        self._show(f"no more {product['name']}")
 
     @event_handler(SHOP, "order__created")
     def pack(self, order: dict[str, Any]) -> None:
-        self._tell(f"pack {self._goods(order)}")
+        self._show(f"pack {self._goods(order)}")
 
     @event_handler(SHOP, "order__updated")
     def repack(self, order: dict[str, Any]) -> None:
-        self._tell(f"pack anew {self._goods(order)}")
+        self._show(f"pack anew {self._goods(order)}")
 
     @event_handler(SHOP, "order__deleted")
     def unpack(self, order: dict[str, Any]) -> None:
-        self._tell(f"put back {self._goods(order)}")
+        self._show(f"put back {self._goods(order)}")
 
     @event_handler(SHOP, "shipment__started")
     def open_gate(self, shipment: dict[str, Any]) -> None:
-        self._tell(f"{shipment['carrier']} takes order {shipment['order']}")
+        self._show(f"{shipment['carrier']} takes order {shipment['order']}")
 
     @event_handler(SHOP, "shipment__finished")
     def archive_papers(self, shipment: dict[str, Any]) -> None:
-        self._tell(f"{shipment['carrier']} delivered order {shipment['order']}")
+        self._show(f"{shipment['carrier']} delivered order {shipment['order']}")
 
     @event_handler(SHOP, "shipment__deleted")
     def shred_papers(self, shipment: dict[str, Any]) -> None:
-        self._tell(f"forget the papers of order {shipment['order']}")
+        self._show(f"forget the papers of order {shipment['order']}")
 
-    def _tell(self, deed: str) -> None:
+    def _show(self, deed: str) -> None:
         print(f"handled {self.event.name} {self.event.id} of {self.event.object}: {deed}", flush=True)
 
     @staticmethod

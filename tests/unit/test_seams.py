@@ -90,7 +90,7 @@ def test_run_on_commit__holds_what_was_registered(transactional_db, monkeypatch)
     assert woken == ["default"]
 
 
-def test_commit_on_exit__tells_how_a_block_began(transactional_db):
+def test_commit_on_exit__says_how_a_block_began(transactional_db):
     """In autocommit mode, or not."""
     with transaction.atomic():
         assert connection.commit_on_exit is True
@@ -129,7 +129,7 @@ def test_create_connection__makes_another_of_the_same_settings():
     assert made.settings_dict["NAME"] == ours.settings_dict["NAME"]
 
 
-def test_called_from_command_line__tells_a_command():
+def test_called_from_command_line__recognizes_a_command():
     """How to end over an error of its arguments."""
     assert "_called_from_command_line" in inspect.getsource(BaseCommand)
 

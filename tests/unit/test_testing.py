@@ -288,7 +288,7 @@ def test_disable_dispatcher__on_class_and_method__method_only_adds():
 
 
 @pytest.mark.parametrize("wrong", ["project.Product", lambda: None, 3])
-def test_disable_dispatcher__no_list__error_tells_how(wrong):
+def test_disable_dispatcher__no_list__error_says_how(wrong):
     """A name alone, or the parentheses forgotten."""
     with pytest.raises(TypeError, match=r"@disable_dispatcher\(\)"):
         disable_dispatcher(wrong)

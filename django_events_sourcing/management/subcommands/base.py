@@ -18,6 +18,7 @@ from rich.text import Text
 
 from django_events_sourcing.exceptions import EventsSourcingError
 from django_events_sourcing.texts import printable
+from django_events_sourcing.types import Alias
 
 __all__ = ["Problems", "Subcommand", "duration", "number"]
 
@@ -30,7 +31,7 @@ class Problems(list[str]):
     """What went wrong, a line each. One database's trouble keeps none of the others from their turn."""
 
     @contextmanager
-    def reported(self, alias: str) -> Iterator[None]:
+    def reported(self, alias: Alias) -> Iterator[None]:
         """Have what goes wrong within it be one of the problems."""
         try:
             yield

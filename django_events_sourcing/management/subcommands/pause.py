@@ -6,6 +6,7 @@ from typing import Any
 
 from django_events_sourcing.management.subcommands.base import Subcommand
 from django_events_sourcing.operating.operations import ALL, pause, resume
+from django_events_sourcing.types import Alias
 
 __all__ = ["PauseSubcommand", "ResumeSubcommand"]
 
@@ -28,7 +29,7 @@ class PauseSubcommand(_PartitionsSubcommand):
         """Pause each database."""
         numbers = options["partition"] or ALL
 
-        def pause_one(alias: str, stopping: Callable[[], bool]) -> None:
+        def pause_one(alias: Alias, stopping: Callable[[], bool]) -> None:
             if pause(alias, numbers, stopping=stopping):
                 self.stdout.write(f"Database {alias!r}: {_named(numbers)} paused.")
             elif not stopping():

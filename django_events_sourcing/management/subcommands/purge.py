@@ -6,6 +6,7 @@ from typing import Any
 
 from django_events_sourcing.management.subcommands.base import Subcommand, number
 from django_events_sourcing.operating.purge import purge_now
+from django_events_sourcing.types import Alias
 
 __all__ = ["PurgeSubcommand"]
 
@@ -27,7 +28,7 @@ class PurgeSubcommand(Subcommand):
         days = options["older_than"]
         retention = None if days is None else days * 24 * 3600
 
-        def purge(alias: str, stopping: Callable[[], bool]) -> None:
+        def purge(alias: Alias, stopping: Callable[[], bool]) -> None:
             purged = purge_now(alias, retention, stopping=stopping)
             self.stdout.write(f"Database {alias!r}: {purged} events deleted.")
 

@@ -6,6 +6,7 @@ from typing import Any
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.management.subcommands.base import Subcommand
 from django_events_sourcing.operating.status import Status, status
+from django_events_sourcing.types import Alias
 
 __all__ = ["RelaySubcommand"]
 
@@ -20,7 +21,7 @@ class RelaySubcommand(Subcommand):
         """Relay one database after the other."""
         self.in_each(self._relay, "what is pending is free for any other relay")
 
-    def _relay(self, alias: str, stopping: Callable[[], bool]) -> None:
+    def _relay(self, alias: Alias, stopping: Callable[[], bool]) -> None:
         from django_events_sourcing.tasks.relay import Relay  # noqa: PLC0415 - it loads nameko
 
         with self.progress(alias, status(alias).pending) as advance:

@@ -17,6 +17,7 @@ from django_events_sourcing.conf import get_settings
 from django_events_sourcing.management.subcommands.base import Subcommand, number
 from django_events_sourcing.operating.replay import Replayable, Selection, preview, replay, unknown
 from django_events_sourcing.outbox.clock import from_microseconds
+from django_events_sourcing.types import Alias
 
 __all__ = ["ReplaySubcommand"]
 
@@ -69,7 +70,7 @@ class ReplaySubcommand(Subcommand):
         if total > _MANY and not options["no_input"]:
             self._ask(total)
 
-        def replay_one(alias: str, stopping: Callable[[], bool]) -> None:
+        def replay_one(alias: Alias, stopping: Callable[[], bool]) -> None:
             replayed = 0
             try:
                 with self.progress(alias, counts[alias]) as advance:
@@ -102,7 +103,7 @@ class ReplaySubcommand(Subcommand):
         self.stdout.write(f"{total} events would be published once more.{more}")
 
 
-def _row(alias: str, event: Replayable) -> tuple[str, ...]:
+def _row(alias: Alias, event: Replayable) -> tuple[str, ...]:
     when = from_microseconds(event.time).isoformat(timespec="seconds")
     return alias, str(event.event_id), event.name, event.object, when
 

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from django_events_sourcing.management.subcommands.base import Subcommand
 from django_events_sourcing.operating.inspection import EventState, inspect
+from django_events_sourcing.types import Alias
 
 __all__ = ["ShowSubcommand"]
 
@@ -31,7 +32,7 @@ class ShowSubcommand(Subcommand):
         self.show(table, _facts(alias, state).items())
 
 
-def _facts(alias: str, state: EventState) -> dict[str, str | list[str]]:
+def _facts(alias: Alias, state: EventState) -> dict[str, str | list[str]]:
     event = state.event
     facts: dict[str, str | list[str]] = {
         "state": state.state,

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from django_events_sourcing.management.subcommands.base import Subcommand, duration
 from django_events_sourcing.operating.status import PartitionStatus, Status, status
+from django_events_sourcing.types import Alias
 
 __all__ = ["StatusSubcommand"]
 
@@ -36,7 +37,7 @@ class StatusSubcommand(Subcommand):
         for alias, one in found.items():
             self._show(alias, one)
 
-    def _show(self, alias: str, one: Status) -> None:
+    def _show(self, alias: Alias, one: Status) -> None:
         facts = {
             "pending": str(one.pending),
             "oldest due": duration(one.oldest_pending_seconds),
@@ -50,7 +51,7 @@ class StatusSubcommand(Subcommand):
             facts["oldest open transaction"] = f"{age}: {one.oldest_transaction.holder}"
         summary = Table(title=f"Outbox of database {alias!r}", title_justify="left", show_header=False)
         self.show(summary, facts.items())
-        at_work = [each for each in one.partitions if _has_something_to_tell(each)]
+        at_work = [each for each in one.partitions if _is_worth_showing(each)]
         if not at_work:
             return
         table = Table(title_justify="left", title="Partitions with something to report")
@@ -81,7 +82,7 @@ class StatusSubcommand(Subcommand):
         self.show(table, rows)
 
 
-def _has_something_to_tell(partition: PartitionStatus) -> bool:
+def _is_worth_showing(partition: PartitionStatus) -> bool:
     return bool(
         partition.pending
         or partition.owner

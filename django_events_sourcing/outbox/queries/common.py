@@ -9,6 +9,7 @@ from django.db.models import F, Q, QuerySet
 from django_events_sourcing.models import Failure, Partition, QueueEntry
 from django_events_sourcing.outbox.clock import DatabaseNow
 from django_events_sourcing.outbox.partitioning import PARTITIONS
+from django_events_sourcing.types import Alias, PartitionNumber, SequenceNumber
 
 __all__ = [
     "PURGE",
@@ -26,18 +27,18 @@ __all__ = [
 PURGE = PARTITIONS
 
 
-def delete(rows: QuerySet[Any], using: str) -> None:
+def delete(rows: QuerySet[Any], using: Alias) -> None:
     """One DELETE, without the signals that a project's receivers for all models would get."""
     rows._raw_delete(using)  # noqa: SLF001
 
 
-def fence(using: str, owner: UUID, numbers: Collection[int]) -> bool:
+def fence(using: Alias, owner: UUID, numbers: Collection[PartitionNumber]) -> bool:
     """Whether all the leases are held. Their rows stay locked until the commit: nobody takes one over in between."""
     mine = Partition.objects.using(using).filter(owner=owner, number__in=numbers)
     return mine.update(owner=owner) == len(numbers)
 
 
-def pending_among(using: str, sequences: Collection[int]) -> set[int]:
+def pending_among(using: Alias, sequences: Collection[SequenceNumber]) -> set[SequenceNumber]:
     """Those from the first to the last of the ids that the queue has."""
     if not sequences:
         return set()
@@ -46,7 +47,7 @@ def pending_among(using: str, sequences: Collection[int]) -> set[int]:
     return set(rows.values_list("sequence", flat=True))
 
 
-def span(sequences: Collection[int]) -> Q:
+def span(sequences: Collection[SequenceNumber]) -> Q:
     """From the first to the last of the ids."""
     return Q(sequence__gte=min(sequences), sequence__lte=max(sequences))
 
@@ -56,7 +57,7 @@ def to_uuid(value: Any) -> UUID:
     return value if isinstance(value, UUID) else UUID(value)
 
 
-def lock_log(using: str) -> None:
+def lock_log(using: Alias) -> None:
     """Until the transaction's end nobody else deletes from the log, or puts events back into the queue."""
     Partition.objects.using(using).filter(number=PURGE).update(lost=F("lost"))
 

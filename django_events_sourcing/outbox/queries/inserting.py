@@ -12,6 +12,7 @@ from django_events_sourcing.models import LogEntry, QueueEntry
 from django_events_sourcing.outbox.clock import to_microseconds
 from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
 from django_events_sourcing.outbox.sql import INSERT, INSERT_LOG, INSERT_QUEUE, sql
+from django_events_sourcing.types import Alias, ObjectHash, PartitionNumber
 
 __all__ = ["insert", "is_one_statement"]
 
@@ -19,12 +20,12 @@ __all__ = ["insert", "is_one_statement"]
 _BATCH = 500
 
 
-def is_one_statement(using: str, events: Sequence[Event]) -> bool:
+def is_one_statement(using: Alias, events: Sequence[Event]) -> bool:
     """Whether ``insert`` needs no transaction around it."""
     return len(events) == 1 and connections[using].vendor == "postgresql"
 
 
-def insert(using: str, events: Sequence[Event]) -> set[int]:
+def insert(using: Alias, events: Sequence[Event]) -> set[PartitionNumber]:
     """Write events into the log, and into the queue that they are pending.
 
     Args:
@@ -42,7 +43,7 @@ def insert(using: str, events: Sequence[Event]) -> set[int]:
     return {key % PARTITIONS for key in hashes}
 
 
-def _insert_one(connection: BaseDatabaseWrapper, event: Event, key: int) -> None:
+def _insert_one(connection: BaseDatabaseWrapper, event: Event, key: ObjectHash) -> None:
     using = connection.alias
     event_id = LogEntry._meta.get_field("event_id").get_db_prep_value(event.id, connection)
     log_values = {"event_id": event_id, **_values(event)}
@@ -55,7 +56,7 @@ def _insert_one(connection: BaseDatabaseWrapper, event: Event, key: int) -> None
             cursor.execute(sql(using, INSERT_QUEUE), {**queue_values, "sequence": cursor.lastrowid})
 
 
-def _insert_many(events: Sequence[Event], hashes: Sequence[int], using: str) -> None:
+def _insert_many(events: Sequence[Event], hashes: Sequence[ObjectHash], using: Alias) -> None:
     log, queue = LogEntry.objects.using(using), QueueEntry.objects.using(using)
     entries = log.bulk_create([LogEntry(event_id=event.id, **_values(event)) for event in events], _BATCH)
     if entries[0].pk is None:  # MySQL doesn't return what it gives to the rows

@@ -15,6 +15,7 @@ from django_events_sourcing.outbox.clock import MINUTE, DatabaseNow, from_now
 from django_events_sourcing.outbox.queries.common import delete, fence
 from django_events_sourcing.outbox.queries.passes import Queued
 from django_events_sourcing.outbox.sql import COUNT, DELETE, THOSE, execute, sql, whole_numbers
+from django_events_sourcing.types import Alias, Microseconds, PartitionNumber, SequenceNumber
 
 __all__ = [
     "Refusal",
@@ -63,7 +64,7 @@ class Refusal:
 
 
 def settle(
-    using: str, owner: UUID, published: Collection[Queued], may_have_failures: Callable[[], bool] = lambda: True
+    using: Alias, owner: UUID, published: Collection[Queued], may_have_failures: Callable[[], bool] = lambda: True
 ) -> None:
     """Take published events out of the queue.
 
@@ -89,8 +90,8 @@ def settle(
                 delete(_failures(using, again), using)
 
 
-def _delete_rows(using: str, published: Collection[Queued]) -> None:
-    by_partition: dict[int, list[int]] = {}
+def _delete_rows(using: Alias, published: Collection[Queued]) -> None:
+    by_partition: dict[PartitionNumber, list[SequenceNumber]] = {}
     for row in published:
         by_partition.setdefault(row.partition, []).append(row.sequence)
     them: list[str] = []
@@ -104,7 +105,7 @@ def _delete_rows(using: str, published: Collection[Queued]) -> None:
     execute(using, sql(using, DELETE, is_null=is_null, them=" OR ".join(them)), params)
 
 
-def _failures(using: str, rows: Collection[Queued]) -> QuerySet[Failure]:
+def _failures(using: Alias, rows: Collection[Queued]) -> QuerySet[Failure]:
     sequences = [row.sequence for row in rows]
     return Failure.objects.using(using).filter(sequence__in=sequences, replay_to__isnull=_are_first(rows))
 
@@ -113,7 +114,7 @@ def _are_first(rows: Collection[Queued]) -> bool:
     return all(row.replay_to is None for row in rows)
 
 
-def count_published(using: str, now: int, partition: int, count: int) -> None:
+def count_published(using: Alias, now: Microseconds, partition: PartitionNumber, count: int) -> None:
     """Count published events, for the status. ``now`` is the database's time, ``partition`` one that is leased."""
     minute = now - now % MINUTE
     values = {"minute": minute, "partition": partition, "count": count}
@@ -121,7 +122,7 @@ def count_published(using: str, now: int, partition: int, count: int) -> None:
         PublishedCount.objects.using(using).bulk_create([PublishedCount(**values)], ignore_conflicts=True)
 
 
-def refuse(using: str, owner: UUID, row: Queued, error: str, policy: RefusalPolicy) -> Refusal | None:
+def refuse(using: Alias, owner: UUID, row: Queued, error: str, policy: RefusalPolicy) -> Refusal | None:
     """Count an attempt at an event that was refused by itself; the last one makes it dead.
 
     Args:
@@ -160,7 +161,7 @@ def refuse(using: str, owner: UUID, row: Queued, error: str, policy: RefusalPoli
     return Refusal(attempts, is_dead)
 
 
-def _wait_for_the_disk(using: str) -> None:
+def _wait_for_the_disk(using: Alias) -> None:
     """At the COMMIT of this transaction, also in a relay's own session."""
     connection = connections[using]
     if connection.vendor == "postgresql":
@@ -168,7 +169,7 @@ def _wait_for_the_disk(using: str) -> None:
             cursor.execute("SET LOCAL synchronous_commit = on")
 
 
-def bury(using: str, owner: UUID, row: Queued, why: str) -> bool | None:
+def bury(using: Alias, owner: UUID, row: Queued, why: str) -> bool | None:
     """Take an event out of the way, as dead, for good.
 
     Args:
@@ -205,10 +206,10 @@ def _keys(row: Queued) -> dict[str, Any]:
     }
 
 
-def _lock(using: str, row: Queued) -> bool:
+def _lock(using: Alias, row: Queued) -> bool:
     """Whether it is pending; until the commit nobody settles it."""
     return bool(_its_row(using, row).update(object_hash=row.object_hash))
 
 
-def _its_row(using: str, row: Queued) -> QuerySet[QueueEntry]:
+def _its_row(using: Alias, row: Queued) -> QuerySet[QueueEntry]:
     return QueueEntry.objects.using(using).filter(partition=row.partition, sequence=row.sequence)

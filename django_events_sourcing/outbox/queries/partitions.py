@@ -23,6 +23,7 @@ from django_events_sourcing.outbox.sql import (
     waits,
     whole_numbers,
 )
+from django_events_sourcing.types import Alias, PartitionNumber
 
 __all__ = [
     "PartitionState",
@@ -55,13 +56,13 @@ class PartitionState:
         failures: How often in a row it met with trouble.
     """
 
-    number: int
+    number: PartitionNumber
     owner: UUID | None
     is_due: bool
     failures: int
 
 
-def look(using: str, *, dead_blocks: bool) -> list[PartitionState]:
+def look(using: Alias, *, dead_blocks: bool) -> list[PartitionState]:
     """Which partitions there is work in, and who is at it."""
     statement = sql(using, LOOK, partitions=PARTITIONS, waits=sql(using, waits(dead_blocks=dead_blocks)))
     found = rows(using, statement, {})
@@ -76,14 +77,16 @@ def look(using: str, *, dead_blocks: bool) -> list[PartitionState]:
     ]
 
 
-def ensure_partitions(using: str) -> None:
+def ensure_partitions(using: Alias) -> None:
     """Have a row for each partition. What it holds is no part of what happened: one that was lost is made anew."""
     if Partition.objects.using(using).count() <= PURGE:
         every = [Partition(number=number) for number in (*range(PARTITIONS), PURGE)]
         Partition.objects.using(using).bulk_create(every, ignore_conflicts=True)
 
 
-def take(using: str, owner: UUID, numbers: Collection[int], lease: float, *, only_well: bool = False) -> set[int]:
+def take(
+    using: Alias, owner: UUID, numbers: Collection[PartitionNumber], lease: float, *, only_well: bool = False
+) -> set[PartitionNumber]:
     """Lease the partitions ``numbers`` for ``lease`` seconds, as far as they are free; returns those.
 
     Args:
@@ -100,7 +103,7 @@ def take(using: str, owner: UUID, numbers: Collection[int], lease: float, *, onl
     return set(numbers) if taken == len(numbers) else _owned(using, owner, numbers) if taken else set()
 
 
-def reserve(using: str, owner: UUID, number: int, lease: float) -> bool:
+def reserve(using: Alias, owner: UUID, number: PartitionNumber, lease: float) -> bool:
     """Lease a partition for an operator, also one that is paused or backs off.
 
     If a relay holds it, no relay takes it again when that one's turn is over, for a moment. Then try again.
@@ -116,37 +119,37 @@ def reserve(using: str, owner: UUID, number: int, lease: float) -> bool:
     return False
 
 
-def unreserve(using: str, owner: UUID, numbers: Collection[int]) -> None:
+def unreserve(using: Alias, owner: UUID, numbers: Collection[PartitionNumber]) -> None:
     """Give back what was reserved, or waited for; relays may take it again at once, but for what met with trouble."""
     partitions = Partition.objects.using(using).filter(number__in=numbers)
     partitions.filter(failures=0).update(retry_at=None)
     partitions.filter(owner=owner).update(owner=None, leased_until=None)
 
 
-def pause(using: str, numbers: Collection[int]) -> None:
+def pause(using: Alias, numbers: Collection[PartitionNumber]) -> None:
     """Have no relay take the partitions until they are resumed."""
     Partition.objects.using(using).filter(number__in=numbers, paused_at__isnull=True).update(paused_at=DatabaseNow())
 
 
-def resume(using: str, numbers: Collection[int]) -> None:
+def resume(using: Alias, numbers: Collection[PartitionNumber]) -> None:
     """Let relays take the partitions again."""
     Partition.objects.using(using).filter(number__in=numbers).update(paused_at=None)
 
 
-def leased(using: str, numbers: Collection[int]) -> set[int]:
+def leased(using: Alias, numbers: Collection[PartitionNumber]) -> set[PartitionNumber]:
     """Those of the partitions that somebody holds a lease on."""
     held = Partition.objects.using(using).filter(_is_leased(), number__in=numbers)
     return set(held.values_list("number", flat=True))
 
 
-def renew(using: str, owner: UUID, numbers: Collection[int], lease: float) -> set[int]:
+def renew(using: Alias, owner: UUID, numbers: Collection[PartitionNumber], lease: float) -> set[PartitionNumber]:
     """Have the leases last ``lease`` seconds from now; returns those that were not lost."""
     mine = Partition.objects.using(using).filter(owner=owner, number__in=numbers)
     renewed = mine.update(leased_until=from_now(lease))
     return set(numbers) if renewed == len(numbers) else _owned(using, owner, numbers)
 
 
-def release(using: str, owner: UUID, numbers: Collection[int], *, retry_in: float | None = None) -> None:
+def release(using: Alias, owner: UUID, numbers: Collection[PartitionNumber], *, retry_in: float | None = None) -> None:
     """Give the leases back. What was committed before and not seen is for whoever looks next: look once more.
 
     Args:
@@ -163,19 +166,19 @@ def release(using: str, owner: UUID, numbers: Collection[int], *, retry_in: floa
         mine.update(owner=None, leased_until=None, retry_at=from_now(retry_in))
 
 
-def count_lost(using: str, numbers: Collection[int]) -> None:
+def count_lost(using: Alias, numbers: Collection[PartitionNumber]) -> None:
     """Count leases that ran out under a relay that was at work."""
     Partition.objects.using(using).filter(number__in=numbers).update(lost=F("lost") + 1)
 
 
-def recovered(using: str, owner: UUID, numbers: Collection[int]) -> None:
+def recovered(using: Alias, owner: UUID, numbers: Collection[PartitionNumber]) -> None:
     """Forget the trouble of partitions that events were published from; others need not wait for its end any longer."""
     mine = Partition.objects.using(using).filter(owner=owner, number__in=numbers)
     mine.update(failures=0, retry_at=None, error="")
     Partition.objects.using(using).filter(number__lt=PARTITIONS, retry_at__isnull=False).update(retry_at=None)
 
 
-def back_off(using: str, owner: UUID, number: int, delay: float, error: str) -> bool:
+def back_off(using: Alias, owner: UUID, number: PartitionNumber, delay: float, error: str) -> bool:
     """Have a partition back off for ``delay`` seconds after trouble, which costs no event an attempt.
 
     Returns:
@@ -194,10 +197,10 @@ def _is_free() -> Q:
     return Q(owner__isnull=True) | Q(leased_until__lte=DatabaseNow())
 
 
-def _owned(using: str, owner: UUID, numbers: Collection[int]) -> set[int]:
+def _owned(using: Alias, owner: UUID, numbers: Collection[PartitionNumber]) -> set[PartitionNumber]:
     mine = Partition.objects.using(using).filter(owner=owner, number__in=numbers)
     return set(mine.values_list("number", flat=True))
 
 
-def _owner(using: str, owner: UUID) -> Any:
+def _owner(using: Alias, owner: UUID) -> Any:
     return Partition._meta.get_field("owner").get_db_prep_value(owner, connections[using])

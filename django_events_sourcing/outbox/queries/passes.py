@@ -23,6 +23,7 @@ from django_events_sourcing.outbox.sql import (
     waits,
     whole_numbers,
 )
+from django_events_sourcing.types import Alias, Microseconds, ObjectHash, PartitionNumber, SequenceNumber
 
 __all__ = [
     "Pass",
@@ -42,9 +43,9 @@ _FEW = 200
 class Queued:
     """A row of the queue, as ``models.QueueEntry`` describes it."""
 
-    partition: int
-    sequence: int
-    object_hash: int
+    partition: PartitionNumber
+    sequence: SequenceNumber
+    object_hash: ObjectHash
     replay_to: str | None = None
 
 
@@ -69,15 +70,15 @@ class Pass:
         any_refused: Whether any event that is pending was refused before.
     """
 
-    now: int
-    top: int
+    now: Microseconds
+    top: SequenceNumber
     first: Portion | None
-    waiting: frozenset[int]
+    waiting: frozenset[ObjectHash]
     dead_blocks: bool
     any_refused: bool
 
 
-def start_pass(using: str, numbers: Collection[int], limit: int, *, dead_blocks: bool) -> Pass:
+def start_pass(using: Alias, numbers: Collection[PartitionNumber], limit: int, *, dead_blocks: bool) -> Pass:
     """Begin a pass over the partitions ``numbers``. See Note [Why order holds].
 
     Args:
@@ -92,7 +93,7 @@ def start_pass(using: str, numbers: Collection[int], limit: int, *, dead_blocks:
     statement = sql(using, START_PASS, numbers=those, any_dead=any_dead, parts=parts)
     found = rows(using, statement, {**params, **its_params, "first": min(numbers)})
     now, top, any_refused, is_any_dead = found[0][:4] if found else (0, None, False, False)
-    waiting: frozenset[int] = frozenset()
+    waiting: frozenset[ObjectHash] = frozenset()
     first: Portion | None = None
     if any_refused or is_any_dead:
         failures = waiting_failures(dead_blocks=dead_blocks).using(using).filter(partition__in=numbers)
@@ -102,7 +103,7 @@ def start_pass(using: str, numbers: Collection[int], limit: int, *, dead_blocks:
     return Pass(now, top or 0, first, waiting, dead_blocks=dead_blocks, any_refused=bool(any_refused))
 
 
-def read(using: str, current: Pass, after: Mapping[int, int], limit: int) -> Portion:
+def read(using: Alias, current: Pass, after: Mapping[PartitionNumber, SequenceNumber], limit: int) -> Portion:
     """The next rows of the queue, with their events.
 
     Args:
@@ -116,7 +117,9 @@ def read(using: str, current: Pass, after: Mapping[int, int], limit: int) -> Por
     return _portion(rows(using, sql(using, READ, parts=parts), params))
 
 
-def _parts(using: str, after: Mapping[int, int], limit: int, current: Pass | None = None) -> tuple[str, dict[str, int]]:
+def _parts(
+    using: Alias, after: Mapping[PartitionNumber, SequenceNumber], limit: int, current: Pass | None = None
+) -> tuple[str, dict[str, int]]:
     parts: list[str] = []
     params: dict[str, int] = {}
     for number, last in after.items():
@@ -141,7 +144,7 @@ def _portion(found: Iterable[Sequence[Any]]) -> Portion:
     return sorted(portion, key=lambda item: item[0].sequence)  # of a UNION's parts no database promises the order
 
 
-def _event(sequence: int, *columns: Any) -> Event:
+def _event(sequence: SequenceNumber, *columns: Any) -> Event:
     try:
         return _made_of(sequence, *columns)
     except (AttributeError, OverflowError, TypeError, ValueError) as exc:
@@ -151,7 +154,14 @@ def _event(sequence: int, *columns: Any) -> Event:
 
 
 def _made_of(  # noqa: PLR0913, PLR0917 - a row
-    sequence: int, event_id: Any, service: str, name: str, key: str, body: str, headers: str, time: int
+    sequence: SequenceNumber,
+    event_id: Any,
+    service: str,
+    name: str,
+    key: str,
+    body: str,
+    headers: str,
+    time: Microseconds,
 ) -> Event:
     context = json.loads(headers) if headers != "{}" else {}
     if not isinstance(context, dict):
@@ -168,7 +178,7 @@ def _made_of(  # noqa: PLR0913, PLR0917 - a row
     )
 
 
-def _left_out(using: str, current: Pass, number: int) -> str:
+def _left_out(using: Alias, current: Pass, number: PartitionNumber) -> str:
     waiting = [value for value in current.waiting if value % PARTITIONS == number]
     if not waiting:
         return ""
@@ -178,7 +188,7 @@ def _left_out(using: str, current: Pass, number: int) -> str:
     return sql(using, NOT_WAITING, waits=those_that_wait)
 
 
-def load(using: str, sequence: int) -> Event:
+def load(using: Alias, sequence: SequenceNumber) -> Event:
     """The event of the log with this id.
 
     Raises:

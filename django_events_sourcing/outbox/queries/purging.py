@@ -8,6 +8,7 @@ from django.db.models.fields import BooleanField
 from django_events_sourcing.models import Failure, LogEntry, PublishedCount
 from django_events_sourcing.outbox.clock import from_now
 from django_events_sourcing.outbox.queries.common import delete, lock_log, pending_among, span
+from django_events_sourcing.types import Alias, SequenceNumber
 
 __all__ = [
     "purge",
@@ -19,7 +20,7 @@ __all__ = [
 _COUNTED = 90 * 60
 
 
-def purge(using: str, retention: float, after: int, limit: int) -> tuple[int, int | None]:
+def purge(using: Alias, retention: float, after: SequenceNumber, limit: int) -> tuple[int, SequenceNumber | None]:
     """Delete a batch of the log's oldest events, as far as they were published and are older than ``retention``.
 
     Args:
@@ -37,7 +38,7 @@ def purge(using: str, retention: float, after: int, limit: int) -> tuple[int, in
         return _purge(using, retention, after, limit)
 
 
-def _purge(using: str, retention: float, after: int, limit: int) -> tuple[int, int | None]:
+def _purge(using: Alias, retention: float, after: SequenceNumber, limit: int) -> tuple[int, SequenceNumber | None]:
     log = LogEntry.objects.using(using)
     is_old = ExpressionWrapper(Q(time__lt=from_now(-retention)), BooleanField())
     rows = log.filter(sequence__gt=after).annotate(is_old=is_old).order_by("sequence")[:limit]
@@ -51,6 +52,6 @@ def _purge(using: str, retention: float, after: int, limit: int) -> tuple[int, i
     return len(old), found[-1][0] if len(found) == limit else None
 
 
-def purge_counts(using: str) -> None:
+def purge_counts(using: Alias) -> None:
     """Delete counts of published events that no status asks for any more."""
     delete(PublishedCount.objects.using(using).filter(minute__lt=from_now(-_COUNTED)), using)

@@ -12,6 +12,7 @@ from django_events_sourcing.models import Failure, LogEntry, QueueEntry
 from django_events_sourcing.outbox.clock import to_microseconds
 from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
 from django_events_sourcing.outbox.queries.common import delete, fence, lock_log, pending_among, span
+from django_events_sourcing.types import Alias, Microseconds, PartitionNumber, SequenceNumber
 
 __all__ = ["Replayable", "Selection", "replayable", "requeue"]
 
@@ -41,19 +42,19 @@ class Selection:
 class Replayable:
     """An event that may be put back into the queue: published, or dead."""
 
-    sequence: int
+    sequence: SequenceNumber
     event_id: UUID
     name: str
     object: str
-    time: int
+    time: Microseconds
 
     @property
-    def partition(self) -> int:
+    def partition(self) -> PartitionNumber:
         """The number of its partition."""
         return object_hash(self.object) % PARTITIONS
 
 
-def replayable(using: str, selection: Selection, limit: int) -> Iterator[list[Replayable]]:
+def replayable(using: Alias, selection: Selection, limit: int) -> Iterator[list[Replayable]]:
     """What a replay would put back into the queue, in the order of ids, ``limit`` events of the log at a time.
 
     Only what is in the log by now is considered: what is published meanwhile would be replayed for ever.
@@ -79,7 +80,7 @@ def replayable(using: str, selection: Selection, limit: int) -> Iterator[list[Re
         yield [each for each in found if selection.object in {None, each.object}]
 
 
-def requeue(using: str, owner: UUID, events: Collection[Replayable], replay_to: str | None) -> int | None:
+def requeue(using: Alias, owner: UUID, events: Collection[Replayable], replay_to: str | None) -> int | None:
     """Put events back into the queue, as replays.
 
     Args:
@@ -118,7 +119,7 @@ def requeue(using: str, owner: UUID, events: Collection[Replayable], replay_to: 
     return len(rows)
 
 
-def _selected(using: str, selection: Selection) -> QuerySet[LogEntry]:
+def _selected(using: Alias, selection: Selection) -> QuerySet[LogEntry]:
     rows = LogEntry.objects.using(using)
     if selection.ids:
         rows = rows.filter(event_id__in=selection.ids)

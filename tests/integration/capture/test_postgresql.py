@@ -70,7 +70,7 @@ def test_decimal__with_more_places__rounded_as_postgresql_does(postgresql, regis
     assert decimals == ["1.25", "-1.25", "1.26"] * 2
 
 
-def test_generated_field__told_as_computed(postgresql, register, handed_over):
+def test_generated_field__recorded_as_computed(postgresql, register, handed_over):
     """After an update, with update_fields, and in a delete."""
     register(Row)
     row = Row(price=2, pieces=3)

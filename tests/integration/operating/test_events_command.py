@@ -54,7 +54,7 @@ def test_status__of_an_empty_outbox__is_all_zero(events):
     assert [partition["number"] for partition in found["partitions"]] == list(range(PARTITIONS))
 
 
-def test_status__with_work_to_do__tells_of_it(events, emit, database):
+def test_status__with_work_to_do__says_so(events, emit, database):
     """Pending and dead events, leases, backoff and trouble, for people and for programs."""
     for number in range(5):
         emit(f"thing:{number}")

@@ -194,7 +194,7 @@ def test_bury__while_the_database_is_in_trouble__one_line(emit, events, database
         events("bury", "--id", event.id, "--why", "x")
 
 
-def test_show__of_each_state__tells_it_and_what_it_waits_for(emit, poison, relay, events, database, options, caplog):
+def test_show__of_each_state__says_it_and_what_it_waits_for(emit, poison, relay, events, database, options, caplog):
     """From pending to published, and what stands in the way."""
     refused, behind = poison("thing:1"), emit("thing:1", body='{"name": "[bold]é"}')
     shown = events("show", behind.id)

@@ -168,7 +168,7 @@ def test_task__for_a_database_that_the_worker_lacks__is_logged(caplog):
     assert "DATABASES lacks it" in caplog.text
 
 
-def test_task__for_a_database_without_the_tables__tells_what_to_run(database, caplog):
+def test_task__for_a_database_without_the_tables__says_what_to_run(database, caplog):
     """A project that forgot to migrate hears of it from the worker, too."""
     call_command("migrate", "django_events_sourcing", "zero", database=database, verbosity=0)
     try:

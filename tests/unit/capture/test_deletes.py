@@ -110,7 +110,7 @@ def test_receiver_of_post_delete__that_writes_another_row_anew__comes_later(regi
     assert [event.name for event in events][2:] == ["product__deleted"] * 2 + ["product__created"]
 
 
-def test_receiver_of_post_delete__that_saves_what_goes_along__tells_no_second_delete(register, events, receive):
+def test_receiver_of_post_delete__that_saves_what_goes_along__records_no_second_delete(register, events, receive):
     """Its delete has been recorded with the first one's: what is written after that is what is there."""
     going: list[Product] = []
     register(Product)
@@ -150,7 +150,7 @@ def test_delete__broken_off__leaves_nothing_for_the_next(article, events, receiv
     assert len(events) == 2
 
 
-def test_delete__by_a_collector_of_ones_own__told(article, events):
+def test_delete__by_a_collector_of_ones_own__recorded(article, events):
     """It names no origin."""
     collector = Collector(using="default")
     collector.collect([article])
@@ -158,7 +158,7 @@ def test_delete__by_a_collector_of_ones_own__told(article, events):
     assert sorted(event.name for event in events) == ["article__deleted", "comment__deleted"]
 
 
-def test_delete__protected__tells_nothing(register, events):
+def test_delete__protected__records_nothing(register, events):
     """Nor has one that Django refuses beforehand."""
     register(Product)
     product = Product.objects.create(name="pen", price=1)
@@ -204,7 +204,7 @@ def test_delete__plain_instance__asks_nothing(register, events):
     assert counts[0] == counts[1] == ["DELETE"]
 
 
-def test_delete__signals_sent_by_hand__told(register, events):
+def test_delete__signals_sent_by_hand__recorded(register, events):
     """Soft deletes and raw deletes that send the signals themselves have their event, with or without pre_delete."""
     register(Product)
     product = Product.objects.create(name="pen", price=1)

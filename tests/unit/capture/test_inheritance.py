@@ -64,7 +64,7 @@ def test_grandchild__saved_and_deleted__nearest_registered_class(register, event
     assert taken(events) == [f"{name}__created", f"{name}__updated", f"{name}__deleted"]
 
 
-def test_unregistered_child__told_as_a_parent__body_is_the_parents(register, events):
+def test_unregistered_child__recorded_as_a_parent__body_is_the_parents(register, events):
     """The serializer gets an instance of the class it is for, as when the parent is saved itself."""
     register(Place, serializer=PlaceSerializer)
     restaurant = Restaurant.objects.create(name="Roma", seats=12)
@@ -75,7 +75,7 @@ def test_unregistered_child__told_as_a_parent__body_is_the_parents(register, eve
     assert [event.data for event in events] == [{"id": pk, "name": "Roma", "kind": f"Place {pk} in default"}] * 4
 
 
-def test_unregistered_proxy__told_as_the_model_behind_it__body_is_its(register, events):
+def test_unregistered_proxy__recorded_as_the_model_behind_it__body_is_its(register, events):
     """What a proxy makes of the row is not in the body."""
 
     class OrderSerializer(serializers.BaseSerializer):
@@ -110,7 +110,7 @@ def test_registered_child__deleted_without_its_parent__each_has_its_delete(regis
         assert taken(events) == ["restaurant__created", "restaurant__deleted", "place__deleted"]
 
 
-def test_queryset__deletes_again__tells_again(register, events):
+def test_queryset__deletes_again__records_again(register, events):
     """One queryset object may be used twice: what it deleted before counts for nothing now."""
     register(Place, Restaurant)
     everything = Place.objects.all()
@@ -121,7 +121,7 @@ def test_queryset__deletes_again__tells_again(register, events):
     assert taken(events) == ["restaurant__created", "restaurant__deleted", "place__created", "place__deleted"]
 
 
-def test_child_of_two_parents__each_registered_parent_is_told(register, events):
+def test_child_of_two_parents__each_registered_parent_is_recorded(register, events):
     """A row of each has changed; if the child is registered itself, it speaks for both."""
     register(Place, Business)
     hotel = Hotel.objects.create(name="Ritz", tax_number="7")

@@ -141,7 +141,7 @@ def test_proxy__registered__named_for_itself(events):
     assert len({event.object for event in events}) == 1
 
 
-def test_proxy__unregistered__told_as_the_model_behind_it(events):
+def test_proxy__unregistered__recorded_as_the_model_behind_it(events):
     """A row of a registered model that is changed through an unregistered proxy has still changed."""
     order = new_order()
     archived = ArchivedOrder.objects.get(pk=order.pk)
@@ -177,7 +177,7 @@ def test_multi_table_child__deleted_without_its_parent__the_parent_goes_on(event
     assert names(events) == ["restaurant__created", "restaurant__deleted", "place__deleted"]
 
 
-def test_multi_table_parent__saved_and_deleted__is_told(events):
+def test_multi_table_parent__saved_and_deleted__is_recorded(events):
     """A parent without a child is an object of its own."""
     place = Place.objects.create(name="Park")
     place.delete()

@@ -133,7 +133,7 @@ def test_receiver__saves_again__events_in_the_order_of_writes(events, receive):
     ]
 
 
-def test_post_save__sent_by_hand__told(events):
+def test_post_save__sent_by_hand__recorded(events):
     """A project that announces a bulk_create by sending the signal itself has its events."""
     product = Product.objects.create(name="first", price=1)
     for created in Product.objects.bulk_create([Product(name="second", price=1)]):
@@ -147,7 +147,7 @@ def test_post_save__sent_by_hand__told(events):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_post_save__sent_by_hand_after_a_commit_that_failed__told(events):
+def test_post_save__sent_by_hand_after_a_commit_that_failed__recorded(events):
     """The save that failed left no mark on the instance: written by other means, it is recorded as any."""
     shipment = Shipment(order_id=1, status="started")
     with pytest.raises(IntegrityError):

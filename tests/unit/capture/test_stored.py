@@ -166,7 +166,7 @@ def test_attributes_that_are_no_fields__left_alone(anything, events):
     assert [event.name for event in events] == ["anything__created", "anything__updated", "anything__deleted"]
 
 
-def test_generated_field__told_as_computed(register, events):
+def test_generated_field__recorded_as_computed(register, events):
     """After an update Django may keep the old value; with update_fields and in a delete, too."""
     register(Row)
     row = Row.objects.create(price=2, pieces=3)
