@@ -35,7 +35,7 @@ def relay_database(using: Alias, stopping: Callable[[], bool], partitions: Colle
 
 
 def _leave_to_others(using: Alias) -> None:
-    """Wake another relay; at once, for this process may be ending."""
+    """Wake another relay; at once, because this process may be ending."""
     try:
         enqueue(RELAY_TASK, using)
     except Exception as exc:  # noqa: BLE001 - whatever it is, the sweep finds the rest

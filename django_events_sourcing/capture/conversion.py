@@ -19,7 +19,7 @@ from django_events_sourcing.types import Alias
 
 __all__ = ["Conversion", "conversion_for"]
 
-_Convert = Callable[[Any, str], Any]
+_Convert = Callable[[Any, Alias], Any]
 
 
 class Conversion(NamedTuple):

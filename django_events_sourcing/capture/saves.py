@@ -60,7 +60,7 @@ def wrap(model: type[Model], record: Callable[[Model, bool, str], bool]) -> None
                 is_recorded = record(self, not updated, using)
             finally:
                 state.db, state.adding = before
-        if is_recorded:  # not before the transaction is over, for its end may fail
+        if is_recorded:  # not before the transaction is over, because its end may fail
             mark(state, recorded=marks_of(state).recorded + 1)
         return updated
 

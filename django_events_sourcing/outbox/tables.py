@@ -30,7 +30,7 @@ def has_tables(using: Alias) -> bool:
         return set(connection.introspection.table_names(cursor)) >= TABLES
 
 
-def outbox_databases() -> list[str]:
+def outbox_databases() -> list[Alias]:
     """Aliases of the databases that may have the outbox's tables: all that no router keeps them from."""
     return [alias for alias in connections if router.allow_migrate_model(alias, LogEntry)]
 

@@ -42,7 +42,7 @@ def pending_among(using: Alias, sequences: Collection[SequenceNumber]) -> set[Se
     """Those from the first to the last of the ids that the queue has."""
     if not sequences:
         return set()
-    every_partition = range(PARTITIONS)  # named, for the index begins with it
+    every_partition = range(PARTITIONS)  # named, because the index begins with it
     rows = QueueEntry.objects.using(using).filter(span(sequences), partition__in=every_partition)
     return set(rows.values_list("sequence", flat=True))
 
