@@ -17,9 +17,9 @@ from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import ConfigurationError, EventRefused, PublishError
 from django_events_sourcing.tasks.arguments import DirectEvent, WakeUp
 from django_events_sourcing.tasks.publisher import event_dispatcher
+from django_events_sourcing.tasks.relaying import relay_database
 from django_events_sourcing.tasks.retry import delay
 from django_events_sourcing.tasks.stopping import is_stopping
-from django_events_sourcing.tasks.work import relay_database
 from django_events_sourcing.tasks.worker import relay_in_thread
 from django_events_sourcing.texts import without_passwords
 

@@ -20,11 +20,11 @@ from django_events_sourcing.conf import get_settings
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.outbox.tables import has_tables, missing_tables
 from django_events_sourcing.tasks.purging import Purging
+from django_events_sourcing.tasks.relaying import relay_database
 from django_events_sourcing.tasks.schedule import Schedule
 from django_events_sourcing.tasks.session import close_connection, use_own_session
 from django_events_sourcing.tasks.stopping import is_stopping
 from django_events_sourcing.tasks.trouble import logs_whatever_happens
-from django_events_sourcing.tasks.work import relay_database
 from django_events_sourcing.types import Alias, PartitionNumber
 
 __all__ = ["IDLE", "RelayThread"]

@@ -12,8 +12,8 @@ from contextlib import nullcontext
 
 from django.db import connections
 
+from django_events_sourcing.delivery.on_commit import wake_on_commit
 from django_events_sourcing.delivery.transactions import own_transaction
-from django_events_sourcing.delivery.waker import wake_on_commit
 from django_events_sourcing.events import Event
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.tables import raises_missing_tables

@@ -28,7 +28,7 @@ from django_events_sourcing.outbox import leases, queries
 from django_events_sourcing.outbox.clock import MICROSECONDS
 from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
 from django_events_sourcing.outbox.queries import Queued, outcomes, purging, replaying
-from django_events_sourcing.tasks import reading, work
+from django_events_sourcing.tasks import reading, relaying
 from django_events_sourcing.tasks.batch import Batch
 from tests.project.models import Product
 
@@ -244,7 +244,7 @@ class World:
         """What a worker does that is woken, or sweeps: if there is a wake-up, this is what it came to."""
         self.is_waking = False
         partitions, self.partitions = self.partitions, set()
-        return self.start(lambda process: work.relay_database("default", lambda: process.is_stopping, partitions))
+        return self.start(lambda process: relaying.relay_database("default", lambda: process.is_stopping, partitions))
 
     def run(self, process: Process, steps: int = 1000, *, to: str | None = None) -> None:
         """Let a process go on for so many steps, or to its end, or to where it stands still at ``to``."""
@@ -527,7 +527,7 @@ class Stage:
         for module in (operations, purge, replay):
             patch.setattr(module, "sleep", self._sleep)
         patch.setattr(relay, "Pipeline", lambda _settings: RabbitMQ(self.world))
-        for module in (waker, work):
+        for module in (waker, relaying):
             patch.setattr(module, "enqueue", self._enqueue)
 
     def _set_transactions(self, patch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from rest_framework.fields import Field
 from rest_framework.utils.serializer_helpers import BindingDict
 
 from django_events_sourcing.capture import kept_serializers, receivers, saves
-from django_events_sourcing.delivery import waker
+from django_events_sourcing.delivery import on_commit
 from tests.project.models import Product
 
 SEAMS = (Path(__file__).parent.parent.parent / "docs/seams.md").read_text()
@@ -82,11 +82,11 @@ def test_run_on_commit__holds_what_was_registered(transactional_db, monkeypatch)
         transaction.on_commit(hook)
         assert connection.run_on_commit[-1][1] is hook
     woken: list[str] = []
-    monkeypatch.setattr(waker, "wake", lambda using, _partitions: woken.append(using))
-    monkeypatch.setattr(waker, "_CALLBACKS", "gone")
+    monkeypatch.setattr(on_commit, "wake", lambda using, _partitions: woken.append(using))
+    monkeypatch.setattr(on_commit, "_CALLBACKS", "gone")
     with transaction.atomic():
         for partition in range(3):
-            waker.wake_on_commit(connection, {partition})
+            on_commit.wake_on_commit(connection, {partition})
     assert woken == ["default"]
 
 

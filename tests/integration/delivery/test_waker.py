@@ -15,7 +15,7 @@ from django.core.management import call_command
 from django.db import transaction
 from django.test import TestCase
 
-from django_events_sourcing.delivery import waker
+from django_events_sourcing.delivery import on_commit, waker
 from django_events_sourcing.models import QueueEntry
 from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
 from tests.processes import run, wait_until
@@ -51,7 +51,7 @@ def _outbox(settings):
 def woken(monkeypatch):
     """The databases that relays were woken for so far, a list that grows."""
     woken: list[str] = []
-    monkeypatch.setattr(waker, "wake", lambda using, _partitions: woken.append(using))
+    monkeypatch.setattr(on_commit, "wake", lambda using, _partitions: woken.append(using))
     return woken
 
 
