@@ -21,8 +21,8 @@ def hand_over(events: Sequence[Event], using: Alias) -> None:
     """Enqueue for each event the task that publishes it, once the transaction in database ``using`` commits.
 
     Raises:
-        django.db.transaction.TransactionManagementError: The connection is not in autocommit mode, so that Django doesn't
-            know when that is.
+        django.db.transaction.TransactionManagementError: The connection is not in autocommit mode, so that Django
+            doesn't know when that is.
     """
     connection = connections[using]
     # Within atomic(), Django remembers by an attribute of no public name whether the block began in autocommit mode.
