@@ -56,7 +56,7 @@ class QueueEntry(models.Model):
 class Failure(models.Model):
     """An event that RabbitMQ refused by itself: pending still, and tried again at ``retry_at``, or dead.
 
-    Or one that an operator buried, ``error`` says why: dead, and in no later event's way.
+    Or one that an operator buried, for the reason in ``error``: dead, and in no later event's way.
     """
 
     sequence = models.BigIntegerField(primary_key=True)

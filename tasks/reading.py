@@ -24,8 +24,8 @@ class Reading:
         ends: When to read no more, by ``monotonic``.
 
     Attributes:
-        waiting: Hashes of the objects that wait until the pass is over. Batches add an object when one of
-            its events is refused, or meets with trouble.
+        waiting: Hashes of the objects that wait until the pass is over. Batches add an object when one of its events is
+            refused, or meets with trouble.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Reading:
         self._after = {number: last[number] for number in self._after if counts[number] == limit}
         return [(row, event) for row, event in portion if row.object_hash not in self.waiting]
 
-    def read_only(self, partitions: Collection[PartitionNumber]) -> None:
+    def restrict_to(self, partitions: Collection[PartitionNumber]) -> None:
         """Read no further in others."""
         self._after = {number: last for number, last in self._after.items() if number in partitions}
 

@@ -223,4 +223,4 @@ class Relay:
 
     def _leave_out(self, outcome: Outcome, reading: Reading) -> None:
         """Read no further in what is no longer held, or in trouble."""
-        reading.read_only(self._leases.numbers - outcome.troubled.keys())
+        reading.restrict_to(self._leases.numbers - outcome.troubled.keys())

@@ -39,8 +39,7 @@ class Deletion:
     """See Note [One delete].
 
     Attributes:
-        drafts: Of each model the instances that go, by their identities, and their events; None where
-            those were taken.
+        drafts: Of each model the instances that go, by their identities, and their events; None where those were taken.
         reported_by_child: Rows of parents that need no event, as a child has one.
     """
 
@@ -52,8 +51,10 @@ class Deletion:
         """That which the instance is a part of; its own, where a signal is sent by hand and there is no transaction."""
         blocks = getattr(connections[using], _BLOCKS, None)
         holder = blocks[-1] if blocks else instance._state
-        deletion: Deletion = marks_of(holder).deletion or cls()
-        mark(holder, deletion=deletion)
+        deletion: Deletion | None = marks_of(holder).deletion
+        if deletion is None:
+            deletion = cls()
+            mark(holder, deletion=deletion)
         return deletion
 
     @classmethod

@@ -1,16 +1,14 @@
 """What one signal of a save or a delete leaves for the next."""
 
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = ["Marks", "mark", "marks_of"]
 
 _MARKS = "_django_events_sourcing"
 
 
-@dataclass(frozen=True)
-class Marks:
-    """Kept on an instance's ``_state``, or on a transaction of Django's; frozen, as a copied instance has them, too.
+class Marks(NamedTuple):
+    """Kept on an instance's ``_state``, or on a transaction of Django's; immutable, as a copied instance has them, too.
 
     Attributes:
         recorded: How many saves were recorded as they were written, whose ``post_save`` is yet to come.
@@ -32,8 +30,8 @@ def marks_of(holder: object) -> Marks:
 
 def mark(holder: object, **changes: Any) -> None:
     """Change some of them; where none is left, nothing is kept."""
-    marks = replace(marks_of(holder), **changes)
-    if marks == _NONE:
-        vars(holder).pop(_MARKS, None)
-    else:
+    marks = marks_of(holder)._replace(**changes)
+    if any(marks):
         vars(holder)[_MARKS] = marks
+    else:
+        vars(holder).pop(_MARKS, None)

@@ -1,1 +1,1 @@
-"""The outbox's tables, and every statement that reads or changes them once an event is in."""
+"""The outbox's tables, every statement that reads or changes them, and the leases on their partitions."""

@@ -50,12 +50,9 @@ class Leases:
 
     def take(self, numbers: Collection[PartitionNumber], *, only_well: bool = False) -> None:
         """Lease what is free of the partitions, in place of those held before; or of that what met with no trouble."""
-        asked = monotonic()
-        self._numbers = set()
+        self._numbers, self._asked = set(), monotonic()
         if numbers:
             self._numbers = queries.take(self._using, self.owner, numbers, self._duration, only_well=only_well)
-        self._asked = asked
-        if numbers:
             logger.debug("Leased, of partitions %s: %r.", Numbers(numbers), self)
 
     def reserve(self, number: PartitionNumber) -> bool:

@@ -151,8 +151,8 @@ class Outbox:
         logged: Events of the log; and so on.
         replaying: Where pending replays go to.
         attempts: Of events that were refused, how many attempts there were, and when the next is due.
-        met_trouble: Whether partitions back off, or would sooner, after trouble.
-        is_kept: Whether partitions are leased, or back off.
+        met_trouble: Whether any partition met with trouble last.
+        is_kept: Whether any partition is leased, or backs off.
     """
 
     logged: set[int] = field(default_factory=set)
@@ -351,7 +351,7 @@ class World:
     def finish(self) -> None:
         """Have all go well until nothing is left to do: then all must have arrived, and no trouble be remembered.
 
-        Each object changes once more, for trouble is forgotten by an event that is published.
+        Each object changes once more, because trouble is forgotten when an event is published.
         """
         self.mood = "well"
         if last := [save_object(pk) for pk in self.free]:
@@ -371,7 +371,7 @@ class World:
         assert not QueueEntry.objects.exists(), "pending for ever"
         lost = self.committed.keys() - self._arrived - self._were_dead
         assert not lost, f"events {lost} never arrived"
-        used = [object_hash(_key(pk)) % PARTITIONS for pk in self.free]
+        used = {_partition(pk) for pk in self.free}
         troubled = set(Partition.objects.filter(failures__gt=0, number__in=used).values_list("number", flat=True))
         assert not troubled, f"partitions {troubled} remember trouble"
         unheard = self._replays.keys() - self._were_dead
@@ -484,8 +484,12 @@ def _rows(statement: str) -> list[Any]:
 
 
 def _is_in_use(pk: int) -> bool:
-    partition = object_hash(_key(pk)) % PARTITIONS
+    partition = _partition(pk)
     return partition == 0 or (partition == 1 and pk % 3 == 0)  # so that objects meet in one
+
+
+def _partition(pk: int) -> int:
+    return object_hash(_key(pk)) % PARTITIONS
 
 
 def _key(pk: int) -> str:
