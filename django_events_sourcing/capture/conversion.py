@@ -21,6 +21,9 @@ __all__ = ["Conversion", "conversion_for"]
 
 _Convert = Callable[[Any, Alias], Any]
 
+# So many decimal digits are in a float as they are.
+_DIGITS_OF_A_FLOAT = 15
+
 
 class Conversion(NamedTuple):
     """How a field's values are to be seen.
@@ -29,10 +32,12 @@ class Conversion(NamedTuple):
         exact: Type of values that are right as they are, None where the type alone doesn't say.
         convert: What makes another value right, given the alias of the database it was written to; it returns the value
             itself where that is right already. What it raises means that only the database knows.
+        converts_none: Whether a None is to be converted, too; else it is NULL.
     """
 
     exact: type | None = None
     convert: _Convert | None = None
+    converts_none: bool = False
 
 
 def conversion_for(field: Any) -> Conversion:
@@ -43,7 +48,7 @@ def conversion_for(field: Any) -> Conversion:
     if _is_overridden(field, "get_db_prep_value", "get_db_prep_save"):
         pass  # what a driver is given is not what comes back
     elif _is_overridden(field, "to_python", "get_prep_value"):
-        convert = _by_the_field_itself(field)
+        return Conversion(convert=_by_the_field_itself(field), converts_none=True)
     elif _is_overridden(field, "from_db_value"):
         pass
     elif hasattr(field, "range_type"):
@@ -116,15 +121,31 @@ def _decimal(field: Any) -> Conversion:
     """Rounded as the database rounds: it has a number of places, too."""
     places, digits = field.decimal_places, field.max_digits
     rounded = None if places is None else Decimal(1).scaleb(-places)
+    column = field.get_col(field.model._meta.db_table) if hasattr(field, "model") else field
 
     def convert(value: Any, using: Alias) -> Decimal:
         number: Decimal = value if type(value) is Decimal else field.to_python(value)
-        if rounded is None or number.same_quantum(rounded) or digits is None or not number.is_finite():
+        if rounded is None or digits is None or not number.is_finite():
             return number
-        given = Decimal(connections[using].ops.adapt_decimalfield_value(number, digits, places))  # type: ignore[arg-type]
-        return given.quantize(rounded, ROUND_HALF_UP, Context(prec=digits))
+        is_rounded = number.same_quantum(rounded)
+        if is_rounded and len(number.as_tuple().digits) <= _DIGITS_OF_A_FLOAT:
+            return number
+        connection = connections[using]
+        given = Decimal(connection.ops.adapt_decimalfield_value(number, digits, places))  # type: ignore[arg-type]
+        if converters := connection.ops.get_db_converters(column):
+            kept: Any = _number_in_sqlite(str(given))
+            for comes_back in converters:
+                kept = comes_back(kept, column, connection)
+            return Decimal(kept)
+        return number if is_rounded else given.quantize(rounded, ROUND_HALF_UP, Context(prec=digits))
 
     return Conversion(convert=convert)
+
+
+def _number_in_sqlite(text: str) -> int | float:
+    """See "type affinity" in SQLite's documentation."""
+    is_whole = text.removeprefix("-").isdigit() and -(2**63) <= int(text) < 2**63
+    return int(text) if is_whole else float(text)
 
 
 def _json(field: Any) -> _Convert:
@@ -172,10 +193,10 @@ def _range(field: Any) -> _Convert:
 
 def _whole(conversion: Conversion) -> _Convert:
     """``conversion`` as one function, for what is inside a container."""
-    exact, convert = conversion
+    exact, convert, converts_none = conversion
 
     def one(value: Any, using: Alias) -> Any:
-        if convert is None or value is None or type(value) is exact:
+        if convert is None or type(value) is exact or (value is None and not converts_none):
             return value
         return convert(value, using)
 

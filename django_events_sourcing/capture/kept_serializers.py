@@ -39,6 +39,7 @@ _MAKING = {
 _DECLARATIONS = {"Meta", "_declared_fields"}
 
 _FRAMEWORKS = {"rest_framework", "django"}
+_NOT_THE_PROJECT = {"rest_framework", "django_events_sourcing", "builtins", "typing"}
 _UNCHANGING = (
     *(str, bytes, int, float, complex, bool, type(None), frozenset, range, type, date, time, timedelta, tzinfo),
     *(Decimal, UUID, FunctionType, MethodType, BuiltinFunctionType),
@@ -134,7 +135,7 @@ def _has_own_making(serializer_class: type) -> bool:
 
 
 def _of_the_project(cls: type) -> Iterator[type]:
-    return (each for each in cls.__mro__ if _origin(each) not in {"rest_framework", "builtins", "typing"})
+    return (each for each in cls.__mro__ if _origin(each) not in _NOT_THE_PROJECT)
 
 
 def _origin(cls: type) -> str:

@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 from django.core.signals import setting_changed
+from django.db import router
 from django.db.models import Model
 from django.db.models.signals import ModelSignal, post_delete, post_save, pre_delete
 
@@ -11,9 +12,10 @@ from django_events_sourcing.capture import saves
 from django_events_sourcing.capture.deletions import Deletion, Drafts
 from django_events_sourcing.capture.registration import Registration
 from django_events_sourcing.capture.registry import registry
-from django_events_sourcing.capture.stored import RowGoneError
+from django_events_sourcing.capture.stored import RowGoneError, has_row
 from django_events_sourcing.capture.switches import is_silenced
 from django_events_sourcing.delivery.deliver import deliver
+from django_events_sourcing.delivery.transactions import write_lock_before_reads
 from django_events_sourcing.types import Alias
 
 __all__ = ["connect"]
@@ -75,41 +77,66 @@ def _record_write(instance: Model, created: bool, using: Alias) -> bool:
     return True
 
 
-def _on_post_save(*, sender: type[Model], instance: Model, created: bool, raw: bool, using: Alias, **_: Any) -> None:
-    if not (saves.take_record(instance) or raw):  # the signal was sent by hand, after a bulk_create say
-        _record_save(registry.saved[sender], instance, created, using)
+# Whoever sends a signal by hand, after a bulk_create() say, may leave out what Django itself sends along.
 
 
-def _on_pre_delete(*, sender: type[Model], instance: Model, using: Alias, **_: Any) -> None:
+def _on_post_save(
+    *,
+    sender: type[Model],
+    instance: Model,
+    created: bool = False,
+    raw: bool = False,
+    using: Alias | None = None,
+    **_: Any,
+) -> None:
+    if not (saves.take_record(instance) or raw):
+        _record_save(registry.saved[sender], instance, created, using or _database_of(instance))
+
+
+def _on_pre_delete(
+    *, sender: type[Model], instance: Model, using: Alias | None = None, origin: object = None, **_: Any
+) -> None:
+    using = using or _database_of(instance)
     deletion = Deletion.of(instance, using)
     deletion.note_parents(instance)
-    drafts = [] if deletion.is_reported_by_child(instance) else _delete_drafts(sender, instance, using)
+    drafts: Drafts = []
+    if not deletion.is_reported_by_child(instance):
+        with write_lock_before_reads(using, instance._meta.db_table):
+            # What goes along with it, or is in a queryset, Django has just read.
+            drafts = _delete_drafts(sender, instance, using, may_be_gone=origin is instance)
     deletion.draft(sender, instance, drafts)
 
 
-def _on_post_delete(*, sender: type[Model], instance: Model, using: Alias, origin: object = None, **_: Any) -> None:
-    # Who sends signals by hand names no origin.
+def _on_post_delete(
+    *, sender: type[Model], instance: Model, using: Alias | None = None, origin: object = None, **_: Any
+) -> None:
+    using = using or _database_of(instance)
     drafts = Deletion.of(instance, using).take(sender, instance, together=origin is not None)
     _deliver(_delete_drafts(sender, instance, using) if drafts is None else drafts, using)
 
 
+def _database_of(instance: Model) -> Alias:
+    return instance._state.db or router.db_for_write(type(instance), instance=instance)
+
+
 def _record_save(registrations: tuple[Registration, ...], instance: Model, created: bool, using: Alias) -> None:
-    _deliver(_drafts(registrations, instance, using, "created" if created else "updated"), using)
+    action = "created" if created else "updated"
+    _deliver([each.draft(instance, using, action) for each in _speaking(registrations, instance)], using)
 
 
-def _delete_drafts(model: type[Model], instance: Model, using: Alias) -> Drafts:
+def _delete_drafts(model: type[Model], instance: Model, using: Alias, *, may_be_gone: bool = False) -> Drafts:
+    registrations = _speaking(registry.deleted[model], instance)
+    if registrations and may_be_gone and not has_row(instance, using):
+        return []
     try:
-        return _drafts(registry.deleted[model], instance, using, "deleted")
+        return [registration.draft(instance, using, "deleted") for registration in registrations]
     except RowGoneError:  # deleted by somebody else, who records it
         return []
 
 
-def _drafts(registrations: tuple[Registration, ...], instance: Model, using: Alias, action: str) -> Drafts:
-    return [
-        registration.draft(instance, using, action)
-        for registration in registrations
-        if not is_silenced(registration.model, instance)
-    ]
+def _speaking(registrations: tuple[Registration, ...], instance: Model) -> list[Registration]:
+    """Those that are not to be silent about the instance for now."""
+    return [each for each in registrations if not is_silenced(each.model, instance)]
 
 
 def _deliver(drafts: Drafts, using: Alias) -> None:

@@ -10,8 +10,9 @@ from django.db.models import Model
 from django.utils.module_loading import import_string
 from rest_framework.serializers import BaseSerializer
 
+from django_events_sourcing.capture.default_serializer import default_serializer
 from django_events_sourcing.capture.kept_serializers import KeptSerializers
-from django_events_sourcing.capture.serialization import default_serializer, project_locale, serialize
+from django_events_sourcing.capture.serialization import project_locale, serialize
 from django_events_sourcing.capture.stored import StoredForm, concrete_model
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.events import Event

@@ -9,17 +9,18 @@ that dies, would leave a change without its event. ``Collector.delete()`` is one
 # whole in a transaction would take the receivers of pre_save and post_save along: an error in one of them would roll
 # back what Django keeps, a durable atomic() fail, a task that one enqueues look for a row that is not committed yet. So
 # only `_save_table`, the method that writes the row, is wrapped, and the event is recorded right after the write. For
-# the same reason events are in the order of writes, whatever a receiver of post_save writes.
+# the same reason events are in the order of writes, whatever a receiver of post_save writes. `_save_table` calls the
+# fields' `pre_save` as well, where a FileField stores its file: the transaction begins after that, with the write.
 
 import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
 
-from django.db.models import Model
+from django.db.models import FileField, Model
 
 from django_events_sourcing.capture.marks import mark, marks_of
-from django_events_sourcing.delivery.transactions import own_transaction
+from django_events_sourcing.delivery.transactions import transaction_from_write
 
 __all__ = ["is_known", "take_record", "unwrap", "wrap"]
 
@@ -37,6 +38,7 @@ def wrap(model: type[Model], record: Callable[[Model, bool, str], bool]) -> None
             marks a transaction around it for rollback.
     """
     original: Any = getattr(model, _METHOD)
+    runs_own_code = any(_has_own_pre_save(field) for field in model._meta.concrete_fields)
 
     @functools.wraps(original)
     def save_table(  # noqa: PLR0913, PLR0917 - Django's signature
@@ -52,7 +54,7 @@ def wrap(model: type[Model], record: Callable[[Model, bool, str], bool]) -> None
         if raw or using is None or cls is not self._meta.concrete_model:  # a fixture, or the row of a parent
             return bool(original(self, *arguments))
         state = self._state
-        with own_transaction(using):
+        with transaction_from_write(using, self._meta.db_table, runs_own_code=runs_own_code):
             updated = bool(original(self, *arguments))
             before = state.db, state.adding
             state.db, state.adding = using, False  # as Django does soon: serializers may read related rows
@@ -66,6 +68,12 @@ def wrap(model: type[Model], record: Callable[[Model, bool, str], bool]) -> None
 
     save_table.replaces_own = _METHOD in vars(model)  # type: ignore[attr-defined]
     setattr(model, _METHOD, save_table)
+
+
+def _has_own_pre_save(field: Any) -> bool:
+    """Whether what a field does before it is written may be more than to set a value: a file's storage, say."""
+    owner = next(cls for cls in type(field).__mro__ if "pre_save" in vars(cls))
+    return isinstance(field, FileField) or owner.__module__.partition(".")[0] != "django"
 
 
 def is_known() -> bool:

@@ -9,24 +9,17 @@ from django.db import DatabaseError
 from django.db.models import Model
 from django.utils import timezone, translation
 from rest_framework.relations import HyperlinkedRelatedField
-from rest_framework.serializers import BaseSerializer, ModelSerializer
+from rest_framework.serializers import BaseSerializer
 from rest_framework.utils.encoders import JSONEncoder
 
 from django_events_sourcing.capture.kept_serializers import KeptSerializers, walk
 from django_events_sourcing.exceptions import SerializationError
 
 __all__ = [
-    "default_serializer",
     "hyperlinked_field",
     "project_locale",
     "serialize",
 ]
-
-
-def default_serializer(model: type[Model]) -> type[ModelSerializer[Any]]:
-    """A ModelSerializer with all fields of ``model``."""
-    meta = type("Meta", (), {"model": model, "fields": "__all__"})
-    return type(f"{model.__name__}Serializer", (ModelSerializer,), {"Meta": meta})
 
 
 def serialize(instance: Model, serializers: KeptSerializers) -> str:

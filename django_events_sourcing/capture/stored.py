@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -19,14 +20,22 @@ except ImportError:  # before Django 6.1
 else:
     _FETCH_ONE = fetch_modes.FETCH_ONE
 
-__all__ = ["RowGoneError", "StoredForm", "concrete_model"]
+__all__ = ["RowGoneError", "StoredForm", "concrete_model", "has_row"]
 
 _DEFERRED = object()
+
+# Of an instance: related objects that its managers need not ask for.
+_PREFETCHED = "_prefetched_objects_cache"
 
 
 def concrete_model(model: type[Model]) -> type[Model]:
     """The model itself, or that behind a proxy: whose rows they are."""
     return model._meta.concrete_model or model
+
+
+def has_row(instance: Model, using: Alias) -> bool:
+    """Whether the database has the row of an instance, one that no transaction has deleted and committed."""
+    return QuerySet(concrete_model(type(instance)), using=using).filter(pk=instance.pk).exists()
 
 
 class RowGoneError(SerializationError):
@@ -43,15 +52,21 @@ class StoredForm:
     def __init__(self, model: type[Model]) -> None:
         self._model = model
         fields = model._meta.concrete_fields
-        self._columns = [(field.attname, *conversion_for(field)) for field in fields if not field.generated]
+        conversions = [(field.attname, conversion_for(field)) for field in fields if not field.generated]
+        self._columns = [(attname, each.exact, each.convert) for attname, each in conversions]
+        self._of_none = [
+            (attname, each.convert) for attname, each in conversions if each.convert and each.converts_none
+        ]
         self._keys = {field.attname for field in fields if field.is_relation}
         self._generated = [field.attname for field in fields if field.generated]
+        self._no_links = _no_links(model)
 
     def of(self, instance: Model, using: Alias, *, action: str) -> Model:
         """``instance`` where it holds what its row does, else another that does.
 
         The database is asked for what only it knows: the value of an expression such as ``F("stock") - 1``, of a
-        generated field after an update, of what can't be converted; and for a deferred field when it is first read.
+        generated field after an update, of what can't be converted; and for a deferred field when it is first read. It
+        is not asked what the many-to-many fields of a row hold that was created just now.
 
         Args:
             instance: An instance of the model, of a proxy, or of a model derived from it. It stays as it is.
@@ -62,12 +77,17 @@ class StoredForm:
             RowGoneError: The database was to be asked, and has no such row; also on reading a deferred field later.
         """
         changes, unknown, deferred = self._differences(instance, using)
+        if self._of_none:
+            changes |= self._for_none(instance, using)
         if self._generated and not _generated_are_fresh(connections[using].features, action):
             unknown += self._generated
         as_it_is = type(instance) is self._model and vars(instance._state).get("fetch_mode", _FETCH_ONE) is _FETCH_ONE
-        if as_it_is and not (changes or unknown or deferred):
+        no_links = self._no_links if action == "created" and self._is_its_table(instance) else {}
+        if as_it_is and not (changes or unknown or deferred or no_links):
             return instance
         stored = self._twin(instance, changes)
+        if no_links:
+            vars(stored)[_PREFETCHED] = vars(instance).get(_PREFETCHED, {}) | no_links
         if deferred:
             # where Django gets a deferred field from; by its own way a filtered base manager would hide the row
             vars(stored)["refresh_from_db"] = partial(_load_deferred, stored, using)
@@ -99,10 +119,21 @@ class StoredForm:
                         changes[attname] = converted
         return changes, unknown, deferred
 
+    def _for_none(self, instance: Model, using: Alias) -> dict[str, Any]:
+        """What the row has where None stands on the instance, and a field class makes something else of it."""
+        values = instance.__dict__
+        nones = [
+            (attname, convert(None, using)) for attname, convert in self._of_none if values.get(attname, 0) is None
+        ]
+        return {attname: value for attname, value in nones if value is not None}
+
+    def _is_its_table(self, instance: Model) -> bool:
+        return concrete_model(type(instance)) is concrete_model(self._model)
+
     def _twin(self, instance: Model, changes: dict[str, Any]) -> Model:
         """A shallow copy that is of the model itself, with the changes."""
         attributes = dict(instance.__dict__)
-        if concrete_model(type(instance)) is not concrete_model(self._model):
+        if not self._is_its_table(instance):
             ours = {field.attname for field in self._model._meta.concrete_fields}
             for field in instance._meta.concrete_fields:
                 if field.attname not in ours:
@@ -118,6 +149,16 @@ class StoredForm:
             else:
                 setattr(twin, attname, value)  # by the descriptor of a field class that has one
         return twin
+
+
+def _no_links(model: type[Model]) -> dict[str, QuerySet[Any]]:
+    """What the many-to-many fields of the model's own table hold for a row that is new there."""
+    found: dict[str, QuerySet[Any]] = {}
+    fields: Any = concrete_model(model)._meta.local_many_to_many
+    for field in fields:
+        with suppress(Exception):  # a manager that wants more than that, a tenant say, is asked for each event
+            found[field.name] = field.related_model._default_manager.none()
+    return found
 
 
 def _generated_are_fresh(features: Any, action: str) -> bool:

@@ -8,6 +8,7 @@ from django.db import connections
 from django.db.transaction import TransactionManagementError
 
 from django_events_sourcing.delivery.enqueue import enqueue
+from django_events_sourcing.delivery.transactions import is_in_foreign_transaction
 from django_events_sourcing.events import Event
 from django_events_sourcing.texts import without_passwords
 from django_events_sourcing.types import Alias
@@ -21,8 +22,8 @@ def hand_over(events: Sequence[Event], using: Alias) -> None:
     """Enqueue for each event the task that publishes it, once the transaction in database ``using`` commits.
 
     Raises:
-        django.db.transaction.TransactionManagementError: The connection is not in autocommit mode, so that Django
-            doesn't know when that is.
+        django.db.transaction.TransactionManagementError: Django doesn't know when that is: the connection is not in
+            autocommit mode, or in a transaction that was begun by hand.
     """
     connection = connections[using]
     # Within atomic(), Django remembers by an attribute of no public name whether the block began in autocommit mode.
@@ -32,6 +33,11 @@ def hand_over(events: Sequence[Event], using: Alias) -> None:
             f"{events[0].label}: database {using!r} is in manual transaction management "
             "(set_autocommit(False)), in which on_commit() cannot be used, and with it the delivery 'direct'. Use "
             "transaction.atomic()."
+        )
+    if is_in_foreign_transaction(connection):
+        raise TransactionManagementError(
+            f"{events[0].label}: database {using!r} is in a transaction that was begun by hand. Django doesn't know "
+            "when it commits, so that the delivery 'direct' cannot be used. Use transaction.atomic()."
         )
     for event in events:
         connection.on_commit(partial(_enqueue, event), robust=True)

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 
+from django_events_sourcing.delivery.transactions import is_in_foreign_transaction
 from django_events_sourcing.delivery.waker import wake
 from django_events_sourcing.types import Alias, PartitionNumber
 
@@ -23,12 +24,16 @@ logger = logging.getLogger(__name__)
 def wake_on_commit(connection: BaseDatabaseWrapper, partitions: Collection[PartitionNumber]) -> None:
     """Wake the relay once when the transaction in a database commits, however often it was asked for.
 
-    In manual transaction management Django doesn't know when that is; the sweep finds what was committed.
+    In manual transaction management, or after a ``BEGIN`` by hand, Django doesn't know when that is; the sweep finds
+    what was committed.
 
     Args:
         connection: With the database.
         partitions: In which there are events then.
     """
+    if is_in_foreign_transaction(connection):
+        logger.debug("No wake-up from a transaction in database %r that Django doesn't know of.", connection.alias)
+        return
     hook = vars(connection).get(_HOOK)
     if hook is None:
         hook = vars(connection)[_HOOK] = _Hook(connection.alias)

@@ -8,6 +8,7 @@ from django.db.models import BigIntegerField, Func, Value
 from django.db.models.expressions import Combinable
 from django.db.models.sql.compiler import SQLCompiler
 
+from django_events_sourcing.outbox.dialects import dialect
 from django_events_sourcing.types import Microseconds
 
 __all__ = [
@@ -35,7 +36,7 @@ MINUTE = 60 * MICROSECONDS
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-#: The time by a database's clock, when its statement began, in microseconds since 1970: by the database's kind.
+#: The time by a database's clock, when its statement began, in microseconds since 1970: by the database's dialect.
 NOW = {
     "postgresql": "CAST(EXTRACT(EPOCH FROM STATEMENT_TIMESTAMP()) * 1000000 AS BIGINT)",
     # NOW() is in the session's time zone
@@ -52,7 +53,7 @@ class DatabaseNow(Func):
 
     def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, *args: Any, **extra: Any) -> Any:  # noqa: ARG002
         """The database's own."""
-        return NOW[connection.vendor], ()
+        return NOW[dialect(connection)], ()
 
 
 def from_now(seconds: float) -> Combinable:

@@ -15,6 +15,7 @@ from typing import Any
 from django.db import connections
 
 from django_events_sourcing.outbox.clock import NOW
+from django_events_sourcing.outbox.dialects import dialect
 from django_events_sourcing.types import Alias
 
 __all__ = [
@@ -162,10 +163,10 @@ WHERE "minute" = CAST(%(minute)s AS {bigint}) AND "partition" = CAST(%(partition
 
 def sql(using: Alias, template: str, **parts: object) -> str:
     """One of the statements, or a part of one, as database ``using`` takes it."""
-    vendor = connections[using].vendor
-    bigint = "SIGNED" if vendor == "mysql" else "BIGINT"
-    text = template.format(now=NOW[vendor], bigint=bigint, **parts)
-    return text.replace('"', "`") if vendor == "mysql" else text
+    spoken = dialect(connections[using])
+    bigint = "SIGNED" if spoken == "mysql" else "BIGINT"
+    text = template.format(now=NOW[spoken], bigint=bigint, **parts)
+    return text.replace('"', "`") if spoken == "mysql" else text
 
 
 def waits(*, dead_blocks: bool) -> str:
@@ -182,7 +183,7 @@ def whole_numbers(using: Alias, name: str, values: Collection[int]) -> tuple[str
 
     On PostgreSQL it is the same text however many there are, whose plan can be kept.
     """
-    if connections[using].vendor == "postgresql":
+    if dialect(connections[using]) == "postgresql":
         return f"= ANY(CAST(%({name})s AS bigint[]))", {name: list(values)}
     return f"IN ({', '.join(f'{value:d}' for value in values)})", {}
 

@@ -62,6 +62,14 @@ def binding_alias(postgresql_alias, django_db_blocker) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def derived_alias(postgresql_alias, django_db_blocker) -> Iterator[str]:
+    """Alias of the same database, by a backend that derives from Django's."""
+    settings = connections.settings[postgresql_alias] | {"ENGINE": "tests.derived_backend"}
+    with _database("derived", settings, django_db_blocker) as alias:
+        yield alias
+
+
+@pytest.fixture(scope="session")
 def sqlite_alias(tmp_path_factory, django_db_setup, django_db_blocker) -> Iterator[str]:
     """Alias of a database of SQLite in a file, which several connections may share."""
     settings = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path_factory.mktemp("sqlite") / "database")}

@@ -5,6 +5,7 @@ import functools
 import uuid
 
 from django.contrib.postgres import fields as postgres
+from django.core.files.storage import InMemoryStorage
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models.query_utils import DeferredAttribute
@@ -99,6 +100,13 @@ class ShoutField(models.CharField):
         return None if value is None else str(value).upper()
 
 
+class BlankField(models.CharField):
+    """Another, which has no NULL in the database."""
+
+    def get_prep_value(self, value):
+        return super().get_prep_value(value) or ""
+
+
 class PointField(models.CharField):
     """Another, with an object of its own for the text in the database."""
 
@@ -134,6 +142,7 @@ class Anything(models.Model):
     integer = models.IntegerField(null=True)
     float = models.FloatField(null=True)
     decimal = models.DecimalField(max_digits=10, decimal_places=2, null=True)
+    large = models.DecimalField(max_digits=30, decimal_places=2, null=True)
     boolean = models.BooleanField(null=True)
     date = models.DateField(null=True)
     time = models.TimeField(null=True)
@@ -143,6 +152,7 @@ class Anything(models.Model):
     address = models.GenericIPAddressField(null=True)
     json = models.JSONField(null=True, encoder=DjangoJSONEncoder)
     shout = ShoutField(max_length=50, null=True)
+    blank = BlankField(max_length=50, null=True)
     point = PointField(max_length=50, null=True)
     described = DescribedField(max_length=50, null=True)
     order = models.ForeignKey(Order, models.SET_NULL, null=True)
@@ -193,6 +203,55 @@ class Article(models.Model):
 class Comment(models.Model):
     article = models.ForeignKey(Article, models.CASCADE)
     text = models.CharField(max_length=100)
+
+
+class ProjectStorage(InMemoryStorage):
+    """Its files have no address; what it does beside keeping them, a test says."""
+
+    on_save = None
+
+    def _save(self, name, content):
+        if self.on_save:
+            self.on_save()
+        return super()._save(name, content)  # type: ignore[misc]
+
+    def url(self, name):
+        raise NotImplementedError
+
+
+class Document(models.Model):
+    file = models.FileField(storage=ProjectStorage(), null=True)
+    template = models.FilePathField(path="/a directory of another machine", null=True)
+
+
+class Signed(models.Model):
+    """A document whose key is not the database's to give."""
+
+    name = models.CharField(max_length=20, primary_key=True)
+    file = models.FileField(storage=ProjectStorage(), null=True)
+
+
+class Profile(models.Model):
+    owner = models.OneToOneField(NaturalThing, models.CASCADE)
+
+
+class Badge(models.Model):
+    """Its relations lead to what is itself one, and to what is no key."""
+
+    profile = models.ForeignKey(Profile, models.CASCADE, to_field="owner")
+    club = models.ForeignKey("Club", models.CASCADE, to_field="code", null=True)
+
+
+class Club(models.Model):
+    """Without a code, nothing can be related by it."""
+
+    code = models.CharField(max_length=20, unique=True, null=True)
+    products = models.ManyToManyField(Product, through="Choice")
+
+
+class Choice(models.Model):
+    club = models.ForeignKey(Club, models.CASCADE, to_field="code")
+    product = models.ForeignKey(Product, models.CASCADE)
 
 
 class Ticket(models.Model):

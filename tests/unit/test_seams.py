@@ -3,12 +3,17 @@
 Each of these fails when such a name goes, or comes to mean something else. Where there is a way without, it is taken.
 """
 
+import functools
 import inspect
 import logging
 import re
+import sqlite3
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import psycopg
+import pytest
 from amqp import serialization
 from amqp.channel import Channel
 from amqp.connection import Connection as AMQPConnection
@@ -28,8 +33,8 @@ from rest_framework.fields import Field
 from rest_framework.utils.serializer_helpers import BindingDict
 
 from django_events_sourcing.capture import kept_serializers, receivers, saves
-from django_events_sourcing.delivery import on_commit
-from tests.project.models import Product
+from django_events_sourcing.delivery import on_commit, transactions
+from tests.project.models import Article, Product
 
 SEAMS = (Path(__file__).parent.parent.parent / "docs/seams.md").read_text()
 
@@ -62,6 +67,58 @@ def test_save_table__of_an_unknown_kind__saves_are_recorded_at_post_save(setting
         product.save()
         settings.MODELS_CRUD_EVENT = []
     assert [event.name for event in events] == ["product__created", "product__updated"]
+
+
+def test_write__of_a_row__names_its_table(db):
+    """As the backend quotes it; neither does a SELECT begin otherwise."""
+    seen = []
+
+    def note(run, sql, *more):
+        seen.append(sql)
+        return run(sql, *more)
+
+    with connection.execute_wrapper(note):
+        product = Product.objects.create(name="pen", price=1)
+        product.save()
+        Product.objects.get()
+    written = [sql.partition(connection.ops.quote_name("project_product"))[0] for sql in seen]
+    assert written[0] == "INSERT INTO "
+    assert "UPDATE " in written
+    assert seen[-1].startswith("SELECT")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_write__that_names_no_table__is_recorded_all_the_same(events, monkeypatch, caplog):
+    """After it, and it is said what that means."""
+    unknown = functools.partial(transactions.transaction_from_write, table="elsewhere", runs_own_code=False)
+    monkeypatch.setattr(saves, "transaction_from_write", lambda using, table, **_: unknown(using))
+    Product.objects.create(name="pen", price=1)
+    assert [event.name for event in events] == ["product__created"]
+    assert "without its event if the process dies in between" in caplog.text
+    assert not connection.in_atomic_block
+
+
+def test_in_transaction__is_what_drivers_say():
+    session = sqlite3.connect(":memory:", isolation_level=None)
+    assert session.in_transaction is False
+    session.execute("BEGIN")
+    assert session.in_transaction is True
+    session.close()
+    assert hasattr(psycopg.Connection, "info")
+    assert psycopg.pq.TransactionStatus.IDLE == 0
+
+
+def test_prefetched_objects_cache__is_asked_first(db, django_assert_num_queries):
+    article = Article.objects.create(title="x")
+    vars(article)["_prefetched_objects_cache"] = {"products": Product.objects.none()}
+    with django_assert_num_queries(0):
+        assert list(article.products.all()) == []
+
+
+def test_db_converters__of_sqlite__know_decimals(db):
+    column = Product._meta.get_field("price").get_col("project_product")
+    (convert,) = connection.ops.get_db_converters(column)
+    assert convert(0.125, column, connection) == Decimal("0.12")
 
 
 def test_signal_receivers__are_a_list_with_a_lock_and_a_cache(monkeypatch):

@@ -10,6 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django_events_sourcing.events import Event
 from django_events_sourcing.models import LogEntry, QueueEntry
 from django_events_sourcing.outbox.clock import to_microseconds
+from django_events_sourcing.outbox.dialects import dialect
 from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
 from django_events_sourcing.outbox.sql import INSERT, INSERT_LOG, INSERT_QUEUE, sql
 from django_events_sourcing.types import Alias, ObjectHash, PartitionNumber
@@ -22,7 +23,7 @@ _BATCH = 500
 
 def is_one_statement(using: Alias, events: Sequence[Event]) -> bool:
     """Whether ``insert`` needs no transaction around it."""
-    return len(events) == 1 and connections[using].vendor == "postgresql"
+    return len(events) == 1 and dialect(connections[using]) == "postgresql"
 
 
 def insert(using: Alias, events: Sequence[Event]) -> set[PartitionNumber]:
@@ -49,7 +50,7 @@ def _insert_one(connection: BaseDatabaseWrapper, event: Event, key: ObjectHash) 
     log_values = {"event_id": event_id, **_values(event)}
     queue_values = {"partition": key % PARTITIONS, "object_hash": key}
     with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
+        if dialect(connection) == "postgresql":
             cursor.execute(INSERT, {**log_values, **queue_values})
         else:
             cursor.execute(sql(using, INSERT_LOG), log_values)

@@ -9,7 +9,8 @@ from django.db.models.signals import post_delete, post_save, pre_delete
 from django.test.utils import CaptureQueriesContext
 from rest_framework import serializers
 
-from tests.project.models import Anything, Article, Comment, Hidden, Product, Row
+from django_events_sourcing.testing import disable_dispatcher
+from tests.project.models import Anything, Article, Comment, Hidden, Place, Product, Restaurant, Row
 
 
 class CommentSerializer(serializers.ModelSerializer):
@@ -192,16 +193,48 @@ def test_instance__that_the_database_must_be_asked_for__gone__deleted_as_ever(re
     assert len(events) == 2
 
 
-def test_delete__plain_instance__asks_nothing(register, events):
-    """Making the event adds no statement to a delete."""
-    counts = []
-    for models_ in ([], [Anything]):
-        register(*models_)
-        instance = Anything.objects.create(started=date(2026, 1, 2))
-        with CaptureQueriesContext(connection) as queries:
-            instance.delete()
-        counts.append([query["sql"].split()[0] for query in queries if "SAVEPOINT" not in query["sql"]])
-    assert counts[0] == counts[1] == ["DELETE"]
+def _statements(queries):
+    return [query["sql"].split()[0] for query in queries if "SAVEPOINT" not in query["sql"]]
+
+
+def test_delete__of_an_instance__asks_only_whether_it_is_there(register, events):
+    """On SQLite with the lock of a writer, which a statement takes that deletes nothing."""
+    register(Anything)
+    instance = Anything.objects.create(started=date(2026, 1, 2))
+    with CaptureQueriesContext(connection) as queries:
+        instance.delete()
+    assert _statements(queries) == ["DELETE", "SELECT", "DELETE"]
+    assert queries[-3]["sql"].endswith("WHERE 0")
+
+
+def test_delete__of_a_queryset__asks_nothing_more(register, events):
+    """Django itself has just read the rows."""
+    register(Anything)
+    for _ in range(3):
+        Anything.objects.create(started=date(2026, 1, 2))
+    with CaptureQueriesContext(connection) as queries:
+        Anything.objects.all().delete()
+    assert _statements(queries) == ["SELECT", "DELETE"]
+    assert len(events) == 6
+
+
+@pytest.mark.parametrize("model, fields", [(Product, {"price": 1}), (Restaurant, {"seats": 1}), (Place, {})])
+def test_delete__of_a_row_that_is_gone__no_event(register, events, model, fields):
+    """Two requests delete the same object: one of them did."""
+    register(model)
+    model.objects.create(name="x", **fields)
+    one, other = model.objects.get(), model.objects.get()
+    one.delete()
+    other.delete()
+    assert [event.name.partition("__")[2] for event in events] == ["created", "deleted"]
+
+
+def test_delete__silenced__asks_nothing(register, events):
+    register(Anything)
+    instance = Anything.objects.create(started=date(2026, 1, 2))
+    with disable_dispatcher(), CaptureQueriesContext(connection) as queries:
+        instance.delete()
+    assert _statements(queries) == ["DELETE"]
 
 
 def test_delete__signals_sent_by_hand__recorded(register, events):
@@ -212,3 +245,20 @@ def test_delete__signals_sent_by_hand__recorded(register, events):
     pre_delete.send(Product, instance=product, using="default")
     post_delete.send(Product, instance=product, using="default")
     assert [event.name for event in events][1:] == ["product__deleted"] * 2
+
+
+@pytest.mark.parametrize("using", ["default", "other"])
+@pytest.mark.django_db(databases=["default", "other"])
+def test_signal__sent_by_hand_with_nothing_but_the_instance__recorded(register, events, using, receive):
+    """As most receivers take it; in the database that the instance is of."""
+    register(Product)
+    called = []
+    receive(post_save, Product, lambda **_: called.append("post_save"))
+    receive(post_delete, Product, lambda **_: called.append("post_delete"))
+    (product,) = Product.objects.using(using).bulk_create([Product(name="pen", price=1)])
+    for signal in (post_save, pre_delete, post_delete, post_delete):
+        signal.send(sender=Product, instance=product)
+    post_save.send(sender=Product, instance=product, created=True)
+    names = [event.name.partition("__")[2] for event in events]
+    assert names == ["updated", "deleted", "deleted", "created"]
+    assert called == ["post_save", "post_delete", "post_delete", "post_save"]

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
+from django_events_sourcing.capture.default_serializer import default_serializer
 from django_events_sourcing.capture.kept_serializers import KeptSerializers
-from django_events_sourcing.capture.serialization import default_serializer, serialize
+from django_events_sourcing.capture.serialization import serialize
 from tests.project.models import Anything, Article, Comment, Kind, Order, Product, Restaurant, Shipment, UUIDThing
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -35,6 +35,13 @@ VALUES = {
     "decimal, text": ("decimal", "1.5", "1.50"),
     "decimal, float": ("decimal", 1.5, "1.50"),
     "decimal, more places": ("decimal", Decimal("1.234"), "1.23"),
+    "decimal, half": ("decimal", Decimal("0.125"), None),
+    "decimal, other half": ("decimal", Decimal("0.375"), None),
+    "decimal, large": ("large", Decimal("123456789012345678.12"), None),
+    "decimal, large whole": ("large", Decimal(123456789012345499), None),
+    "decimal, larger than any whole number": ("large", Decimal(1234567890123456789012345499), None),
+    "decimal, minus": ("large", Decimal("-123456789012345499.5"), None),
+    "own class, None": ("blank", None, ""),
     "boolean, text": ("boolean", "1", True),
     "boolean, number": ("boolean", 0, False),
     "date, datetime": ("date", datetime(2026, 1, 2, 3, 4, tzinfo=UTC), "2026-01-01"),
@@ -218,6 +225,7 @@ def test_plain_values__no_query_and_no_copy(anything, events, monkeypatch):
         "decimal": Decimal("1.00"),
         "moment": django_timezone.now(),
         "uuid": uuid.uuid4(),
+        "blank": "x",
     }
     with CaptureQueriesContext(connection) as queries:
         anything.objects.create(**plain, date=TODAY, started=TODAY)

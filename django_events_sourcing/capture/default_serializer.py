@@ -1,0 +1,69 @@
+"""The serializer of the models that name none: all fields of the row, as the row has them."""
+
+from typing import Any, ClassVar
+
+from django.db import models
+from rest_framework.fields import CharField, FileField
+from rest_framework.relations import MANY_RELATION_KWARGS, ManyRelatedField, PrimaryKeyRelatedField, SlugRelatedField
+from rest_framework.serializers import ModelSerializer
+
+__all__ = ["DefaultSerializer", "default_serializer"]
+
+
+def default_serializer(model: type[models.Model]) -> type[ModelSerializer[Any]]:
+    """A ModelSerializer with all fields of ``model``."""
+    meta = type("Meta", (), {"model": model, "fields": "__all__"})
+    return type(f"{model.__name__}Serializer", (DefaultSerializer,), {"Meta": meta})
+
+
+class _FileName(FileField):
+    """A URL would be another each time where it is signed, and let whoever reads the event have the file."""
+
+    use_url = False
+
+
+class _Key(SlugRelatedField[Any]):
+    """The key by which a relation with a ``to_field`` is stored; DRF would read the related object for it."""
+
+    def get_attribute(self, instance: models.Model) -> Any:
+        return instance.serializable_value(str(self.source))
+
+    def to_representation(self, obj: Any) -> Any:
+        return obj
+
+
+class _ManyKeys(ManyRelatedField):
+    def get_attribute(self, instance: models.Model) -> Any:
+        field: Any = instance._meta.get_field(str(self.source))
+        own_key = field.remote_field.through._meta.get_field(field.m2m_field_name())
+        if None in own_key.get_foreign_related_value(instance):  # a to_field that is NULL: nothing is related by it
+            return []
+        return super().get_attribute(instance)
+
+
+class _PrimaryKey(PrimaryKeyRelatedField[Any]):
+    @classmethod
+    def many_init(cls, *args: Any, **kwargs: Any) -> _ManyKeys:
+        of_many = {key: value for key, value in kwargs.items() if key in MANY_RELATION_KWARGS}
+        return _ManyKeys(child_relation=cls(*args, **kwargs), **of_many)
+
+
+class DefaultSerializer(ModelSerializer[Any]):
+    """DRF's ModelSerializer, but for what it would read from elsewhere than the row."""
+
+    serializer_field_mapping: ClassVar = {
+        **ModelSerializer.serializer_field_mapping,
+        models.FileField: _FileName,
+        models.ImageField: _FileName,
+        models.FilePathField: CharField,
+    }
+    serializer_related_field = _PrimaryKey
+    serializer_related_to_field = _Key
+
+    def build_standard_field(self, field_name: str, model_field: Any) -> Any:
+        """As DRF's; a path needs no look at its directory, which may be another machine's."""
+        field_class, options = super().build_standard_field(field_name, model_field)
+        if isinstance(model_field, models.FilePathField):
+            for option in ("path", "match", "recursive", "allow_files", "allow_folders"):
+                options.pop(option, None)
+        return field_class, options

@@ -1,0 +1,35 @@
+"""Which SQL a database speaks."""
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from django_events_sourcing.exceptions import ConfigurationError
+
+__all__ = ["dialect"]
+
+_DIALECTS = ("postgresql", "mysql", "sqlite")
+
+# What each module of a backend of Django's is called.
+_MODULES = {
+    f"django.db.backends.{module}.base": name
+    for name, module in zip(_DIALECTS, ("postgresql", "mysql", "sqlite3"), strict=True)
+}
+
+
+def dialect(connection: BaseDatabaseWrapper) -> str:
+    """``"postgresql"``, ``"mysql"`` (MariaDB, too) or ``"sqlite"``.
+
+    Args:
+        connection: By a backend of Django's, or by one that derives from it, whatever ``vendor`` it calls itself.
+
+    Raises:
+        ConfigurationError: By any other.
+    """
+    if connection.vendor in _DIALECTS:
+        return connection.vendor
+    for cls in type(connection).__mro__:
+        if found := _MODULES.get(cls.__module__):
+            return found
+    raise ConfigurationError(
+        f"Database {connection.alias!r} is {connection.display_name}: the outbox is for PostgreSQL, MariaDB, MySQL and "
+        "SQLite. Set EVENTS_SOURCING['DELIVERY'] to 'direct'."
+    )

@@ -1,0 +1,91 @@
+"""The serializer that nobody wrote: what Django's own fields hold, as the row holds it, and asking for nothing else."""
+
+import json
+
+import pytest
+from django.core.files.base import ContentFile
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from tests.project.models import Article, Badge, Choice, Club, Comment, Document, NaturalThing, Product, Profile
+
+
+@pytest.fixture
+def queries():
+    """How many statements a function makes."""
+
+    def count(function):
+        with CaptureQueriesContext(connection) as captured:
+            function()
+        return len(captured)
+
+    return count
+
+
+def test_file__its_name(register, events):
+    """A storage that knows no addresses, or signs them, is not asked for one."""
+    register(Document)
+    document = Document.objects.create(file=ContentFile(b"x", name="a.pdf"))
+    assert events[-1].data["file"] == document.file.name
+    Document.objects.create(file="b.pdf")
+    assert events[-1].data["file"] == "b.pdf"
+    Document.objects.create()
+    assert events[-1].data["file"] is None
+
+
+def test_path__whose_directory_is_not_there__its_text(register, events):
+    register(Document)
+    Document.objects.create(template="/a directory of another machine/x.html")
+    assert events[-1].data["template"] == "/a directory of another machine/x.html"
+
+
+def test_relation__by_a_field_that_is_no_primary_key__as_stored(register, events, queries):
+    """Also by one that is a relation itself; the related object is not read for it."""
+    thing = NaturalThing.objects.create(code="x")
+    Badge.objects.create(profile=Profile.objects.create(owner=thing), club=Club.objects.create(code="c"))
+    badge = Badge.objects.get()
+    plain = queries(badge.save)
+    register(Badge)
+    assert queries(badge.save) == plain
+    assert events[-1].data == {"id": badge.pk, "profile": "x", "club": "c"}
+
+
+def test_many_to_many__by_a_key_that_is_null__none(register, events):
+    register(Club)
+    club = Club.objects.create()
+    club.save()
+    assert [event.data["products"] for event in events] == [[], []]
+    club.code = "c"
+    club.save()
+    product = Product.objects.create(name="pen", price=1)
+    Choice.objects.create(club=club, product=product)
+    club.save()
+    assert [event.data["products"] for event in events][2:] == [[], [product.pk]]
+
+
+def test_many_to_many__of_what_is_created__not_asked_for(register, events, queries):
+    """Nothing can be linked to a row that is new."""
+    plain = queries(lambda: Article.objects.create(title="x"))
+    register(Article)
+    assert queries(lambda: Article.objects.create(title="x")) == plain
+    assert events[-1].data["products"] == []
+    article = Article.objects.get(title="x", pk=events[-1].data["id"])
+    article.products.add(product := Product.objects.create(name="pen", price=1))
+    article.save()
+    assert events[-1].data["products"] == [product.pk]
+
+
+def test_many_to_many__of_what_is_created__is_asked_for_afterwards(register, events, receive):
+    """What the event was spared, the instance is not: a receiver of post_save may add, and look."""
+    register(Article)
+    article = Article.objects.create(title="x")
+    article.products.add(product := Product.objects.create(name="pen", price=1))
+    assert list(article.products.all()) == [product]
+
+
+def test_default_serializer__has_what_a_model_serializer_has(register, events):
+    """But for the fields above."""
+    register(Comment)
+    article = Article.objects.create(title="x")
+    comment = Comment.objects.create(article=article, text="hm")
+    assert json.loads(events[-1].body) == {"id": comment.pk, "text": "hm", "article": article.pk}
