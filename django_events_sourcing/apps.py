@@ -24,10 +24,11 @@ class DjangoEventsSourcingConfig(AppConfig):
         from django_events_sourcing import checks  # noqa: PLC0415 - they need the apps loaded
         from django_events_sourcing.capture import receivers  # noqa: PLC0415
         from django_events_sourcing.capture.registry import registry  # noqa: PLC0415
-        from django_events_sourcing.delivery import celery_app  # noqa: PLC0415
+        from django_events_sourcing.delivery import celery_app, migrating  # noqa: PLC0415
 
         self.celery_app = celery_app.current_project_app()
         receivers.connect()
+        migrating.connect(self)
         checks.register()
         for problem in registry.problems:  # a WSGI server runs no checks
             logger.log(problem.level, "%s %s (%s)", problem.msg, problem.hint, problem.id)

@@ -15,6 +15,7 @@ from django_events_sourcing.capture.registry import registry
 from django_events_sourcing.capture.stored import RowGoneError, has_row
 from django_events_sourcing.capture.switches import is_silenced
 from django_events_sourcing.delivery.deliver import deliver
+from django_events_sourcing.delivery.migrating import lacks_tables
 from django_events_sourcing.delivery.transactions import write_lock_before_reads
 from django_events_sourcing.types import Alias
 
@@ -121,11 +122,11 @@ def _database_of(instance: Model) -> Alias:
 
 def _record_save(registrations: tuple[Registration, ...], instance: Model, created: bool, using: Alias) -> None:
     action = "created" if created else "updated"
-    _deliver([each.draft(instance, using, action) for each in _speaking(registrations, instance)], using)
+    _deliver([each.draft(instance, using, action) for each in _speaking(registrations, instance, using)], using)
 
 
 def _delete_drafts(model: type[Model], instance: Model, using: Alias, *, may_be_gone: bool = False) -> Drafts:
-    registrations = _speaking(registry.deleted[model], instance)
+    registrations = _speaking(registry.deleted[model], instance, using)
     if registrations and may_be_gone and not has_row(instance, using):
         return []
     try:
@@ -134,8 +135,10 @@ def _delete_drafts(model: type[Model], instance: Model, using: Alias, *, may_be_
         return []
 
 
-def _speaking(registrations: tuple[Registration, ...], instance: Model) -> list[Registration]:
+def _speaking(registrations: tuple[Registration, ...], instance: Model, using: Alias) -> list[Registration]:
     """Those that are not to be silent about the instance for now."""
+    if lacks_tables(using):
+        return []
     return [each for each in registrations if not is_silenced(each.model, instance)]
 
 
