@@ -98,6 +98,7 @@ class Settings:
     dead_blocks_object: bool = _option(default=False, parse=_flag)
     queue: str | None = _option(None, _queue)
     mandatory: bool = _option(default=False, parse=_flag)
+    publish_in_tests: bool = _option(default=False, parse=_flag)
 
 
 _PARSERS: dict[str, Callable[[object], Any]] = {

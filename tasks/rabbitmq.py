@@ -12,6 +12,7 @@ from kombu.messaging import Producer
 from kombu.pools import producers
 
 from django_events_sourcing.conf import Settings
+from django_events_sourcing.delivery.in_tests import why_withheld
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.uris import uri_problem
 
@@ -83,7 +84,17 @@ def _connection(config: Mapping[str, Any], *, confirms: bool) -> Connection:
     )
 
 
-@lru_cache(maxsize=1)
 def rabbitmq_of(settings: Settings) -> RabbitMQ:
-    """That of the settings; raises as ``RabbitMQ``."""
+    """That of the settings.
+
+    Raises:
+        ConfigurationError: As ``RabbitMQ``; or a test database is in use, whose events are not for a real broker.
+    """
+    if problem := why_withheld(settings.nameko_config.get("AMQP_URI")):
+        raise ConfigurationError(problem)
+    return _made(settings)
+
+
+@lru_cache(maxsize=1)
+def _made(settings: Settings) -> RabbitMQ:
     return RabbitMQ(settings)

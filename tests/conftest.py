@@ -6,6 +6,7 @@ import pytest
 from celery import Celery, current_app
 
 from django_events_sourcing import Event, conf, logs
+from django_events_sourcing.delivery import in_tests
 from tests import servers
 from tests.servers import mariadb_proc, pgbouncer_port, postgresql_proc, rabbitmq_proc, redis_proc
 
@@ -23,6 +24,12 @@ def collect(events: Sequence[Event], using: str) -> None:
 def _nothing_logged_yet(monkeypatch):
     """What is logged once a minute is logged in each test."""
     monkeypatch.setattr(logs, "_last_logged", {})
+
+
+@pytest.fixture(autouse=True)
+def _servers_are_our_own(request, monkeypatch):
+    """Test databases are as any: what is sent to the brokers of these tests reaches nobody else."""
+    monkeypatch.setattr(in_tests, "_names", {})
 
 
 @pytest.fixture

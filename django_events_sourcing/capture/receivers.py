@@ -147,7 +147,13 @@ def _deliver(drafts: Drafts, using: Alias) -> None:
 
 
 def _reconnect(*, setting: str, **_kwargs: object) -> None:
-    if setting in {"MODELS_CRUD_EVENT", "REST_FRAMEWORK", "TIME_ZONE", "USE_TZ"}:  # kept serializers follow the others
+    if setting in {
+        "MODELS_CRUD_EVENT",
+        "INSTALLED_APPS",
+        "REST_FRAMEWORK",
+        "TIME_ZONE",
+        "USE_TZ",
+    }:  # kept serializers follow the others
         connect()
 
 

@@ -47,8 +47,13 @@ class Registry:
         return [model for model in self._by_model if not any(base in self._by_model for base in model.__mro__[1:])]
 
     def load(self) -> None:
-        """Read ``MODELS_CRUD_EVENT`` anew. An entry that is wrong becomes a problem, the others are registered."""
+        """Read ``MODELS_CRUD_EVENT`` anew. An entry that is wrong becomes a problem, the others are registered.
+
+        There are none while the library's own app is not installed, as in a test with ``available_apps``.
+        """
         self._by_model, self.saved, self.deleted, self.problems = {}, {}, {}, []
+        if not apps.is_installed("django_events_sourcing"):
+            return
         entries = model_entries()
         if not isinstance(entries, list | tuple):
             self.problems.append(

@@ -1,14 +1,14 @@
 """The project's Celery app."""
 
-from typing import Any
-
 from celery import Celery, _state
-from django.apps import apps
 
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.uris import uri_problem
 
-__all__ = ["broker_problem", "current_project_app", "is_eager", "project_app"]
+__all__ = ["broker_problem", "current_project_app", "is_eager", "project_app", "remember_app"]
+
+# The project's app, as far as it is known.
+_known: list[Celery] = []
 
 
 def project_app() -> Celery:
@@ -17,18 +17,21 @@ def project_app() -> Celery:
     Raises:
         ConfigurationError: There is none. Celery's own fallback would send the task to a RabbitMQ on localhost.
     """
-    config: Any = apps.get_app_config("django_events_sourcing")
-    app = current_project_app()
-    if app is None:
-        app = config.celery_app
-    elif config.celery_app is None:
-        config.celery_app = app
+    app = current_project_app() or next(iter(_known), None)
     if app is None:
         raise ConfigurationError(
             "This process has no Celery app: import it in <project>/__init__.py, as Celery's 'First steps with Django' "
             "shows."
         )
+    if not _known:
+        _known.append(app)
     return app
+
+
+def remember_app() -> None:
+    """Remember the project's Celery app for threads that don't know it, if it is there yet: when Django starts."""
+    if app := current_project_app():
+        _known[:] = [app]
 
 
 def current_project_app() -> Celery | None:

@@ -8,6 +8,7 @@ from django.db import connections
 from django.db.transaction import TransactionManagementError
 
 from django_events_sourcing.delivery.enqueue import enqueue
+from django_events_sourcing.delivery.in_tests import is_withheld
 from django_events_sourcing.delivery.transactions import is_in_foreign_transaction
 from django_events_sourcing.events import Event
 from django_events_sourcing.texts import without_passwords
@@ -39,6 +40,8 @@ def hand_over(events: Sequence[Event], using: Alias) -> None:
             f"{events[0].label}: database {using!r} is in a transaction that was begun by hand. Django doesn't know "
             "when it commits, so that the delivery 'direct' cannot be used. Use transaction.atomic()."
         )
+    if is_withheld(using):
+        return
     for event in events:
         connection.on_commit(partial(_enqueue, event), robust=True)
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError
 
+from django_events_sourcing.delivery.in_tests import is_test_database, is_withheld
 from django_events_sourcing.delivery.transactions import is_in_foreign_transaction
 from django_events_sourcing.delivery.waker import wake
 from django_events_sourcing.types import Alias, PartitionNumber
@@ -38,7 +39,10 @@ def wake_on_commit(connection: BaseDatabaseWrapper, partitions: Collection[Parti
     if hook is None:
         hook = vars(connection)[_HOOK] = _Hook(connection.alias)
     hook.partitions.update(partitions)
-    if not hook.is_registered(connection):
+    # A TestCase never commits: captureOnCommitCallbacks() calls what was registered since it began.
+    if not hook.is_registered(connection) or is_test_database(connection.alias):
+        if is_withheld(connection.alias):
+            return
         try:
             hook.register(connection)
         except TransactionManagementError:

@@ -11,13 +11,12 @@ from uuid import uuid4
 
 import pytest
 from celery import Celery, _state, current_app
-from django.apps import apps
 from django.db import transaction
 from django.db.models.signals import post_delete
 from django.db.transaction import TransactionManagementError
 
 from django_events_sourcing import Event
-from django_events_sourcing.delivery import direct
+from django_events_sourcing.delivery import celery_app, direct
 from django_events_sourcing.delivery.enqueue import ENQUEUE_TIMEOUT
 from django_events_sourcing.testing import disable_dispatcher
 from tests.project.models import Product
@@ -170,7 +169,7 @@ def test_process__without_an_app__error_names_the_event_and_nothing_is_sent(tran
     """Celery's fallback, a RabbitMQ on localhost, is nobody's choice."""
     monkeypatch.setattr(_state, "default_app", Celery("default", set_as_current=False))
     monkeypatch.setattr(_state._tls, "current_app", None)
-    monkeypatch.setattr(apps.get_app_config("django_events_sourcing"), "celery_app", None)
+    monkeypatch.setattr(celery_app, "_known", [])
     Product.objects.create(name="a", price=1)
     (record,) = caplog.records
     assert "product__created, project.product:" in record.getMessage()
