@@ -1,6 +1,8 @@
 """Where Django starts the library."""
 
 import logging
+import sys
+from pathlib import Path
 
 from django.apps import AppConfig
 
@@ -25,5 +27,12 @@ class DjangoEventsSourcingConfig(AppConfig):
         receivers.connect()
         migrating.connect(self)
         checks.register()
-        for problem in registry.problems:  # a WSGI server runs no checks
-            logger.log(problem.level, "%s %s (%s)", problem.msg, problem.hint, problem.id)
+        if not _is_command():  # which shows them itself; a WSGI server runs no checks
+            for problem in registry.problems:
+                logger.log(problem.level, "%s %s (%s)", problem.msg, problem.hint, problem.id)
+
+
+def _is_command() -> bool:
+    """Whether this is a command of Django's, which runs the checks before anything else."""
+    program = Path(sys.argv[0])
+    return program.name in {"manage.py", "django-admin"} or program.parts[-2:] == ("django", "__main__.py")

@@ -14,7 +14,15 @@ from django.core.signals import setting_changed
 
 from django_events_sourcing.exceptions import ConfigurationError
 
-__all__ = ["DELIVERIES", "Settings", "get_settings", "model_entries", "option_problems", "unknown_key"]
+__all__ = [
+    "DELIVERIES",
+    "OPTIONS",
+    "Settings",
+    "get_settings",
+    "model_entries",
+    "option_problems",
+    "unknown_key",
+]
 
 #: Known deliveries and where each is implemented: ``(events, using) -> None``.
 DELIVERIES = {
@@ -101,8 +109,12 @@ class Settings:
     publish_in_tests: bool = _option(default=False, parse=_flag)
 
 
-_PARSERS: dict[str, Callable[[object], Any]] = {
-    option.name.upper(): option.metadata["parse"] for option in fields(Settings) if "parse" in option.metadata
+#: The keys of ``EVENTS_SOURCING``: for each its default, and what returns a value as the library takes it, or raises
+#: ValueError.
+OPTIONS: dict[str, tuple[Any, Callable[[object], Any]]] = {
+    option.name.upper(): (option.default, option.metadata["parse"])
+    for option in fields(Settings)
+    if "parse" in option.metadata
 }
 
 
@@ -111,9 +123,11 @@ def get_settings() -> Settings:
     """The settings now in force.
 
     Raises:
-        ConfigurationError: ``NAMEKO_CONFIG`` or a value of ``EVENTS_SOURCING`` is wrong; the message names it.
+        ConfigurationError: ``SERVICE_NAME``, ``NAMEKO_CONFIG`` or a value of ``EVENTS_SOURCING`` is wrong; the message
+            names it.
     """
     options, problems = _read_options()
+    problems += _service_name_problems("SERVICE_NAME", getattr(django_settings, "SERVICE_NAME", None))
     if problems:
         raise ConfigurationError(" ".join(f"{problem.msg} {problem.hint}" for problem in problems))
     nameko_config = getattr(django_settings, "NAMEKO_CONFIG", {})
@@ -132,8 +146,21 @@ def model_entries() -> object:
 
 
 def option_problems() -> list[Error]:
-    """What is wrong with ``EVENTS_SOURCING`` and ``NAMEKO_CONFIG``."""
-    return _read_options()[1]
+    """What is wrong with ``EVENTS_SOURCING``, ``NAMEKO_CONFIG`` and ``SERVICE_NAME``."""
+    service = getattr(django_settings, "SERVICE_NAME", None)
+    return [*_read_options()[1], *_service_name_problems("SERVICE_NAME", service)]
+
+
+def _service_name_problems(where: str, name: object) -> list[Error]:
+    if name is None or name == "" or (isinstance(name, str) and name.strip()):
+        return []  # a missing one is reported for each entry
+    return [
+        Error(
+            f"{where} is {name!r}.",
+            hint="It must be the name of the service that the events come from, a string with something in it.",
+            id="django_events_sourcing.E017",
+        )
+    ]
 
 
 def unknown_key(where: str, key: object, known: list[str]) -> Error:
@@ -153,11 +180,12 @@ def _read_options() -> tuple[dict[str, Any], list[Error]]:
     if problems:
         return options, problems
     for key, value in getattr(django_settings, "EVENTS_SOURCING", {}).items():
-        if key not in _PARSERS:
-            problems.append(unknown_key("EVENTS_SOURCING", key, list(_PARSERS)))
+        if key not in OPTIONS:
+            problems.append(unknown_key("EVENTS_SOURCING", key, list(OPTIONS)))
             continue
         try:
-            options[key] = _PARSERS[key](value)
+            _, parse = OPTIONS[key]
+            options[key] = parse(value)
         except ValueError as exc:
             problems.append(
                 Error(
@@ -166,6 +194,15 @@ def _read_options() -> tuple[dict[str, Any], list[Error]]:
                     id="django_events_sourcing.E009",
                 )
             )
+    shortest, longest = (options.get(key, OPTIONS[key][0]) for key in ("RETRY_BACKOFF", "RETRY_BACKOFF_MAX"))
+    if not problems and shortest > longest:
+        problems.append(
+            Error(
+                f"EVENTS_SOURCING['RETRY_BACKOFF'], {shortest:g} s, is longer than 'RETRY_BACKOFF_MAX', {longest:g} s.",
+                hint="The first delay must not be longer than the longest.",
+                id="django_events_sourcing.E009",
+            )
+        )
     return options, problems
 
 

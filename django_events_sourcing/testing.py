@@ -12,13 +12,14 @@ import types
 import unittest
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, Self, TypeVar, cast
 
 from django.apps import apps
 from django.db.models import Model
 
 from django_events_sourcing.capture import switches
+from django_events_sourcing.capture.registry import near_models
 from django_events_sourcing.capture.stored import concrete_model
 
 __all__ = ["disable_dispatcher", "disable_model_obj_dispatcher"]
@@ -127,8 +128,18 @@ class disable_dispatcher(_Switch):  # noqa: N801 - a decorator, and the users' n
     def _rule(self) -> switches.Rule:
         if self._models_list is None:
             return lambda _model, _instance: True
-        models = {apps.get_model(model) if isinstance(model, str) else model for model in self._models_list}
+        models = {_find(model) if isinstance(model, str) else model for model in self._models_list}
         return lambda model, _instance: model in models
+
+
+def _find(name: str) -> type[Model]:
+    with suppress(LookupError, ValueError):
+        return apps.get_model(name)
+    near = near_models(name)
+    raise LookupError(
+        f"disable_dispatcher(models_list=[{name!r}]): no installed app has such a model."
+        + (f" Did you mean {near[0]!r}?" if near else " Write 'app_label.ModelName'.")
+    )
 
 
 class disable_model_obj_dispatcher(_Switch):  # noqa: N801 - as above

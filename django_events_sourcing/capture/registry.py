@@ -15,7 +15,7 @@ from django_events_sourcing.capture.registration import Registration
 from django_events_sourcing.capture.stored import concrete_model
 from django_events_sourcing.conf import model_entries, unknown_key
 
-__all__ = ["ENTRY_KEYS", "Registry", "registry"]
+__all__ = ["ENTRY_KEYS", "Registry", "near_models", "registry"]
 
 ENTRY_KEYS = ["model", "serializer", "status_field", "event_name_prefix", "service_name"]
 
@@ -121,8 +121,7 @@ class Registry:
                 return apps.get_model(name)
             except LookupError:
                 pass
-        known = [model._meta.label for model in apps.get_models()]
-        near = get_close_matches(str(name), known, n=1, cutoff=0.5)
+        near = near_models(name)
         self.problems.append(
             _error(
                 "E003",
@@ -135,11 +134,17 @@ class Registry:
         return None
 
 
+def near_models(name: object) -> list[str]:
+    """The label of the installed model that a name is most like, if any is."""
+    known = [model._meta.label for model in apps.get_models()]
+    return get_close_matches(str(name), known, n=1, cutoff=0.5)
+
+
 def _entry_problems(registration: Registration) -> Iterator[CheckMessage]:
     where, model = registration.where, registration.model
     for key in ("status_field", "event_name_prefix", "service_name"):
         value = getattr(registration, key)
-        if value is not None and not (isinstance(value, str) and value):
+        if value is not None and not (isinstance(value, str) and value.strip()):
             yield _error("E001", f"{where}[{key!r}] is {value!r}.", "It must be a string with something in it.")
             return
     if registration.status_field and (reason := _no_status(model, registration.status_field)):

@@ -1,5 +1,6 @@
 """``manage.py check``: each wrong setting gives its error, with the place and the mend."""
 
+import os
 import subprocess
 import sys
 from typing import Any
@@ -55,6 +56,13 @@ ENTRIES = {
     "not a dict": (["project.Product"], "E001", "MODELS_CRUD_EVENT[0]", "{'model': 'app.Model'}"),
     "no model": ([{"serializer": "x"}], "E001", "MODELS_CRUD_EVENT[0]", "{'model': 'app.Model'}"),
     "empty prefix": ([{"model": Product, "event_name_prefix": ""}], "E001", "['event_name_prefix']", "string"),
+    "blank service": ([{"model": Product, "service_name": " "}], "E001", "['service_name'] is ' '", "string"),
+    "service with a blank": (
+        [{"model": Product, "service_name": "a b"}],
+        "W004",
+        "['service_name'] is 'a b'",
+        "blanks",
+    ),
     "unknown key": ([{"model": Product, "serialiser": "x"}], "E002", "'serialiser'", "'serializer'"),
     "unknown model": ([{"model": "project.Prodct"}], "E003", "'project.Prodct'", "'project.Product'"),
     "no app": ([{"model": "Product"}], "E003", "['model'], 'Product'", "'project.Product'"),
@@ -118,6 +126,12 @@ OPTIONS = {
     "count": ({"MAX_ATTEMPTS": 2.5}, "E009", "['MAX_ATTEMPTS'] is 2.5", "whole number"),
     "flag": ({"MANDATORY": "yes"}, "E009", "['MANDATORY'] is 'yes'", "True or False"),
     "queue": ({"QUEUE": ""}, "E009", "['QUEUE'] is ''", "Celery queue"),
+    "first delay above the longest": (
+        {"RETRY_BACKOFF": 600},
+        "E009",
+        "600 s, is longer than 'RETRY_BACKOFF_MAX', 300",
+        "longest",
+    ),
     "no dict": ([("DELIVERY", "direct")], "E009", "EVENTS_SOURCING is list", "dict"),
 }
 
@@ -247,6 +261,57 @@ def test_service_name__missing__error_for_each_entry_without(settings):
     assert_only("E006", "MODELS_CRUD_EVENT[0]", "SERVICE_NAME")
 
 
+@pytest.mark.parametrize("name", [7, "  ", ["shop"]])
+def test_service_name__that_is_none__error(settings, name):
+    settings.SERVICE_NAME = name
+    assert_only("E017", f"SERVICE_NAME is {name!r}", "a string with something in it")
+    with pytest.raises(ImproperlyConfigured, match="SERVICE_NAME"):
+        get_settings()
+
+
+@pytest.mark.parametrize("name", ["shop ", "my shop", "shop\n"])
+def test_service_name__with_blanks__warning(settings, name):
+    """It could be meant, and works."""
+    settings.SERVICE_NAME = name
+    assert_only("W004", f"SERVICE_NAME is {name!r}", "without blanks")
+    assert get_settings().service_name == name
+
+
+@pytest.mark.parametrize("wrong", ["MODEL_CRUD_EVENT", "MODELS_CRUD_EVENTS"])
+def test_models_setting__misspelt__warning_names_it(settings, wrong):
+    settings.MODELS_CRUD_EVENT = []
+    del settings.MODELS_CRUD_EVENT
+    setattr(settings, wrong, [{"model": Product}])
+    assert_only("W005", "MODELS_CRUD_EVENT is not set, so that no model sends events", f"by {wrong!r}")
+
+
+def test_models_setting__missing__warning(settings):
+    """An app that is installed is to do something; a list that is empty says that it is not."""
+    settings.MODELS_CRUD_EVENT = []
+    del settings.MODELS_CRUD_EVENT
+    assert_only("W005", "MODELS_CRUD_EVENT is not set", "[]")
+    settings.MODELS_CRUD_EVENT = []
+    assert messages() == []
+
+
+@pytest.mark.parametrize("right, wrong", [("EVENTS_SOURCING", "EVENT_SOURCING"), ("NAMEKO_CONFIG", "NAMEKO_CONF")])
+def test_other_setting__misspelt__warning_names_it(settings, right, wrong):
+    setattr(settings, right, {})
+    delattr(settings, right)
+    settings.AMQP_URI = "memory://"
+    assert messages() == []
+    setattr(settings, wrong, {})
+    assert_only("W005", f"{right} is not set.", f"by {wrong!r}")
+
+
+def test_option__that_is_a_setting_by_itself__warning(settings):
+    """One that says nothing here is somebody else's."""
+    settings.QUEUE = {"default": {}}
+    assert messages() == []
+    settings.DELIVERY = "direct"
+    assert_only("W006", "DELIVERY is a setting by itself", "EVENTS_SOURCING = {'DELIVERY': …}")
+
+
 def test_nameko_serializer__unknown__error(settings):
     """A serializer that nameko would refuse in the worker is reported beforehand."""
     settings.NAMEKO_CONFIG = {**settings.NAMEKO_CONFIG, "serializer": "jsonn"}
@@ -281,3 +346,21 @@ def test_startup__wrong_entry__logged_as_an_error():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "'auth.User', is no model of an installed app" in done.stderr
+
+
+def test_check__of_a_wrong_entry__says_it_once(tmp_path):
+    """It is no line of the log, too."""
+    (tmp_path / "wrong_settings.py").write_text(
+        "SECRET_KEY = 'x'\nSERVICE_NAME = 's'\nAMQP_URI = 'memory://'\n"
+        "INSTALLED_APPS = ['django.contrib.contenttypes', 'django_events_sourcing']\n"
+        "MODELS_CRUD_EVENT = [{'model': 'auth.User'}]\n"
+    )
+    (tmp_path / "manage.py").write_text(
+        "import sys\nfrom django.core import management\nmanagement.execute_from_command_line(sys.argv)\n"
+    )
+    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "wrong_settings", "PYTHONPATH": str(tmp_path)}
+    for command in (["-m", "django"], ["manage.py"]):
+        done = subprocess.run(
+            [sys.executable, *command, "check"], cwd=tmp_path, env=env, capture_output=True, text=True
+        )
+        assert done.stderr.count("is no model of an installed app") == 1

@@ -1,6 +1,7 @@
 """The switches that keep tests from sending events."""
 
 import asyncio
+import re
 import threading
 import unittest
 from concurrent.futures import ThreadPoolExecutor
@@ -295,9 +296,16 @@ def test_disable_dispatcher__no_list__error_says_how(wrong):
 
 
 def test_disable_dispatcher__unknown_model__error():
-    """A mistyped model must not pass as switched off."""
-    with pytest.raises(LookupError, match="Prodct"), disable_dispatcher(["project.Prodct"]):
-        pass
+    """A mistyped model must not pass as switched off; the error says what was meant, without a chain of others."""
+    for name, mend in {
+        "project.Prodct": "Did you mean 'project.Product'?",
+        "x.Y": "Write 'app_label.ModelName'.",
+        "Product": "Did you mean 'project.Product'?",
+    }.items():
+        with pytest.raises(LookupError, match=re.escape(f"[{name!r}]")) as caught, disable_dispatcher([name]):
+            pass
+        assert str(caught.value).endswith(mend)
+        assert caught.value.__context__ is None
 
 
 def test_disable_model_obj_dispatcher__one_instance(events):
