@@ -1,9 +1,9 @@
 """The serializer of the models that name none: all fields of the row, as the row has them."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.db import models
-from rest_framework.fields import CharField, FileField
+from rest_framework.fields import CharField, FileField, FilePathField, ImageField
 from rest_framework.relations import MANY_RELATION_KWARGS, ManyRelatedField, PrimaryKeyRelatedField, SlugRelatedField
 from rest_framework.serializers import ModelSerializer
 
@@ -51,19 +51,16 @@ class _PrimaryKey(PrimaryKeyRelatedField[Any]):
 class DefaultSerializer(ModelSerializer[Any]):
     """DRF's ModelSerializer, but for what it would read from elsewhere than the row."""
 
-    serializer_field_mapping: ClassVar = {
-        **ModelSerializer.serializer_field_mapping,
-        models.FileField: _FileName,
-        models.ImageField: _FileName,
-        models.FilePathField: CharField,
-    }
     serializer_related_field = _PrimaryKey
     serializer_related_to_field = _Key
 
     def build_standard_field(self, field_name: str, model_field: Any) -> Any:
-        """As DRF's; a path needs no look at its directory, which may be another machine's."""
+        """As DRF's, where a project has not put another class into its ``serializer_field_mapping``."""
         field_class, options = super().build_standard_field(field_name, model_field)
-        if isinstance(model_field, models.FilePathField):
+        if field_class in {FileField, ImageField}:
+            return _FileName, options
+        if field_class is FilePathField:  # which reads its directory, that may be another machine's
             for option in ("path", "match", "recursive", "allow_files", "allow_folders"):
                 options.pop(option, None)
+            return CharField, options
         return field_class, options

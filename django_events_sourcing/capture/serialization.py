@@ -15,11 +15,7 @@ from rest_framework.utils.encoders import JSONEncoder
 from django_events_sourcing.capture.kept_serializers import KeptSerializers, walk
 from django_events_sourcing.exceptions import SerializationError
 
-__all__ = [
-    "hyperlinked_field",
-    "project_locale",
-    "serialize",
-]
+__all__ = ["encode", "hyperlinked_field", "project_locale", "serialize", "unencodable"]
 
 
 def serialize(instance: Model, serializers: KeptSerializers) -> str:
@@ -47,9 +43,9 @@ def serialize(instance: Model, serializers: KeptSerializers) -> str:
 
 def _text(instance: Model, serializer_class: type[BaseSerializer[Any]], data: object) -> str:
     try:
-        return _encode(data)
+        return encode(data)
     except (TypeError, ValueError) as exc:
-        raise _error(instance, serializer_class, next(_unencodable(data), None), exc) from exc
+        raise _error(instance, serializer_class, next(unencodable(data), None), exc) from exc
 
 
 def project_locale() -> AbstractContextManager[Any]:
@@ -82,7 +78,12 @@ def hyperlinked_field(serializer_class: type[BaseSerializer[Any]]) -> str | None
 _ENCODER = JSONEncoder(allow_nan=False)
 
 
-def _encode(data: object) -> str:
+def encode(data: object) -> str:
+    """The JSON text of what a serializer gives.
+
+    Raises:
+        TypeError, ValueError: It is no JSON.
+    """
     return _ENCODER.encode(data)
 
 
@@ -111,7 +112,7 @@ def _raising_field(instance: Model, serializer_class: type[BaseSerializer[Any]])
     return None
 
 
-def _unencodable(data: object, path: str = "") -> Iterator[str]:
+def unencodable(data: object, path: str = "") -> Iterator[str]:
     """The paths of the values in ``data`` that are no JSON, such as ``"lines.0.price"``."""
     children: Iterator[tuple[object, object]] = iter(())
     if isinstance(data, Mapping):
@@ -120,11 +121,11 @@ def _unencodable(data: object, path: str = "") -> Iterator[str]:
         children = iter(enumerate(data))
     found = False
     for key, value in children:
-        for culprit in _unencodable(value, f"{path}.{key}" if path else str(key)):
+        for culprit in unencodable(value, f"{path}.{key}" if path else str(key)):
             found = True
             yield culprit
     if not found:
         try:
-            _encode(data)
+            encode(data)
         except (TypeError, ValueError):
             yield path

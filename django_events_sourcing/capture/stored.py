@@ -95,6 +95,13 @@ class StoredForm:
             _load(stored, unknown, using)
         return stored
 
+    def without_asking(self, instance: Model, using: Alias) -> Model:
+        """As ``of``, for a row that is new, but that what only the database knows is left as it is."""
+        changes, _, _ = self._differences(instance, using)
+        stored = self._twin(instance, changes | self._for_none(instance, using))
+        vars(stored)[_PREFETCHED] = dict(self._no_links)
+        return stored
+
     def _differences(self, instance: Model, using: Alias) -> tuple[dict[str, Any], list[str], bool]:
         """Values that are others in the row, the fields that only the database knows, and whether any is deferred."""
         values = instance.__dict__
