@@ -140,6 +140,8 @@ def _value(field: Any, sample: Callable[[Any], Any]) -> Any:
         value = sample(field)
     except Exception:  # noqa: BLE001 - of the project's own code, which may ask the database
         value = None
+    if hasattr(value, "resolve_expression"):
+        value = None
     return 1 if value is None and field.primary_key and "AutoField" in field.get_internal_type() else value
 
 

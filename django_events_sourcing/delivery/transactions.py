@@ -118,15 +118,13 @@ def _transaction(using: Alias) -> Iterator[None]:
     """Django's, whose end a signal's handler may interrupt.
 
     Then Django would leave the session in a transaction that nobody commits any more, and raise that it can't go back
-    to autocommit mode. Nothing, where the session turns out to be in a transaction that Django doesn't know of.
+    to autocommit mode. Nothing, where the session is in a transaction that Django doesn't know of.
     """
+    if is_in_foreign_transaction(connections[using]):
+        yield
+        return
     try:
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(transaction.atomic(using=using, savepoint=False))
-            except Error:
-                if not is_in_foreign_transaction(connections[using]):
-                    raise
+        with transaction.atomic(using=using, savepoint=False):
             yield
     except BaseException as exc:
         connection: Any = connections[using]

@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 from django.core.files.base import ContentFile
 from django.db import DatabaseError, IntegrityError, connections, transaction
+from django.db.backends.postgresql.psycopg_any import is_psycopg3
 from rest_framework import serializers
 
 from django_events_sourcing.exceptions import SerializationError
@@ -114,6 +115,7 @@ def test_transaction__begun_by_hand__is_of_the_events_too(database, registered, 
     assert connections[database].get_autocommit()
 
 
+@pytest.mark.skipif(not is_psycopg3, reason="psycopg 2 has no such thing")
 @pytest.mark.parametrize("database", ["postgresql", "binding"], indirect=True)
 def test_transaction__of_psycopg__is_of_the_events_too(database, registered):
     connections[database].ensure_connection()

@@ -12,6 +12,7 @@ from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.functions import Now
 from django.db.models.query_utils import DeferredAttribute
 from django.test.utils import isolate_apps
 from rest_framework import serializers
@@ -150,6 +151,7 @@ USABLE = {
     "null": lambda: models.UUIDField(null=True),
     "not there": lambda: models.FilePathField(path="/a directory of another machine"),
     "today": lambda: models.DateField(default=date.today),
+    "now, by the database": lambda: models.DateTimeField(default=Now()),
     "own JSON": lambda: models.JSONField(default=dict),
     "key": lambda: models.ForeignKey(Product, models.CASCADE),
     "many": lambda: models.ManyToManyField(Product),
