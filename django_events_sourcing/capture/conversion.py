@@ -144,8 +144,10 @@ def _decimal(field: Any) -> Conversion:
 
 def _number_in_sqlite(text: str) -> int | float:
     """See "type affinity" in SQLite's documentation."""
-    is_whole = text.removeprefix("-").isdigit() and -(2**63) <= int(text) < 2**63
-    return int(text) if is_whole else float(text)
+    if text.removeprefix("-").isdigit() and abs(int(text)) < 2**63:
+        return int(text)
+    number = float(text)
+    return int(number) if number.is_integer() and abs(number) < 2**63 else number
 
 
 def _json(field: Any) -> _Convert:
