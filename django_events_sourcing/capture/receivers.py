@@ -146,15 +146,13 @@ def _deliver(drafts: Drafts, using: Alias) -> None:
     deliver([draft() for draft in drafts], using)
 
 
-def _reconnect(*, setting: str, **_kwargs: object) -> None:
-    if setting in {
-        "MODELS_CRUD_EVENT",
-        "INSTALLED_APPS",
-        "REST_FRAMEWORK",
-        "TIME_ZONE",
-        "USE_TZ",
-    }:  # kept serializers follow the others
+def _follow(*, setting: str, **_kwargs: object) -> None:
+    """Do as the settings say that a test has just overridden."""
+    if setting == "MODELS_CRUD_EVENT" or (setting == "INSTALLED_APPS" and registry.is_out_of_date()):
         connect()
+    elif setting in {"REST_FRAMEWORK", "TIME_ZONE", "USE_TZ"}:
+        for registration in registry.registrations:
+            registration.forget_serializers()
 
 
-setting_changed.connect(_reconnect, dispatch_uid="django_events_sourcing.capture.receivers")
+setting_changed.connect(_follow, dispatch_uid="django_events_sourcing.capture.receivers")

@@ -87,6 +87,11 @@ class Registration:
             )
         return name
 
+    def forget_serializers(self) -> None:
+        """Have serializers be made anew, as settings that they follow have changed."""
+        for name in ("_serializers", "_stored_form", "serializer_class"):
+            vars(self).pop(name, None)
+
     @cached_property
     def _serializers(self) -> KeptSerializers:
         return KeptSerializers(self.serializer_class)

@@ -20,6 +20,9 @@ __all__ = ["ENTRY_KEYS", "Registry", "near_models", "registry"]
 ENTRY_KEYS = ["model", "serializer", "status_field", "event_name_prefix", "service_name"]
 
 
+_APP = "django_events_sourcing"
+
+
 class Registry:
     """The registrations by model, made from ``MODELS_CRUD_EVENT``.
 
@@ -35,6 +38,12 @@ class Registry:
         self.saved: dict[type[Model], tuple[Registration, ...]] = {}
         self.deleted: dict[type[Model], tuple[Registration, ...]] = {}
         self.problems: list[CheckMessage] = []
+        self._apps: set[str] = set()
+
+    def is_out_of_date(self) -> bool:
+        """Whether it was loaded without the apps that are installed now, or with the library's own, which is not."""
+        now = {app.name for app in apps.get_app_configs()}
+        return not now <= self._apps or (_APP in self._apps) != (_APP in now)
 
     @property
     def registrations(self) -> list[Registration]:
@@ -52,7 +61,8 @@ class Registry:
         There are none while the library's own app is not installed, as in a test with ``available_apps``.
         """
         self._by_model, self.saved, self.deleted, self.problems = {}, {}, {}, []
-        if not apps.is_installed("django_events_sourcing"):
+        self._apps = {app.name for app in apps.get_app_configs()}
+        if _APP not in self._apps:
             return
         entries = model_entries()
         if not isinstance(entries, list | tuple):
