@@ -54,6 +54,12 @@ class DefaultSerializer(ModelSerializer[Any]):
     serializer_related_field = _PrimaryKey
     serializer_related_to_field = _Key
 
+    def get_default_field_names(self, declared_fields: Any, model_info: Any) -> list[str]:
+        """As DRF's, without what has no column of its own: a relation by several columns, which are fields, too."""
+        options = self.Meta.model._meta  # type: ignore[attr-defined]
+        stored = {field.name for field in (*options.concrete_fields, *options.many_to_many)}
+        return [name for name in super().get_default_field_names(declared_fields, model_info) if name in stored]
+
     def build_standard_field(self, field_name: str, model_field: Any) -> Any:
         """As DRF's, where a project has not put another class into its ``serializer_field_mapping``."""
         field_class, options = super().build_standard_field(field_name, model_field)

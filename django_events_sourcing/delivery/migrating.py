@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 from django.apps import AppConfig, apps
+from django.db import DEFAULT_DB_ALIAS
 from django.db.models.signals import post_migrate, pre_migrate
 
 from django_events_sourcing.conf import get_settings
@@ -43,12 +44,15 @@ def lacks_tables(using: Alias) -> bool:
     return True
 
 
-def _begin(*, using: Alias, **_: Any) -> None:
+# Sent by hand, these signals may lack what Django sends along.
+
+
+def _begin(*, using: Alias = DEFAULT_DB_ALIAS, **_: Any) -> None:
     _migrating[using] = False
     post_migrate.disconnect(dispatch_uid=__name__)
     post_migrate.connect(_end, dispatch_uid=__name__)  # behind all others, which may save, too
 
 
-def _end(*, sender: AppConfig, using: Alias, **_: Any) -> None:
+def _end(*, sender: object, using: Alias = DEFAULT_DB_ALIAS, **_: Any) -> None:
     if sender is [app for app in apps.get_app_configs() if app.models_module][-1]:
         _migrating.pop(using, None)

@@ -4,9 +4,10 @@ import json
 
 import pytest
 from django.core.files.base import ContentFile
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
+from django.db import connection, models
+from django.test.utils import CaptureQueriesContext, isolate_apps
 
+from django_events_sourcing.capture.default_serializer import default_serializer
 from tests.project.models import Article, Badge, Choice, Club, Comment, Document, NaturalThing, Product, Profile
 
 
@@ -89,3 +90,20 @@ def test_default_serializer__has_what_a_model_serializer_has(register, events):
     article = Article.objects.create(title="x")
     comment = Comment.objects.create(article=article, text="hm")
     assert json.loads(events[-1].body) == {"id": comment.pk, "text": "hm", "article": article.pk}
+
+
+@isolate_apps("tests.project")
+def test_relation__by_several_columns__is_these():
+    """As one with a composite key is: it has no column of its own, and no one key."""
+
+    class Visit(models.Model):
+        code = models.CharField(max_length=20)
+        day = models.DateField()
+        other = models.ForeignObject(
+            Club, models.CASCADE, from_fields=["code", "day"], to_fields=["code", "id"], related_name="+"
+        )
+
+        class Meta:
+            app_label = "project"
+
+    assert list(default_serializer(Visit)().fields) == ["id", "code", "day"]

@@ -5,12 +5,14 @@ from uuid import UUID
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.apps import apps
 from django.core import serializers
 from django.db import connection
 from django.db.models import F
-from django.db.models.signals import post_delete, post_save, pre_delete
+from django.db.models.signals import post_delete, post_migrate, post_save, pre_delete, pre_migrate
 from django.test.utils import CaptureQueriesContext
 
+from django_events_sourcing.delivery import migrating
 from tests.project.models import (
     ArchivedOrder,
     ExpressOrder,
@@ -262,3 +264,13 @@ def test_save__default_serializer__no_query_of_its_own(events):
         Product.objects.create(name="pen", price=1)
     assert len(queries) == 1
     assert names(events) == ["product__created"]
+
+
+def test_migrations_signals__sent_by_hand__taken(db):
+    """As tests of receivers of post_migrate do: without the alias."""
+    config = apps.get_app_config("django_events_sourcing")
+    last = [each for each in apps.get_app_configs() if each.models_module][-1]
+    pre_migrate.send(sender=config)
+    for sender in (config, last):
+        post_migrate.send(sender=sender, app_config=sender, verbosity=0)
+    assert not migrating._migrating

@@ -1,0 +1,146 @@
+"""Django's own test suite, of the installed version: without the library, and with each of its models registered.
+
+What passes in the control passes with the library, but for what is known to differ: ``KNOWN`` says what, and why.
+"""
+
+import fnmatch
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+import django
+import pytest
+
+# Labels that write models.
+WRITE = """
+aggregation annotations async auth_tests basic bulk_create composite_pk constraints contenttypes_tests custom_columns
+custom_managers custom_methods custom_pk datatypes defer defer_regress delete delete_regress empty expressions_case
+field_defaults field_subclassing fixtures force_insert_update foreign_object from_db_value generic_inline_admin
+generic_relations generic_relations_regress get_or_create inline_formsets known_related_objects m2m_and_m2o
+m2m_intermediary m2m_multiple m2m_recursive m2m_regress m2m_signals m2m_through m2m_through_regress m2o_recursive
+managers_regress many_to_many many_to_one many_to_one_null max_lengths migrate_signals model_fields model_forms
+model_formsets model_inheritance model_inheritance_regress model_options model_package model_regress multiple_database
+mutually_referential nested_foreign_keys one_to_one order_with_respect_to prefetch_related properties
+proxy_model_inheritance proxy_models raw_query reserved_names save_delete_hooks select_for_update select_related
+sessions_tests signals sites_tests swappable_models test_client test_utils transaction_hooks transactions
+unmanaged_models update update_only_fields validation
+"""
+
+# Labels that write few, or take long.
+OTHERS = """
+admin_changelist admin_filters admin_inlines admin_utils admin_views admin_widgets aggregation_regress backends cache
+custom_lookups dates datetimes db_functions db_typecasts distinct_on_fields expressions expressions_window extra_regress
+file_storage filtered_relation fixtures_model_package fixtures_regress flatpages_tests forms_tests generic_views
+get_earliest_or_latest get_object_or_404 introspection lookup migration_test_data_persistence model_enums
+model_formsets_regress model_indexes model_meta model_utils modeladmin null_fk null_fk_ordering null_queries or_lookups
+ordering pagination queries queryset_pickle redirects_tests reverse_lookup schema select_related_onetoone
+select_related_regress serializers servers shortcuts sitemaps_tests sites_framework str string_lookup syndication_tests
+test_client_regress test_runner timezones user_commands view_tests xor_lookups
+"""
+
+KNOWN = {
+    "A model that has receivers is not deleted by one statement: Django says so. An instance is asked for, too.": """
+        delete.tests.DeletionTests.test_bulk
+        delete.tests.DeletionTests.test_can_defer_constraint_checks
+        delete.tests.DeletionTests.test_large_delete_related
+        delete.tests.DeletionTests.test_only_referenced_fields_selected
+        delete.tests.DeletionTests.test_proxied_model_duplicate_queries
+        delete.tests.FastDeleteTests.test_fast_delete_*
+        delete.tests.OnDeleteTests.test_do_nothing_qscount
+        delete_regress.tests.DeleteTests.test_self_reference_with_through_m2m_at_second_level
+        delete_regress.tests.SetQueryCountTests.test_set_querycount
+        delete_regress.tests.Ticket19102Tests.test_ticket_19102_*
+    """,
+    "The body has the fields, too, that an instance defers, and the many-to-many values: they are asked for.": """
+        composite_pk.test_update.CompositePKUpdateTests.test_update_fields_deferred
+        update_only_fields.tests.UpdateOnlyFieldsTests.test_num_queries_inheritance
+        update_only_fields.tests.UpdateOnlyFieldsTests.test_select_related_only_interaction
+        update_only_fields.tests.UpdateOnlyFieldsTests.test_update_fields_*
+    """,
+    "There are receivers where the test expects none.": """
+        signals.tests.SignalTests.test_disconnect_in_dispatch
+    """,
+    "The outbox's own migrations are among those that run.": """
+        migrate_signals.tests.MigrateSignalTests.test_migrations_only
+    """,
+    "A field class of the test's own holds what no serializer field of REST framework knows.": """
+        custom_pk.tests.CustomPKTests.test_custom_field_pk
+        serializers.test_*.*SerializerTestCase.test_custom_field_serialization
+    """,
+}
+
+# Whose fields ``manage.py check`` has something against; they are not registered.
+UNUSABLE = {"custom_pk.CustomAutoFieldModel"}
+
+
+@pytest.fixture(scope="session")
+def django_tests() -> Path:
+    """Where Django's tests are: they are in its source distribution only."""
+    name = f"django-{django.__version__}"
+    directory = Path(sys.prefix) / "suites" / name
+    if not directory.exists():
+        directory.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory.parent) as temporary:
+            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+            source = ["--no-binary", ":all:", "--dest", temporary, f"Django=={django.__version__}"]
+            subprocess.run([*pip, *source], check=True, timeout=300)
+            (archive,) = Path(temporary).glob("*.tar.gz")
+            with tarfile.open(archive) as files:
+                files.extractall(temporary, filter="data")
+            (Path(temporary) / name).rename(directory)
+    return directory / "tests"
+
+
+def outcomes(tests: Path, directory: Path, labels: list[str]) -> tuple[dict[str, str], dict[str, str], str]:
+    """What became of each test without the library and with it, both at the same time; and what the latter printed."""
+    script = Path(__file__).with_name("django_suite.py")
+    runs = {}
+    for name, arguments in {"control": [], "registered": ["--registered"]}.items():
+        env = {**os.environ, "OUTCOMES": str(directory / f"{name}.json")}
+        with (directory / f"{name}.log").open("w") as log:
+            command: list[str | Path] = [sys.executable, script, tests, *arguments, *labels]
+            runs[name] = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        for run in runs.values():
+            run.wait(1800)
+    finally:
+        for run in runs.values():
+            run.kill()
+    logs = {name: (directory / f"{name}.log").read_text() for name in runs}
+    for name in runs:
+        assert (directory / f"{name}.json").exists(), logs[name][-3000:]
+    control, registered = (json.loads((directory / f"{name}.json").read_text()) for name in runs)
+    return control, registered, logs["registered"]
+
+
+def assert_same(tests: Path, directory: Path, labels: list[str]) -> None:
+    existing = [label for label in labels if (tests / label).exists()]
+    control, registered, output = outcomes(tests, directory, existing)
+    passed = {test for test, outcome in control.items() if outcome == "passed"}
+    assert len(passed) > 100
+    assert "models are registered" in output
+    assert {label for label in UNUSABLE if label.partition(".")[0] in existing} == {
+        label for label in UNUSABLE if repr(label) in output
+    }
+    failed = {test: registered.get(test) for test in passed if registered.get(test) != "passed"}
+    patterns = [pattern for patterns in KNOWN.values() for pattern in patterns.split()]
+    differing = {test for test in failed if any(fnmatch.fnmatch(test, pattern) for pattern in patterns)}
+    assert {test: failed[test] for test in failed if test not in differing} == {}
+    # a difference that is none any more is to leave the list
+    of_these = [pattern for pattern in patterns if pattern.partition(".")[0] in existing]
+    assert [pattern for pattern in of_these if not fnmatch.filter(differing, pattern)] == []
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_django__labels_that_write_models__pass_as_in_the_control(django_tests, tmp_path, part):
+    assert_same(django_tests, tmp_path, WRITE.split()[part::4])
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("part", range(8))
+def test_django__other_labels__pass_as_in_the_control(django_tests, tmp_path, part):
+    assert_same(django_tests, tmp_path, OTHERS.split()[part::8])
