@@ -185,7 +185,7 @@ def test_storage__of_a_file__keeps_its_rows_if_the_save_fails(database, register
 def test_field__that_finds_no_row_to_update__runs_outside_the_transaction_of_the_insert(
     database, registered, monkeypatch
 ):
-    """Django makes the values once for the UPDATE, and once more for the INSERT."""
+    """Django makes the values once for the UPDATE, and once or twice more for the INSERT."""
     seen = []
 
     def pre_save(self, instance, add):
@@ -195,7 +195,7 @@ def test_field__that_finds_no_row_to_update__runs_outside_the_transaction_of_the
 
     monkeypatch.setattr(type(Signed._meta.get_field("file")), "pre_save", pre_save)
     Signed(name="n").save(using=database)
-    assert seen == [False, True]
+    assert (seen[0], set(seen[1:])) == (False, {True})
     assert names(database) == (["signed__created"] if registered else [])
 
 
