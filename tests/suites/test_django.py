@@ -3,17 +3,14 @@
 What passes in the control passes with the library, but for what is known to differ: ``KNOWN`` says what, and why.
 """
 
-import fnmatch
-import json
-import os
-import subprocess
 import sys
-import tarfile
-import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import django
 import pytest
+
+from tests.suites.comparison import INSIDE, assert_same, source
 
 # Labels that write models.
 WRITE = """
@@ -67,6 +64,9 @@ KNOWN = {
     "The outbox's own migrations are among those that run.": """
         migrate_signals.tests.MigrateSignalTests.test_migrations_only
     """,
+    "The outbox's statements are logged as any.": """
+        backends.base.test_base.DatabaseWrapperLoggingTests.test_commit_debug_log
+    """,
     "A field class of the test's own holds what no serializer field of REST framework knows.": """
         custom_pk.tests.CustomPKTests.test_custom_field_pk
         serializers.test_*.*SerializerTestCase.test_custom_field_serialization
@@ -77,70 +77,28 @@ KNOWN = {
 UNUSABLE = {"custom_pk.CustomAutoFieldModel"}
 
 
-@pytest.fixture(scope="session")
-def django_tests() -> Path:
-    """Where Django's tests are: they are in its source distribution only."""
-    name = f"django-{django.__version__}"
-    directory = Path(sys.prefix) / "suites" / name
-    if not directory.exists():
-        directory.parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=directory.parent) as temporary:
-            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-            source = ["--no-binary", ":all:", "--dest", temporary, f"Django=={django.__version__}"]
-            subprocess.run([*pip, *source], check=True, timeout=300)
-            (archive,) = Path(temporary).glob("*.tar.gz")
-            with tarfile.open(archive) as files:
-                files.extractall(temporary, filter="data")
-            (Path(temporary) / name).rename(directory)
-    return directory / "tests"
-
-
-def outcomes(tests: Path, directory: Path, labels: list[str]) -> tuple[dict[str, str], dict[str, str], str]:
-    """What became of each test without the library and with it, both at the same time; and what the latter printed."""
-    script = Path(__file__).with_name("django_suite.py")
-    runs = {}
-    for name, arguments in {"control": [], "registered": ["--registered"]}.items():
-        env = {**os.environ, "OUTCOMES": str(directory / f"{name}.json")}
-        with (directory / f"{name}.log").open("w") as log:
-            command: list[str | Path] = [sys.executable, script, tests, *arguments, *labels]
-            runs[name] = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        for run in runs.values():
-            run.wait(1800)
-    finally:
-        for run in runs.values():
-            run.kill()
-    logs = {name: (directory / f"{name}.log").read_text() for name in runs}
-    for name in runs:
-        assert (directory / f"{name}.json").exists(), logs[name][-3000:]
-    control, registered = (json.loads((directory / f"{name}.json").read_text()) for name in runs)
-    return control, registered, logs["registered"]
-
-
-def assert_same(tests: Path, directory: Path, labels: list[str]) -> None:
+def assert_same_as_in_the_control(directory: Path, labels: list[str]) -> None:
+    tests = source("django", django.__version__) / "tests"
     existing = [label for label in labels if (tests / label).exists()]
-    control, registered, output = outcomes(tests, directory, existing)
-    passed = {test for test, outcome in control.items() if outcome == "passed"}
-    assert len(passed) > 100
-    assert "models are registered" in output
-    assert {label for label in UNUSABLE if label.partition(".")[0] in existing} == {
-        label for label in UNUSABLE if repr(label) in output
-    }
-    failed = {test: registered.get(test) for test in passed if registered.get(test) != "passed"}
-    patterns = [pattern for patterns in KNOWN.values() for pattern in patterns.split()]
-    differing = {test for test in failed if any(fnmatch.fnmatch(test, pattern) for pattern in patterns)}
-    assert {test: failed[test] for test in failed if test not in differing} == {}
-    # a difference that is none any more is to leave the list
-    of_these = [pattern for pattern in patterns if pattern.partition(".")[0] in existing]
-    assert [pattern for pattern in of_these if not fnmatch.filter(differing, pattern)] == []
+
+    def of_these(names: Iterable[str]) -> list[str]:
+        return [name for name in names if name.partition(".")[0] in existing]
+
+    assert_same(
+        directory,
+        [sys.executable, INSIDE / "run_django.py", tests, *existing],
+        cwd=tests,
+        known=of_these(pattern for patterns in KNOWN.values() for pattern in patterns.split()),
+        unusable=of_these(UNUSABLE),
+    )
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_django__labels_that_write_models__pass_as_in_the_control(django_tests, tmp_path, part):
-    assert_same(django_tests, tmp_path, WRITE.split()[part::4])
+def test_django__labels_that_write_models__pass_as_in_the_control(tmp_path, part):
+    assert_same_as_in_the_control(tmp_path, WRITE.split()[part::4])
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("part", range(8))
-def test_django__other_labels__pass_as_in_the_control(django_tests, tmp_path, part):
-    assert_same(django_tests, tmp_path, OTHERS.split()[part::8])
+def test_django__other_labels__pass_as_in_the_control(tmp_path, part):
+    assert_same_as_in_the_control(tmp_path, OTHERS.split()[part::8])

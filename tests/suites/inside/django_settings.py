@@ -5,4 +5,4 @@ from test_sqlite import *  # type: ignore[import-not-found]  # noqa: F403 - Djan
 SERVICE_NAME = "suite"
 AMQP_URI = "memory://"
 MODELS_CRUD_EVENT: list[dict[str, object]] = []
-TEST_RUNNER = "tests.suites.outcomes.Runner"
+TEST_RUNNER = "outcomes.Runner"
