@@ -127,7 +127,7 @@ def get_settings() -> Settings:
             names it.
     """
     options, problems = _read_options()
-    problems += _service_name_problems("SERVICE_NAME", getattr(django_settings, "SERVICE_NAME", None))
+    problems += _service_name_problems()
     if problems:
         raise ConfigurationError(" ".join(f"{problem.msg} {problem.hint}" for problem in problems))
     nameko_config = getattr(django_settings, "NAMEKO_CONFIG", {})
@@ -147,16 +147,16 @@ def model_entries() -> object:
 
 def option_problems() -> list[Error]:
     """What is wrong with ``EVENTS_SOURCING``, ``NAMEKO_CONFIG`` and ``SERVICE_NAME``."""
-    service = getattr(django_settings, "SERVICE_NAME", None)
-    return [*_read_options()[1], *_service_name_problems("SERVICE_NAME", service)]
+    return [*_read_options()[1], *_service_name_problems()]
 
 
-def _service_name_problems(where: str, name: object) -> list[Error]:
+def _service_name_problems() -> list[Error]:
+    name = getattr(django_settings, "SERVICE_NAME", None)
     if name is None or name == "" or (isinstance(name, str) and name.strip()):
         return []  # a missing one is reported for each entry
     return [
         Error(
-            f"{where} is {name!r}.",
+            f"SERVICE_NAME is {name!r}.",
             hint="It must be the name of the service that the events come from, a string with something in it.",
             id="django_events_sourcing.E017",
         )

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from django_events_sourcing.types import Alias
 
-__all__ = ["Conversion", "conversion_for"]
+__all__ = ["Conversion", "conversion_for", "is_overridden"]
 
 _Convert = Callable[[Any, Alias], Any]
 
@@ -45,11 +45,11 @@ def conversion_for(field: Any) -> Conversion:
     while field.remote_field:
         field = field.target_field
     convert: _Convert | None = None
-    if _is_overridden(field, "get_db_prep_value", "get_db_prep_save"):
+    if is_overridden(field, "get_db_prep_value", "get_db_prep_save"):
         pass  # what a driver is given is not what comes back
-    elif _is_overridden(field, "to_python", "get_prep_value"):
+    elif is_overridden(field, "to_python", "get_prep_value"):
         return Conversion(convert=_by_the_field_itself(field), converts_none=True)
-    elif _is_overridden(field, "from_db_value"):
+    elif is_overridden(field, "from_db_value"):
         pass
     elif hasattr(field, "range_type"):
         convert = _range(field)
@@ -66,7 +66,7 @@ def _known_conversion(field: Any) -> Conversion:
     return next((make(field) for kind, make in _KINDS.items() if isinstance(field, kind)), Conversion())
 
 
-def _is_overridden(field: Any, *methods: str) -> bool:
+def is_overridden(field: Any, *methods: str) -> bool:
     """Whether a class that is not Django's defines any of the methods."""
     for method in methods:
         owner = next((cls for cls in type(field).__mro__ if method in vars(cls)), None)
@@ -76,7 +76,7 @@ def _is_overridden(field: Any, *methods: str) -> bool:
 
 
 def _by_the_field_itself(field: Any) -> _Convert:
-    comes_back = field.from_db_value if _is_overridden(field, "from_db_value") else None
+    comes_back = field.from_db_value if is_overridden(field, "from_db_value") else None
 
     def convert(value: Any, using: Alias) -> Any:
         try:

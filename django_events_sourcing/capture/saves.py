@@ -19,6 +19,7 @@ from typing import Any
 
 from django.db.models import FileField, Model
 
+from django_events_sourcing.capture.conversion import is_overridden
 from django_events_sourcing.capture.marks import mark, marks_of
 from django_events_sourcing.delivery.transactions import transaction_from_write
 
@@ -38,7 +39,10 @@ def wrap(model: type[Model], record: Callable[[Model, bool, str], bool]) -> None
             marks a transaction around it for rollback.
     """
     original: Any = getattr(model, _METHOD)
-    runs_own_code = any(_has_own_pre_save(field) for field in model._meta.concrete_fields)
+    # a file's storage is the project's, whoever wrote the field
+    runs_own_code = any(
+        isinstance(field, FileField) or is_overridden(field, "pre_save") for field in model._meta.concrete_fields
+    )
 
     @functools.wraps(original)
     def save_table(  # noqa: PLR0913, PLR0917 - Django's signature
@@ -54,8 +58,9 @@ def wrap(model: type[Model], record: Callable[[Model, bool, str], bool]) -> None
         if raw or using is None or cls is not self._meta.concrete_model:  # a fixture, or the row of a parent
             return bool(original(self, *arguments))
         state = self._state
-        with transaction_from_write(using, self._meta.db_table, runs_own_code=runs_own_code):
-            updated = bool(original(self, *arguments))
+        with transaction_from_write(using, self._meta.db_table, runs_own_code=runs_own_code) as writing:
+            with writing:
+                updated = bool(original(self, *arguments))
             before = state.db, state.adding
             state.db, state.adding = using, False  # as Django does soon: serializers may read related rows
             try:
@@ -68,12 +73,6 @@ def wrap(model: type[Model], record: Callable[[Model, bool, str], bool]) -> None
 
     save_table.replaces_own = _METHOD in vars(model)  # type: ignore[attr-defined]
     setattr(model, _METHOD, save_table)
-
-
-def _has_own_pre_save(field: Any) -> bool:
-    """Whether what a field does before it is written may be more than to set a value: a file's storage, say."""
-    owner = next(cls for cls in type(field).__mro__ if "pre_save" in vars(cls))
-    return isinstance(field, FileField) or owner.__module__.partition(".")[0] != "django"
 
 
 def is_known() -> bool:

@@ -77,8 +77,6 @@ class StoredForm:
             RowGoneError: The database was to be asked, and has no such row; also on reading a deferred field later.
         """
         changes, unknown, deferred = self._differences(instance, using)
-        if self._of_none:
-            changes |= self._for_none(instance, using)
         if self._generated and not _generated_are_fresh(connections[using].features, action):
             unknown += self._generated
         as_it_is = type(instance) is self._model and vars(instance._state).get("fetch_mode", _FETCH_ONE) is _FETCH_ONE
@@ -98,14 +96,14 @@ class StoredForm:
     def without_asking(self, instance: Model, using: Alias) -> Model:
         """As ``of``, for a row that is new, but that what only the database knows is left as it is."""
         changes, _, _ = self._differences(instance, using)
-        stored = self._twin(instance, changes | self._for_none(instance, using))
+        stored = self._twin(instance, changes)
         vars(stored)[_PREFETCHED] = dict(self._no_links)
         return stored
 
     def _differences(self, instance: Model, using: Alias) -> tuple[dict[str, Any], list[str], bool]:
         """Values that are others in the row, the fields that only the database knows, and whether any is deferred."""
         values = instance.__dict__
-        changes: dict[str, Any] = {}
+        changes = self._for_none(instance, using) if self._of_none else {}
         unknown: list[str] = []
         deferred = bool(self._generated) and any(attname not in values for attname in self._generated)
         for attname, exact, convert in self._columns:

@@ -172,7 +172,7 @@ def _problem(field: Any, instance: Model, *, may_raise: bool) -> str | None:
         instance: What is represented.
         may_raise: Whether an error says nothing, as the value may be none that the field would ever have.
     """
-    model_field = next((each for each in instance._meta.concrete_fields if each.name == field.source), None)
+    model_field = _column(type(instance), field)
     if model_field is None or isinstance(field, BaseSerializer):
         return None
     if vars(instance).get(model_field.attname) is None and not model_field.null:
@@ -187,6 +187,11 @@ def _problem(field: Any, instance: Model, *, may_raise: bool) -> str | None:
         is_certain = is_drfs and (is_number or not may_raise) and not isinstance(exc, _DatabaseAskedError)
         return _text(exc) if is_certain else None
     return _why_no_json(value)
+
+
+def _column(model: type[Model], field: Any) -> Any:
+    """The model field that a serializer's field shows; None if it shows something else."""
+    return next((each for each in model._meta.concrete_fields if each.name == field.source), None)
 
 
 def _why_no_json(data: object) -> str | None:
@@ -217,7 +222,7 @@ def _another_model(serializer_class: type[BaseSerializer[Any]], model: type[Mode
 
 def _is_python(field: Any, model: type[Model]) -> bool:
     """Whether a field that holds JSON is represented by Python's text for it."""
-    found = next((each for each in model._meta.concrete_fields if each.name == field.source), None)
+    found = _column(model, field)
     if found is None or type(found).__module__.startswith("django."):
         return False
     if not (isinstance(_value(found, _default), dict | list) or "json" in type(found).__name__.lower()):

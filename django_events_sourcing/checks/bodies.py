@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's own name
+from rest_framework.serializers import BaseSerializer
 
 from django_events_sourcing.capture.registration import Registration
 from django_events_sourcing.capture.registry import registry
@@ -17,18 +18,34 @@ _OF_ONES_OWN = "in 'serializer' name one of your own"
 
 
 def check_bodies(**_kwargs: Any) -> list[CheckMessage]:
-    """E018 and W007 to W009: each entry's serializer, tried on instances that are made for it, without a database."""
+    """E004, E015, E018 and W007 to W009: each entry's serializer, tried without a database on instances made for it."""
     return [message for registration in registry.registrations for message in _messages(registration)]
 
 
 def _messages(registration: Registration) -> Iterator[CheckMessage]:
     try:
         serializer_class = registration.serializer_class
-        if hyperlinked_field(serializer_class):  # another check's matter
-            return
-        found = try_out(registration)
-    except ConfigurationError:  # likewise
+    except ConfigurationError as exc:
+        yield Error(
+            str(exc),
+            hint="Give the dotted path of a serializer, such as 'app.serializers.ModelSerializer', or leave "
+            "'serializer' out for one with all fields.",
+            id="django_events_sourcing.E004",
+        )
         return
+    if link := hyperlinked_field(serializer_class):
+        yield Error(
+            f"{registration.where}['serializer'], {serializer_class.__qualname__}: its field {link!r} makes a "
+            "hyperlink, which takes the request that it is an answer to; an event has none.",
+            hint="Use a ModelSerializer, whose relations are primary keys.",
+            id="django_events_sourcing.E015",
+        )
+        return
+    yield from _trial_messages(registration, serializer_class)
+
+
+def _trial_messages(registration: Registration, serializer_class: type[BaseSerializer[Any]]) -> Iterator[CheckMessage]:
+    found = try_out(registration)
     model = registration.model._meta.label
     if registration.serializer is None:
         subject = f"{registration.where}: the serializer with all fields of {model}"

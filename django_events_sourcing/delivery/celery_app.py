@@ -1,11 +1,13 @@
 """The project's Celery app."""
 
+from typing import Any
+
 from celery import Celery, _state
 
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.uris import uri_problem
 
-__all__ = ["broker_problem", "current_project_app", "is_eager", "project_app", "remember_app"]
+__all__ = ["broker_problem", "broker_url", "current_project_app", "is_eager", "project_app", "remember_app"]
 
 # The project's app, as far as it is known.
 _known: list[Celery] = []
@@ -52,9 +54,14 @@ def is_eager(app: Celery) -> bool:
     return bool(app.conf.task_always_eager)
 
 
+def broker_url(app: Celery) -> Any:
+    """Where tasks are sent to: a URL, or several."""
+    return app.conf.broker_write_url or app.conf.broker_url
+
+
 def broker_problem(app: Celery) -> str | None:
     """What is wrong with the URL of Celery's broker, None if nothing is. No part of the URL is in it."""
-    url = app.conf.broker_write_url or app.conf.broker_url
+    url = broker_url(app)
     # One whose scheme is the path of a transport's class is Celery's to read.
     if not url or app.conf.broker_transport or (isinstance(url, str) and ":" in url.partition("://")[0]):
         return None

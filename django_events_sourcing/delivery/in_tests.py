@@ -7,7 +7,7 @@ from django.conf import settings as django_settings
 from django.db import connections
 
 from django_events_sourcing.conf import get_settings
-from django_events_sourcing.delivery.celery_app import is_eager, project_app
+from django_events_sourcing.delivery.celery_app import broker_url, is_eager, project_app
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.texts import without_passwords
 from django_events_sourcing.types import Alias
@@ -41,7 +41,7 @@ def is_withheld(using: Alias) -> bool:
         return False
     try:
         app = project_app()
-        next_broker = get_settings().nameko_config.get("AMQP_URI") if is_eager(app) else app.conf.broker_url
+        next_broker = get_settings().nameko_config.get("AMQP_URI") if is_eager(app) else broker_url(app)
     except ConfigurationError:  # it is reported where something is sent
         return False
     problem = why_withheld(next_broker, [using])

@@ -22,10 +22,11 @@ def own_transaction(using: Alias) -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def transaction_from_write(using: Alias, table: str, *, runs_own_code: bool) -> Iterator[None]:
+def transaction_from_write(using: Alias, table: str, *, runs_own_code: bool) -> Iterator[AbstractContextManager[Any]]:
     """As ``own_transaction``, but it begins with the first statement that writes to a table.
 
-    What runs before within it, to make the values that are written, does so as if it weren't there.
+    What it gives is a context manager for what writes. What runs before the statement within that, to make the values
+    that are written, does so as if no transaction were to come.
 
     Args:
         using: Alias of the database.
@@ -35,7 +36,7 @@ def transaction_from_write(using: Alias, table: str, *, runs_own_code: bool) -> 
     """
     connection = connections[using]
     if not _commits_each_statement(connection):
-        yield
+        yield nullcontext()
         return
     quoted = connection.ops.quote_name(table)
     has_begun = has_written = False
@@ -56,8 +57,7 @@ def transaction_from_write(using: Alias, table: str, *, runs_own_code: bool) -> 
                 has_begun = False
             return result
 
-        with connection.execute_wrapper(execute):
-            yield
+        yield connection.execute_wrapper(execute)
         if has_written and not has_begun:
             log_once(
                 logger,

@@ -6,12 +6,11 @@ from django_events_sourcing.exceptions import ConfigurationError
 
 __all__ = ["dialect"]
 
-_DIALECTS = ("postgresql", "mysql", "sqlite")
-
-# What each module of a backend of Django's is called.
-_MODULES = {
-    f"django.db.backends.{module}.base": name
-    for name, module in zip(_DIALECTS, ("postgresql", "mysql", "sqlite3"), strict=True)
+# Of each backend of Django's, by its module.
+_DIALECTS = {
+    "django.db.backends.postgresql.base": "postgresql",
+    "django.db.backends.mysql.base": "mysql",
+    "django.db.backends.sqlite3.base": "sqlite",
 }
 
 
@@ -24,10 +23,10 @@ def dialect(connection: BaseDatabaseWrapper) -> str:
     Raises:
         ConfigurationError: By any other.
     """
-    if connection.vendor in _DIALECTS:
+    if connection.vendor in _DIALECTS.values():
         return connection.vendor
     for cls in type(connection).__mro__:
-        if found := _MODULES.get(cls.__module__):
+        if found := _DIALECTS.get(cls.__module__):
             return found
     raise ConfigurationError(
         f"Database {connection.alias!r} is {connection.display_name}: the outbox is for PostgreSQL, MariaDB, MySQL and "

@@ -29,6 +29,13 @@ def connect(alias: str, **options: Any) -> psycopg.Connection:
     return psycopg.connect(host=known["HOST"], port=known["PORT"], user=known["USER"], dbname=known["NAME"], **options)
 
 
+def execute(using: str, *statements: str) -> None:
+    """Run statements, as they are."""
+    with connections[using].cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+
+
 @contextmanager
 def _database(alias: str, settings: dict[str, Any], blocker: Any) -> Iterator[str]:
     """A database with the test project's tables, under ``alias``."""

@@ -19,6 +19,7 @@ from django_events_sourcing.exceptions import SerializationError
 from django_events_sourcing.models import LogEntry
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.partitioning import PARTITIONS
+from tests.integration.conftest import execute
 from tests.project.models import Article, Document, Product, Signed, Unregistered
 
 
@@ -43,11 +44,6 @@ def registered(request, settings):
     models = [Article, Document, Product, Signed] if request.param else []
     settings.MODELS_CRUD_EVENT = [{"model": model} for model in models]
     return request.param
-
-
-def execute(using: str, statement: str) -> None:
-    with connections[using].cursor() as cursor:
-        cursor.execute(statement)
 
 
 @contextmanager

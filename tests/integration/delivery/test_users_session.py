@@ -19,7 +19,7 @@ from django.test.utils import CaptureQueriesContext
 from django_events_sourcing import Event
 from django_events_sourcing.delivery.deliver import deliver
 from django_events_sourcing.models import LogEntry
-from tests.integration.conftest import connect
+from tests.integration.conftest import connect, execute
 from tests.project.models import Article, Product
 
 LOG, PRODUCT = "django_events_sourcing_log", "project_product"
@@ -29,12 +29,6 @@ ON_POSTGRESQL = pytest.mark.parametrize("database", ["postgresql", "binding"], i
 @pytest.fixture(autouse=True)
 def _outbox(settings):
     settings.EVENTS_SOURCING = {"DELIVERY": "outbox"}
-
-
-def execute(using: str, *statements: str) -> None:
-    with connections[using].cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
 
 
 @contextmanager
