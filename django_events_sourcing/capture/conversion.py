@@ -128,8 +128,10 @@ def _decimal(field: Any) -> Conversion:
         if rounded is None or digits is None or not number.is_finite():
             return number
         is_rounded = number.same_quantum(rounded)
-        if is_rounded and len(number.as_tuple().digits) <= _DIGITS_OF_A_FLOAT:
-            return number
+        _, its_digits, exponent = number.as_tuple()
+        added: Any = exponent + places  # an int, as the number is finite
+        if added >= 0 and len(its_digits) + added <= _DIGITS_OF_A_FLOAT:
+            return number if is_rounded else number.quantize(rounded)
         connection = connections[using]
         given = Decimal(connection.ops.adapt_decimalfield_value(number, digits, places))  # type: ignore[arg-type]
         if converters := connection.ops.get_db_converters(column):

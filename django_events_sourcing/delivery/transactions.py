@@ -21,8 +21,9 @@ def own_transaction(using: Alias) -> AbstractContextManager[Any]:
     return _transaction(using) if _commits_each_statement(connections[using]) else nullcontext()
 
 
-@contextmanager
-def transaction_from_write(using: Alias, table: str, *, runs_own_code: bool) -> Iterator[AbstractContextManager[Any]]:
+def transaction_from_write(
+    using: Alias, table: str, *, runs_own_code: bool
+) -> AbstractContextManager[AbstractContextManager[Any]]:
     """As ``own_transaction``, but it begins with the first statement that writes to a table.
 
     What it gives is a context manager for what writes. What runs before the statement within that, to make the values
@@ -36,8 +37,15 @@ def transaction_from_write(using: Alias, table: str, *, runs_own_code: bool) -> 
     """
     connection = connections[using]
     if not _commits_each_statement(connection):
-        yield nullcontext()
-        return
+        return nullcontext(nullcontext())
+    return _transaction_from_write(connection, table, runs_own_code=runs_own_code)
+
+
+@contextmanager
+def _transaction_from_write(
+    connection: BaseDatabaseWrapper, table: str, *, runs_own_code: bool
+) -> Iterator[AbstractContextManager[Any]]:
+    using = connection.alias
     quoted = connection.ops.quote_name(table)
     has_begun = has_written = False
     with ExitStack() as stack:

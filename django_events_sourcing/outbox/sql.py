@@ -10,6 +10,7 @@ and texts of this module.
 """
 
 from collections.abc import Collection
+from functools import cache
 from typing import Any
 
 from django.db import connections
@@ -164,6 +165,15 @@ WHERE "minute" = CAST(%(minute)s AS {bigint}) AND "partition" = CAST(%(partition
 def sql(using: Alias, template: str, **parts: object) -> str:
     """One of the statements, or a part of one, as database ``using`` takes it."""
     spoken = dialect(connections[using])
+    return _filled_in(spoken, template, **parts) if parts else _without_parts(spoken, template)
+
+
+@cache  # the statements of a save are among them
+def _without_parts(spoken: str, template: str) -> str:
+    return _filled_in(spoken, template)
+
+
+def _filled_in(spoken: str, template: str, **parts: object) -> str:
     bigint = "SIGNED" if spoken == "mysql" else "BIGINT"
     text = template.format(now=NOW[spoken], bigint=bigint, **parts)
     return text.replace('"', "`") if spoken == "mysql" else text
