@@ -119,19 +119,18 @@ def _datetime(field: Any) -> Conversion:
 
 def _decimal(field: Any) -> Conversion:
     """Rounded as the database rounds: it has a number of places, too."""
-    places, digits = field.decimal_places, field.max_digits
-    rounded = None if places is None else Decimal(1).scaleb(-places)
+    places, digits = field.decimal_places, field.max_digits  # both None, where a field sets no bounds (Django 6.1)
+    unit = Decimal(1).scaleb(-(places or 0))
     column = field.get_col(field.model._meta.db_table) if hasattr(field, "model") else field
 
     def convert(value: Any, using: Alias) -> Decimal:
         number: Decimal = value if type(value) is Decimal else field.to_python(value)
-        if rounded is None or digits is None or not number.is_finite():
+        if not number.is_finite():
             return number
-        is_rounded = number.same_quantum(rounded)
         _, its_digits, exponent = number.as_tuple()
-        added: Any = exponent + places  # an int, as the number is finite
-        if added >= 0 and len(its_digits) + added <= _DIGITS_OF_A_FLOAT:
-            return number if is_rounded else number.quantize(rounded)
+        added = 0 if places is None else places + exponent
+        if places is not None and added >= 0 and len(its_digits) + added <= _DIGITS_OF_A_FLOAT:
+            return number.quantize(unit) if added else number
         connection = connections[using]
         given = Decimal(connection.ops.adapt_decimalfield_value(number, digits, places))  # type: ignore[arg-type]
         if converters := connection.ops.get_db_converters(column):
@@ -139,7 +138,7 @@ def _decimal(field: Any) -> Conversion:
             for comes_back in converters:
                 kept = comes_back(kept, column, connection)
             return Decimal(kept)
-        return number if is_rounded else given.quantize(rounded, ROUND_HALF_UP, Context(prec=digits))
+        return given.quantize(unit, ROUND_HALF_UP, Context(prec=digits)) if added else number
 
     return Conversion(convert=convert)
 

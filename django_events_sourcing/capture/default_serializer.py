@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.db import models
-from rest_framework.fields import CharField, FileField, FilePathField, ImageField
+from rest_framework.fields import CharField, DecimalField, FileField, FilePathField, ImageField
 from rest_framework.relations import MANY_RELATION_KWARGS, ManyRelatedField, PrimaryKeyRelatedField, SlugRelatedField
 from rest_framework.serializers import ModelSerializer
 
@@ -65,6 +65,8 @@ class DefaultSerializer(ModelSerializer[Any]):
         field_class, options = super().build_standard_field(field_name, model_field)
         if field_class in {FileField, ImageField}:
             return _FileName, options
+        if field_class is DecimalField:  # of which Django 6.1 has some that set no bounds
+            return field_class, {"max_digits": None, "decimal_places": None} | options
         if field_class is FilePathField:  # which reads its directory, that may be another machine's
             for option in ("path", "match", "recursive", "allow_files", "allow_folders"):
                 options.pop(option, None)

@@ -73,6 +73,11 @@ KNOWN = {
     """,
 }
 
+if django.VERSION >= (6, 1):
+    KNOWN["The same, where rows that point to it are deleted by the database."] = """
+        delete.tests.DeletionTests.test_db_cascade
+    """
+
 # Whose fields ``manage.py check`` has something against; they are not registered.
 UNUSABLE = {"custom_pk.CustomAutoFieldModel"}
 

@@ -2,12 +2,14 @@
 
 import json
 
+import django
 import pytest
 from django.core.files.base import ContentFile
 from django.db import connection, models
 from django.test.utils import CaptureQueriesContext, isolate_apps
 
 from django_events_sourcing.capture.default_serializer import default_serializer
+from django_events_sourcing.capture.stored import StoredForm
 from tests.project.models import Article, Badge, Choice, Club, Comment, Document, NaturalThing, Product, Profile
 
 
@@ -38,6 +40,27 @@ def test_path__whose_directory_is_not_there__its_text(register, events):
     register(Document)
     Document.objects.create(template="/a directory of another machine/x.html")
     assert events[-1].data["template"] == "/a directory of another machine/x.html"
+
+
+@pytest.mark.skipif(django.VERSION < (6, 1), reason="a DecimalField needs bounds")
+@isolate_apps("tests.project")
+@pytest.mark.django_db
+def test_decimal__without_bounds__as_after_a_reload():
+    class Measure(models.Model):
+        length = models.DecimalField()
+
+        class Meta:
+            app_label = "project"
+
+    with connection.cursor() as cursor:
+        cursor.execute('CREATE TABLE "project_measure" ("id" integer PRIMARY KEY AUTOINCREMENT, "length" decimal)')
+    serializer = default_serializer(Measure)
+    for given in ("1.50", "100", "1E+3", "0.1234567890123456789", "123456789012345678901234", 2):
+        measure = Measure(length=given)
+        measure.save()
+        written = serializer(StoredForm(Measure).of(measure, "default", action="created")).data
+        measure.refresh_from_db()
+        assert written == {"id": measure.pk, "length": f"{measure.length:f}"}
 
 
 def test_relation__by_a_field_that_is_no_primary_key__as_stored(register, events, queries):
