@@ -134,6 +134,7 @@ def system(tmp_path, database, redis_proc, rabbitmq_proc) -> Iterator[System]:
         env={
             **environment(database, redis_proc, rabbitmq_proc),
             "HANDLED": str(tmp_path / "handled.jsonl"),
+            "TMPDIR": str(tmp_path),  # where Celery leaves something behind for each worker
             "PYTHONUNBUFFERED": "1",
         },
         folder=tmp_path,
