@@ -1,8 +1,9 @@
 # Everything runs in a virtual environment that is made here. PYTHON is the interpreter it is made with, PYTEST_ARGS what
-# pytest gets beside the tests' own options.
+# pytest gets beside the tests' own options. Two test files run at a time, each with servers of its own.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TWO_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
@@ -15,7 +16,7 @@ demo: $(VENV)/.demo  ## the main job, for real, on embedded brokers (or on REDIS
 	$(BIN)/python example_project/demo.py
 
 test: $(VENV)/.test $(VENV)/.mysql  ## the whole suite, on servers of its own
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(TWO_AT_A_TIME) $(PYTEST_ARGS)
 
 soak: $(VENV)/.test $(VENV)/.mysql  ## what takes an hour or more: a million events, more of each fault, random orders
 	$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)

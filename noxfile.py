@@ -18,6 +18,9 @@ nox.options.default_venv_backend = "venv"
 nox.options.sessions = ["tests"]
 
 
+TWO_AT_A_TIME = ["-n", "2", "--dist", "loadfile"]
+
+
 def promised(classifier: str) -> list[str]:
     """The versions that setup.cfg names, the oldest first."""
     config = configparser.ConfigParser()
@@ -46,7 +49,8 @@ def install(session: nox.Session, django: str, celery: str, *extras: str) -> Non
 
 def test_on_postgresql(session: nox.Session, *options: str) -> None:
     only = "not sqlite and not mariadb and not binding"
-    session.run("python", "-m", "pytest", "-q", "tests/integration", "-k", only, *options, *session.posargs)
+    command = ["python", "-m", "pytest", "-q", *TWO_AT_A_TIME, "tests/integration", "-k", only]
+    session.run(*command, *options, *session.posargs)
 
 
 @nox.session
@@ -57,7 +61,7 @@ def test_on_postgresql(session: nox.Session, *options: str) -> None:
 def tests(session: nox.Session, django: str, celery: str) -> None:
     """All tests but those of packaging, which don't depend on these versions."""
     install(session, django, celery, "test", "mysql")
-    session.run("python", "-m", "pytest", "--ignore", "tests/test_packaging.py", *session.posargs)
+    session.run("python", "-m", "pytest", *TWO_AT_A_TIME, "--ignore", "tests/test_packaging.py", *session.posargs)
 
 
 @nox.session
@@ -67,7 +71,7 @@ def tests(session: nox.Session, django: str, celery: str) -> None:
 def ends(session: nox.Session, django: str, celery: str) -> None:
     """The unit tests, and those of integration on PostgreSQL."""
     install(session, django, celery, "test")
-    session.run("python", "-m", "pytest", "-q", "tests/unit", *session.posargs)
+    session.run("python", "-m", "pytest", "-q", *TWO_AT_A_TIME, "tests/unit", *session.posargs)
     test_on_postgresql(session)
 
 

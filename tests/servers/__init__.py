@@ -187,11 +187,8 @@ def mariadb_proc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TCPExecut
     run([*install, "--auth-root-authentication-method=normal"], {**os.environ, "PATH": _SBIN})
     command = ["mariadbd", "--no-defaults", as_us, f"--datadir={data}", f"--socket={folder / 'socket'}"]
     options = [f"--port={port}", "--bind-address=127.0.0.1", "--skip-name-resolve", f"--log-error={folder / 'log'}"]
-    with (
-        pytest.MonkeyPatch.context() as env,
-        TCPExecutor([*command, *options], "127.0.0.1", port, timeout=60, cwd=str(folder)) as server,
-    ):
-        env.setenv("PATH", _SBIN)
+    path = {"PATH": _SBIN}
+    with TCPExecutor([*command, *options], "127.0.0.1", port, timeout=60, cwd=str(folder), envvars=path) as server:
         mariadb = ["mariadb", "--no-defaults", "--host=127.0.0.1", f"--port={port}", "--user=root"]
         for name in ("integration", "acceptance"):
             run([*mariadb, f"--execute=CREATE DATABASE {name} CHARACTER SET utf8mb4"], os.environ)
