@@ -2,6 +2,7 @@
 
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -45,9 +46,14 @@ def test_worker__with_nothing_to_do__asks_little_and_is_as_fast_as_ever_afterwar
     def seconds() -> float:
         """From a save to its event."""
         before = shop.arrived()
-        saved = float(system.django("import time; Product.objects.create(name='x', price=1); print(time.time())"))
-        wait_until(lambda: shop.arrived() > before, "the event")
-        return time.time() - saved
+        with ThreadPoolExecutor(1) as saving:  # what it takes the process that saves to end is not in it
+            code = "import time; Product.objects.create(name='x', price=1); print(time.time())"
+            saved = saving.submit(system.django, code)
+            wait_until(lambda: shop.arrived() > before, "the event")
+            arrived = time.time()
+        took = arrived - float(saved.result())
+        assert took <= 2
+        return took
 
     with system.worker("--concurrency", "4"):
         warm = seconds()
@@ -63,6 +69,4 @@ def test_worker__with_nothing_to_do__asks_little_and_is_as_fast_as_ever_afterwar
         print(*statements, sep="\n")
         # On a machine that is busy with other things there may be fewer sweeps.
         assert OF_A_SWEEP <= len(statements) <= STATEMENTS + OF_A_SWEEP  # one sweep more may be in the minute
-        after_idling = seconds()
-        # What it takes depends on what else the machine is at: it is compared with those before and after.
-        assert after_idling <= 2 * max(warm, *(seconds() for _ in range(4))) + 0.5
+        assert seconds() <= 2 * warm + 0.5
