@@ -107,6 +107,7 @@ class Settings:
     queue: str | None = _option(None, _queue)
     mandatory: bool = _option(default=False, parse=_flag)
     publish_in_tests: bool = _option(default=False, parse=_flag)
+    virtual_transport: bool = _option(default=False, parse=_flag)
 
 
 #: The keys of ``EVENTS_SOURCING``: for each its default, and what returns a value as the library takes it, or raises

@@ -5,9 +5,15 @@ from urllib.parse import urlsplit
 
 from kombu.transport import TRANSPORT_ALIASES
 
-__all__ = ["uri_problem"]
+__all__ = ["is_virtual", "uri_problem"]
 
 _AMQP = {"amqp", "amqps", "pyamqp"}
+
+
+def is_virtual(uri: object) -> bool:
+    """Whether a sound URI, or one of several, leads to no broker that speaks AMQP, and confirms what it is given."""
+    uris = uri if isinstance(uri, list | tuple) else str(uri).split(";")
+    return any(is_virtual(one) if ";" in str(one) else _scheme(str(one)) not in _AMQP for one in uris)
 
 
 def uri_problem(uri: object, *, needs_host: bool = True) -> str | None:
@@ -41,10 +47,14 @@ def _flaw(uri: str, *, needs_host: bool) -> str | None:
         return "it has no scheme, such as amqp://"
     if "@" in parts.fragment or ("@" in parts.path and parts.netloc and "@" not in parts.netloc):
         return "a '#' or '/' of the user or password is not percent-encoded"
-    scheme = parts.scheme.partition("+")[0]  # as in sqla+postgresql://
+    scheme = _scheme(uri)
     if scheme not in TRANSPORT_ALIASES:
         near = get_close_matches(scheme, TRANSPORT_ALIASES, n=1)
         return "kombu has no transport for its scheme" + (f"; did you mean {near[0]}://?" if near else "")
     if needs_host and scheme in _AMQP and not parts.hostname:
         return "it names no host"
     return None
+
+
+def _scheme(uri: str) -> str:
+    return urlsplit(uri).scheme.partition("+")[0]  # as in sqla+postgresql://

@@ -166,6 +166,9 @@ class Demo:
         self.processes.env |= {"REDIS_URL": self.redis_url, "AMQP_URI": self.amqp_uri}
         self.show("demo", f"Celery's broker is {maybe_sanitize_url(self.redis_url)}")
         self.show("demo", f"events go through  {maybe_sanitize_url(self.amqp_uri)}")
+        if "AMQP_URI" not in os.environ:
+            self.processes.env["SHOP_VIRTUAL_TRANSPORT"] = "1"
+            self.show("demo", "which is no RabbitMQ, but kombu playing one: good for a look, not for events that count")
         starting = {
             "migrate": (sys.executable, "manage.py", "migrate"),
             "worker": self._worker("worker-1"),

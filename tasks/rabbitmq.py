@@ -13,6 +13,7 @@ from kombu.pools import producers
 
 from django_events_sourcing.conf import Settings
 from django_events_sourcing.delivery.in_tests import why_withheld
+from django_events_sourcing.delivery.transports import MEND, virtual_transport_problem
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.uris import uri_problem
 
@@ -88,11 +89,15 @@ def rabbitmq_of(settings: Settings) -> RabbitMQ:
     """That of the settings.
 
     Raises:
-        ConfigurationError: As ``RabbitMQ``; or a test database is in use, whose events are not for a real broker.
+        ConfigurationError: As ``RabbitMQ``; the URI is not RabbitMQ's, which nobody said was meant; or a test database
+            is in use, whose events are not for a real broker.
     """
     if problem := why_withheld(settings.nameko_config.get("AMQP_URI")):
         raise ConfigurationError(problem)
-    return _made(settings)
+    rabbitmq = _made(settings)
+    if problem := virtual_transport_problem(settings):
+        raise ConfigurationError(f"{problem} {MEND}")
+    return rabbitmq
 
 
 @lru_cache(maxsize=1)

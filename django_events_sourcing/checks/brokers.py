@@ -8,6 +8,7 @@ from kombu.serialization import registry as kombu_serializers
 from django_events_sourcing.capture.registry import registry
 from django_events_sourcing.checks.readable import readable_settings
 from django_events_sourcing.delivery.celery_app import broker_problem, project_app
+from django_events_sourcing.delivery.transports import MEND, virtual_transport_problem
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.uris import uri_problem
 
@@ -15,7 +16,7 @@ __all__ = ["check_broker", "check_celery"]
 
 
 def check_broker(**_kwargs: Any) -> list[CheckMessage]:
-    """``AMQP_URI`` and ``NAMEKO_CONFIG``: E007 and E010. A message never holds any part of the URI's password."""
+    """``AMQP_URI`` and ``NAMEKO_CONFIG``: E007, E010 and E019. A message never holds any part of the URI's password."""
     settings = readable_settings()
     if settings is None or not registry.registrations:
         return []
@@ -29,6 +30,8 @@ def check_broker(**_kwargs: Any) -> list[CheckMessage]:
                 id="django_events_sourcing.E007",
             )
         )
+    elif problem := virtual_transport_problem(settings):
+        messages.append(Error(problem, hint=MEND, id="django_events_sourcing.E019"))
     serializer = settings.nameko_config.get("serializer", "json")
     known = {*kombu_serializers.name_to_type, *(settings.nameko_config.get("SERIALIZERS") or {})}
     if serializer not in known:

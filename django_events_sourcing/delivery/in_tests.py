@@ -12,7 +12,7 @@ from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.texts import without_passwords
 from django_events_sourcing.types import Alias
 
-__all__ = ["is_test_database", "is_withheld", "remember_databases", "why_withheld"]
+__all__ = ["any_test_database", "is_test_database", "is_withheld", "remember_databases", "why_withheld"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,11 @@ def is_test_database(using: Alias) -> bool:
     """Whether database ``using`` was made for tests, by Django's test runner or pytest-django, say."""
     name = _names.get(using)
     return name is not None and str(connections.settings[using]["NAME"]) != name
+
+
+def any_test_database(databases: Iterable[Alias] | None = None) -> Alias | None:
+    """One that was made for tests, of these databases or of all; None if there is none."""
+    return next(filter(is_test_database, _names if databases is None else databases), None)
 
 
 def is_withheld(using: Alias) -> bool:
@@ -59,7 +64,7 @@ def why_withheld(broker: object, databases: Iterable[Alias] | None = None) -> st
         databases: What is to be sent comes from one of these; None where that is not known.
     """
     url = without_passwords(broker)
-    test_database = next(filter(is_test_database, _names if databases is None else databases), None)
+    test_database = any_test_database(databases)
     if test_database is None or url.startswith("memory:") or get_settings().publish_in_tests:
         return None
     return (

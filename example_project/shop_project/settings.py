@@ -77,6 +77,8 @@ MODELS_CRUD_EVENT = [
 ]
 # All of these have defaults; the demo has less patience.
 EVENTS_SOURCING = {
+    # Only where there is no RabbitMQ, as in the demo on embedded parts.
+    "VIRTUAL_TRANSPORT": os.environ.get("SHOP_VIRTUAL_TRANSPORT") == "1",
     "SWEEP_INTERVAL": float(os.environ.get("SHOP_SWEEP_INTERVAL", "10")),
     "LEASE": float(os.environ.get("SHOP_LEASE", "30")),
 }

@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from rest_framework import serializers
 
 from django_events_sourcing.conf import get_settings
+from django_events_sourcing.delivery import in_tests
 from tests.project.models import Abstract, Article, Comment, Product, Ticket
 
 
@@ -298,7 +299,7 @@ def test_models_setting__missing__warning(settings):
 def test_other_setting__misspelt__warning_names_it(settings, right, wrong):
     setattr(settings, right, {})
     delattr(settings, right)
-    settings.AMQP_URI = "memory://"
+    settings.AMQP_URI = "amqp://h/"
     assert messages() == []
     setattr(settings, wrong, {})
     assert_only("W005", f"{right} is not set.", f"by {wrong!r}")
@@ -318,10 +319,39 @@ def test_nameko_serializer__unknown__error(settings):
     assert_only("E010", "'jsonn'", "SERIALIZERS")
 
 
-@pytest.mark.parametrize("uri", ["amqps://u:p%2F@h:5671/v", "redis://h", "amqp://a;amqp://b"])
+@pytest.mark.parametrize(
+    "uri", ["amqps://u:p%2F@h:5671/v", "pyamqp://h", "amqp://a;amqp://b", ["amqp://a", "amqp://b"]]
+)
 def test_amqp_uri__sound__no_error(settings, uri):
-    """TLS, several hosts, and the transports that need no RabbitMQ are fine."""
+    """TLS and several hosts are fine."""
     settings.AMQP_URI = uri
+    assert messages() == []
+
+
+VIRTUAL = ["redis://:s3cret@h/0", "sqs://", "filesystem://", "memory://", "sqla+sqlite:///x", "amqp://a;redis://b"]
+
+
+@pytest.mark.parametrize("uri", VIRTUAL)
+def test_amqp_uri__of_no_rabbitmq__error_unless_it_is_meant(settings, uri):
+    """Such as that of Celery's broker, pasted: there events would be counted as published, and be nowhere."""
+    settings.AMQP_URI = uri
+    assert_only("E019", "which is no RabbitMQ", "VIRTUAL_TRANSPORT")
+    assert "s3cret" not in str(messages())
+    settings.EVENTS_SOURCING = {"VIRTUAL_TRANSPORT": True}
+    assert messages() == []
+
+
+def test_amqp_uri__in_memory__no_error_where_tasks_are_eager(settings, make_celery_app):
+    """The process that publishes is the one that reads."""
+    settings.AMQP_URI = "memory://"
+    make_celery_app(broker="memory://", task_always_eager=True)
+    assert messages() == []
+
+
+def test_amqp_uri__in_memory__no_error_with_a_test_database(settings, monkeypatch):
+    """As under a test runner, which makes them."""
+    settings.AMQP_URI = "memory://"
+    monkeypatch.setattr(in_tests, "_names", {"default": "shop"})
     assert messages() == []
 
 
@@ -351,7 +381,7 @@ def test_startup__wrong_entry__logged_as_an_error():
 def test_check__of_a_wrong_entry__says_it_once(tmp_path):
     """It is no line of the log, too."""
     (tmp_path / "wrong_settings.py").write_text(
-        "SECRET_KEY = 'x'\nSERVICE_NAME = 's'\nAMQP_URI = 'memory://'\n"
+        "SECRET_KEY = 'x'\nSERVICE_NAME = 's'\nAMQP_URI = 'amqp://h/'\n"
         "INSTALLED_APPS = ['django.contrib.contenttypes', 'django_events_sourcing']\n"
         "MODELS_CRUD_EVENT = [{'model': 'auth.User'}]\n"
     )

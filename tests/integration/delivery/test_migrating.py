@@ -11,7 +11,7 @@ SETTINGS = """
 import os
 SECRET_KEY = "x"
 SERVICE_NAME = "shop"
-AMQP_URI = "memory://"
+AMQP_URI = "amqp://127.0.0.1:1/"
 NAME = os.environ["DATABASE"]
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": NAME}}
 if "PORT" in os.environ:

@@ -43,7 +43,7 @@ def eager(settings):
 def queue(settings):
     """A queue for every event of a service, in memory, and that service set as the source."""
     settings.SERVICE_NAME = f"shop-{uuid4()}"
-    settings.AMQP_URI = "memory://"
+    settings.AMQP_URI, settings.EVENTS_SOURCING = "memory://", {"DELIVERY": "direct", "VIRTUAL_TRANSPORT": True}
     with Connection("memory://") as connection:
         queue = Queue(str(uuid4()), get_event_exchange(settings.SERVICE_NAME, {}), "#")(connection)
         queue.declare()
@@ -145,7 +145,7 @@ def test_dispatcher__no_uri__error_names_the_settings(settings):
 )
 def test_dispatcher__unknown_nameko_serializer__error_names_the_setting(settings, config):
     """What nameko says of its serializers is reported as a wrong setting."""
-    settings.AMQP_URI, settings.NAMEKO_CONFIG = "memory://", config
+    settings.AMQP_URI, settings.NAMEKO_CONFIG = "amqp://h/", config
     with pytest.raises(ConfigurationError, match="serializer"):
         publisher.event_dispatcher(get_settings())
 
