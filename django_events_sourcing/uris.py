@@ -5,15 +5,19 @@ from urllib.parse import urlsplit
 
 from kombu.transport import TRANSPORT_ALIASES
 
-__all__ = ["is_virtual", "uri_problem"]
+__all__ = ["hosts", "is_virtual", "uri_problem"]
 
 _AMQP = {"amqp", "amqps", "pyamqp"}
 
 
+def hosts(uri: object) -> list[str]:
+    """The URI of each host, of one or several that kombu takes in turns: with ``;`` in between, or a list of such."""
+    return [one for each in (uri if isinstance(uri, list | tuple) else [uri]) for one in str(each).split(";")]
+
+
 def is_virtual(uri: object) -> bool:
     """Whether a sound URI, or one of several, leads to no broker that speaks AMQP, and confirms what it is given."""
-    uris = uri if isinstance(uri, list | tuple) else str(uri).split(";")
-    return any(is_virtual(one) if ";" in str(one) else _scheme(str(one)) not in _AMQP for one in uris)
+    return any(_scheme(one) not in _AMQP for one in hosts(uri))
 
 
 def uri_problem(uri: object, *, needs_host: bool = True) -> str | None:

@@ -1,12 +1,17 @@
 """What an error of RabbitMQ's means: that it is in trouble, or that it refused one event by itself."""
 
-from amqp.exceptions import ChannelError, NotFound, PreconditionFailed
+import socket
+import ssl
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from amqp.exceptions import AccessRefused, AMQPError, ChannelError, NotAllowed, NotFound, PreconditionFailed
 from amqp.exceptions import ConnectionError as AMQPConnectionError
 from kombu.exceptions import EncodeError
 
 from django_events_sourcing.exceptions import EventRefused, PublishError
 
-__all__ = ["is_over_one_event", "publish_error"]
+__all__ = ["add_place", "is_over_one_event", "publish_error", "say_what_was_awaited"]
 
 # Codes by which RabbitMQ closes a connection over what one frame held: FRAME_ERROR, SYNTAX_ERROR, COMMAND_INVALID,
 # UNEXPECTED_FRAME.
@@ -17,27 +22,95 @@ _BASIC_PUBLISH = (60, 40)
 _NO_ROUTE = 312
 
 
+def add_place(exc: BaseException, place: str, elsewhere: Iterable[str] = ()) -> None:
+    """Note with an error of RabbitMQ's where it was, for ``publish_error``.
+
+    Args:
+        exc: The error.
+        place: Which host, as whom.
+        elsewhere: What went wrong at other hosts before.
+    """
+    for note in (place, *elsewhere):
+        exc.add_note(note)
+
+
+def say_what_was_awaited(exc: BaseException, awaited: str) -> None:
+    """Have an error that says no more than "timed out" say ``awaited``."""
+    if isinstance(exc, TimeoutError) and exc.errno is None and "timed out" in str(exc):
+        exc.args = (awaited,)
+
+
 def publish_error(exc: Exception, exchange: str) -> PublishError:
     """What ``exc`` means: ``EventRefused`` if it is the event's own fault.
 
     Args:
         exc: What amqp or kombu raised while one event was on its way to the exchange named ``exchange``.
-        exchange: Its name.
+        exchange: Its name; empty before there was any.
     """
     if own_fault := _own_fault(exc, exchange):
         return EventRefused(own_fault)
-    if isinstance(exc, NotFound):
-        return PublishError(
-            f"{exc}: RabbitMQ has no exchange {exchange}. Without DECLARE_EVENT_EXCHANGES = False in NAMEKO_CONFIG it "
-            "is declared before the first event."
+    place, *elsewhere = getattr(exc, "__notes__", None) or [""]
+    text = f"{place}: " if place else ""
+    text += str(exc) if isinstance(exc, AMQPError) else f"{type(exc).__name__}: {exc}"
+    if exchange and isinstance(exc, TimeoutError):
+        text += f" to what was sent for the exchange {exchange}"
+    if advice := _advice(exc, exchange):
+        text += f". {advice}"
+    return PublishError(". ".join([text.removesuffix("."), *elsewhere]))
+
+
+def _advice(exc: Exception, exchange: str) -> str:
+    """What to do about it."""
+    return next((advise(exc, exchange) for kind, advise in _ADVICE.items() if isinstance(exc, kind)), "")
+
+
+def _on_a_vhost(exc: Any, _exchange: str) -> str:
+    if "limit" in str(exc):
+        return "Have RabbitMQ allow more connections, or run fewer processes"
+    if "not found" in str(exc):
+        return "Make the vhost (rabbitmqctl add_vhost), or mend the URI: its path is the vhost, percent-encoded"
+    return "Let the user into the vhost (rabbitmqctl set_permissions), or mend the URI"
+
+
+def _on_access(exc: Any, exchange: str) -> str:
+    if exc.method_sig == _EXCHANGE_DECLARE:
+        return (
+            f"The user may not declare the exchange {exchange}: let it configure that (rabbitmqctl set_permissions), "
+            "or have somebody else declare it, and set DECLARE_EVENT_EXCHANGES = False in NAMEKO_CONFIG"
         )
-    if isinstance(exc, ChannelError) and exc.method_sig == _EXCHANGE_DECLARE:
-        return PublishError(
-            f"{exc}: the exchange {exchange} could not be declared. If it exists with other arguments, set "
-            "AUTO_DELETE_EVENT_EXCHANGES (version 0.8.0 of this library declared it True) or "
-            "DECLARE_EVENT_EXCHANGES in NAMEKO_CONFIG, or delete the exchange."
+    if exc.method_sig == _BASIC_PUBLISH:
+        return (
+            f"The user may not write to the exchange {exchange}: let it (rabbitmqctl set_permissions, and "
+            "set_topic_permissions if the error names a topic)"
         )
-    return PublishError(f"{type(exc).__name__}: {exc}")
+    return "Mend the user or the password in the URI"
+
+
+def _on_a_missing_exchange(_exc: Any, exchange: str) -> str:
+    return (
+        f"RabbitMQ has no exchange {exchange}. Without DECLARE_EVENT_EXCHANGES = False in NAMEKO_CONFIG it is declared "
+        "before the first event"
+    )
+
+
+def _on_other_arguments(exc: Any, exchange: str) -> str:
+    if exc.method_sig != _EXCHANGE_DECLARE:
+        return ""
+    return (
+        f"The exchange {exchange} exists with other arguments: set AUTO_DELETE_EVENT_EXCHANGES (version 0.8.0 of this "
+        "library declared it True) or DECLARE_EVENT_EXCHANGES in NAMEKO_CONFIG, or delete the exchange"
+    )
+
+
+_ADVICE: dict[type[Exception], Callable[[Any, str], str]] = {
+    ConnectionRefusedError: lambda *_: "Nobody listens there: is RabbitMQ running, and is this its host and port?",
+    socket.gaierror: lambda *_: "The host's name can't be resolved: is it spelt right?",
+    ssl.SSLError: lambda *_: "Compare NAMEKO_CONFIG['AMQP_SSL'] with what RabbitMQ's listener asks for",
+    NotAllowed: _on_a_vhost,
+    AccessRefused: _on_access,
+    NotFound: _on_a_missing_exchange,
+    PreconditionFailed: _on_other_arguments,
+}
 
 
 def _own_fault(exc: Exception, exchange: str) -> str | None:

@@ -102,7 +102,7 @@ class Flight:
             channel.wait(_SLICE)
         except TimeoutError:
             if monotonic() - self._progress > PUBLISH_TIMEOUT:
-                raise TimeoutError(f"RabbitMQ has confirmed nothing for {PUBLISH_TIMEOUT:g} s") from None
+                raise TimeoutError(f"no confirm within {PUBLISH_TIMEOUT:g} s") from None
         self._batch.tend()
 
     def _on_ack(self, tag: int, multiple: bool) -> None:

@@ -15,7 +15,9 @@ from django_events_sourcing.conf import Settings
 from django_events_sourcing.delivery.in_tests import why_withheld
 from django_events_sourcing.delivery.transports import MEND, virtual_transport_problem
 from django_events_sourcing.exceptions import ConfigurationError
-from django_events_sourcing.uris import uri_problem
+from django_events_sourcing.tasks.blocking import listen_for_blocking, why_blocked
+from django_events_sourcing.tasks.errors import add_place, is_over_one_event, say_what_was_awaited
+from django_events_sourcing.uris import hosts, uri_problem
 
 __all__ = ["PUBLISH_TIMEOUT", "RabbitMQ", "rabbitmq_of"]
 
@@ -23,14 +25,15 @@ __all__ = ["PUBLISH_TIMEOUT", "RabbitMQ", "rabbitmq_of"]
 PUBLISH_TIMEOUT = 10.0
 
 # kombu's own retries are off: waiting is ours (``retry``), and the retry connects anew.
-_ONE_ATTEMPT = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+_WITHOUT_PAUSE = {"interval_start": 0, "interval_step": 0, "interval_max": 0}
 
 
 class RabbitMQ:
     """The broker that the settings name.
 
     Args:
-        settings: For ``NAMEKO_CONFIG``, honoured whole.
+        settings: For ``NAMEKO_CONFIG``, honoured whole. Of several hosts in its ``AMQP_URI`` the next one is taken when
+            one is in trouble.
 
     Attributes:
         errors: What publishing raises when RabbitMQ or the way to it is in trouble; with a virtual transport, its own,
@@ -45,7 +48,8 @@ class RabbitMQ:
         if problem := uri_problem(settings.nameko_config.get("AMQP_URI")):
             raise ConfigurationError(f"AMQP_URI or NAMEKO_CONFIG['AMQP_URI'] {problem}.")
         config = settings.nameko_config
-        self._connections = {confirms: _connection(config, confirms=confirms) for confirms in (False, True)}
+        self._each_host_once = {**_WITHOUT_PAUSE, "max_retries": len(hosts(config["AMQP_URI"])) - 1}
+        self._connections = {confirms: self._connection(config, confirms=confirms) for confirms in (False, True)}
         connection = self._connections[True]
         self.errors: tuple[type[Exception], ...] = (
             *(AMQPError, KombuError, MessageNacked, OSError),
@@ -57,32 +61,56 @@ class RabbitMQ:
     def producer(self, *, confirms: bool) -> Iterator[Producer]:
         """A connected producer of nameko's pool, none of whose waits is unbounded.
 
+        What is raised meanwhile gets notes that say where that was.
+
         Args:
             confirms: Whether each ``publish`` waits for its confirm.
         """
         with producers[self._connections[confirms]].acquire(block=True) as producer:
             connection = producer.connection
+            is_connecting = True
+            awaited = f"no answer to the attempt to connect within {connection.connect_timeout:g} s"
+            elsewhere: list[str] = []
+
+            def on_error(exc: Exception, _interval: float) -> None:
+                say_what_was_awaited(exc, awaited)
+                elsewhere.append(f"Before that, {_place(connection)}: {type(exc).__name__}: {exc}")
+
             try:
-                connection.ensure_connection(**_ONE_ATTEMPT)
+                connection.ensure_connection(on_error, reraise_as_library_errors=False, **self._each_host_once)
                 if connection.transport.driver_type == "amqp":
+                    listen_for_blocking(connection.connection)
                     # amqp has no timeout for the answers to opening a channel and declaring; its read_timeout is
                     # ignored there (it goes on reading).
                     connection.connection.transport.sock.settimeout(PUBLISH_TIMEOUT)
+                is_connecting, awaited = False, f"no answer within {PUBLISH_TIMEOUT:g} s"
                 yield producer
-            except BaseException:
+            except BaseException as exc:
+                say_what_was_awaited(exc, awaited)
+                add_place(exc, _place(connection), elsewhere)
                 connection.collect()  # in what state it is nobody knows, and the pool would give it to the next event
+                if isinstance(exc, self.errors) and (is_connecting or not is_over_one_event(exc)):
+                    connection.maybe_switch_next()
                 raise
 
+    def _connection(self, config: Mapping[str, Any], *, confirms: bool) -> Connection:
+        """What nameko's ``get_producer`` makes anew for each message, and asks its pools by."""
+        options = {**self._each_host_once, **config.get("TRANSPORT_OPTIONS", {}), "confirm_publish": confirms}
+        return Connection(  # type: ignore[no-untyped-call]
+            config["AMQP_URI"],
+            transport_options=options,
+            ssl=config.get("AMQP_SSL"),
+            login_method=config.get("LOGIN_METHOD"),
+        )
 
-def _connection(config: Mapping[str, Any], *, confirms: bool) -> Connection:
-    """What nameko's ``get_producer`` makes anew for each message, and asks its pools by."""
-    options = {**_ONE_ATTEMPT, **config.get("TRANSPORT_OPTIONS", {}), "confirm_publish": confirms}
-    return Connection(  # type: ignore[no-untyped-call]
-        config["AMQP_URI"],
-        transport_options=options,
-        ssl=config.get("AMQP_SSL"),
-        login_method=config.get("LOGIN_METHOD"),
-    )
+
+def _place(connection: Connection) -> str:
+    """Which host, as whom, and what it said of itself; no password."""
+    info = connection.info()  # type: ignore[no-untyped-call]
+    place = f"RabbitMQ at {info['hostname']}:{info['port']}, vhost {info['virtual_host']!r}, user {info['userid']!r}"
+    if connection.connected and (reason := why_blocked(connection.connection)):
+        place += f", which blocks those who publish ({reason})"
+    return place
 
 
 def rabbitmq_of(settings: Settings) -> RabbitMQ:

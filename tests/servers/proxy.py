@@ -1,4 +1,4 @@
-"""A TCP proxy in front of RabbitMQ, which does what networks do."""
+"""A TCP proxy in front of RabbitMQ or Redis, which does what networks do."""
 
 import socket
 import struct
@@ -18,7 +18,12 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class Proxy:
-    """Listens on a free port of 127.0.0.1 and forwards to another; a context manager.
+    """Listens on a port of 127.0.0.1 and forwards to another; a context manager.
+
+    Args:
+        target: Where to.
+        port: Its own port; 0 for a free one.
+        is_amqp: Whether what passes are AMQP's frames.
 
     Attributes:
         port: Its own port.
@@ -26,9 +31,10 @@ class Proxy:
         swallowed: How many confirms it has not passed on.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, port: int = 0, *, is_amqp: bool = True) -> None:
+        self._is_amqp = is_amqp
         self._target = target
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port = int(self._listener.getsockname()[1])
         self.cuts = self.swallowed = 0
         self._flows = threading.Event()
@@ -44,6 +50,10 @@ class Proxy:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Be gone: whoever is connected is reset, and whoever connects refused."""
         self._flows.set()
         for each in (self._listener, *self._sockets.copy()):
             _close(each)
@@ -80,8 +90,9 @@ class Proxy:
                     _close(client)
                     continue
                 self._sockets |= {client, server}
-                self._pump(client, server, lambda data: data, self._cuts)
-                self._pump(server, client, _Frames(self._passes).feed, lambda: False)
+                self._pump(client, server, _as_it_is, self._cuts)
+                passes = _Frames(self._passes).feed if self._is_amqp else _as_it_is
+                self._pump(server, client, passes, lambda: False)
 
     def _pump(
         self,
@@ -134,6 +145,10 @@ class _Frames:
             at = end
         self._rest = data[at:]
         return b"".join(passed)
+
+
+def _as_it_is(data: bytes) -> bytes:
+    return data
 
 
 def _close(each: socket.socket) -> None:

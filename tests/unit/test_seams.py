@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from amqp import serialization
+from amqp import serialization, spec
 from amqp.channel import Channel
 from amqp.connection import Connection as AMQPConnection
 from amqp.transport import TCPTransport
@@ -34,6 +34,7 @@ from rest_framework.utils.serializer_helpers import BindingDict
 
 from django_events_sourcing.capture import kept_serializers, receivers, saves
 from django_events_sourcing.delivery import on_commit, transactions
+from django_events_sourcing.tasks import blocking
 from tests.project.models import Article, Product
 
 SEAMS = (Path(__file__).parent.parent.parent / "docs/seams.md").read_text()
@@ -217,6 +218,23 @@ def test_amqp_parts__are_where_they_were():
     assert callable(TCPTransport.write)
     assert {"frame_max", "channel_id"} <= _words(Channel) | _words(AMQPConnection)
     assert "self.events" in inspect.getsource(Channel)
+
+
+def test_amqp_parts__tell_why_a_connection_is_blocked():
+    """And without them that it is; test_errors.py has RabbitMQ say it."""
+    blocked, reason = spec.Connection.Blocked, b"\0\x0a\0\x3c\x0dlow on memory"
+    connection: Any = AMQPConnection()
+    blocking.listen_for_blocking(connection)
+    connection.dispatch_method(blocked, reason, None)
+    assert blocking.why_blocked(connection) == "low on memory"
+    connection.dispatch_method(spec.Connection.Unblocked, b"\0\x0a\0\x3d", None)
+    assert blocking.why_blocked(connection) == ""
+
+    connection = AMQPConnection()
+    del connection._callbacks
+    blocking.listen_for_blocking(connection)
+    connection._on_blocked()
+    assert "blocked" in blocking.why_blocked(connection)
 
 
 def _words(cls: type) -> set[str]:

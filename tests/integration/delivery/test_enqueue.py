@@ -6,10 +6,12 @@ import os
 import socket
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 
 import pytest
 from celery import signals
 from kombu import pools
+from kombu.exceptions import OperationalError
 
 from django_events_sourcing import Event
 from django_events_sourcing.conf import get_settings
@@ -18,6 +20,7 @@ from django_events_sourcing.delivery.celery_app import project_app
 from django_events_sourcing.delivery.waker import RELAY_TASK
 from django_events_sourcing.tasks import publisher
 from tests.servers import stopped
+from tests.servers.proxy import Proxy
 
 
 def hand_over(number):
@@ -108,3 +111,29 @@ def test_connections__that_idle__are_kept_alive(transactional_db, app, redis_pro
     publisher.event_dispatcher(get_settings())(Event(name="x", service=settings.SERVICE_NAME, object="x:1", body="{}"))
     for port in ports:
         assert {idle for own_port, idle in keepalives(port).items() if own_port not in before[port]} == {60}
+
+
+@pytest.mark.parametrize("first", ["away", "hangs", "dies"])
+def test_celerys_broker__of_several_hosts__the_next_is_taken(first, redis, redis_proc, make_celery_app, monkeypatch):
+    """Within the bounds on waiting; from then on at once. The control is the first host alone."""
+    monkeypatch.setattr(enqueue, "_pools", {})
+    with Proxy(redis_proc.port, is_amqp=False) as proxy, socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1] if first == "hangs" else proxy.port
+        alone = make_celery_app(broker=f"redis://127.0.0.1:{port}/3")
+        both = make_celery_app(broker=f"redis://127.0.0.1:{port}/3;redis://127.0.0.1:{redis_proc.port}/3")
+        if first == "dies":
+            enqueue.enqueue(RELAY_TASK, "default", app=both)
+            enqueue.enqueue(RELAY_TASK, "default", app=alone)
+            redis.flushdb()
+        if first != "hangs":
+            proxy.close()
+        with pytest.raises(OperationalError):
+            enqueue.enqueue(RELAY_TASK, "default", app=alone)
+        began = monotonic()
+        enqueue.enqueue(RELAY_TASK, "default", app=both)
+        assert monotonic() - began < 3 * enqueue.ENQUEUE_TIMEOUT
+        began = monotonic()
+        enqueue.enqueue(RELAY_TASK, "default", app=both)
+        assert monotonic() - began < enqueue.ENQUEUE_TIMEOUT
+        assert len(sent(redis)) == 2
+        close_connections()

@@ -69,7 +69,7 @@ def emit(database, settings, options):
 
 
 @pytest.fixture
-def relay(database):
+def relay(database, channel):
     """Relay the database, to the end."""
     return lambda **options: Relay(database, get_settings(), **options).run()
 
@@ -345,7 +345,7 @@ def test_reading__longer_than_a_lease__published_under_a_new_one(emit, relay, re
     assert numbers(received()) == [1]
 
 
-def test_turn__in_which_the_leases_are_lost__says_why_nothing_was_done(emit, database, monkeypatch, caplog):
+def test_turn__in_which_the_leases_are_lost__says_why_nothing_was_done(channel, emit, database, monkeypatch, caplog):
     """Here to another relay, which is at work for as long as this one waits for the database."""
     monkeypatch.setattr(sys.modules[Relay.__module__], "TURN", 0.05)
     emit("thing:1", number=1)

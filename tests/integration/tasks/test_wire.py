@@ -115,7 +115,7 @@ def test_rabbitmq__hangs__publishing_ends_in_bounded_time(channel, settings, rab
     dispatch = publisher.event_dispatcher(get_settings())
     dispatch(an_event(settings))
     event = an_event(settings) if at == "confirm" else an_event(settings, service=f"another-{uuid4()}")
-    with suspended(rabbitmq_proc), pytest.raises(PublishError, match="time"):
+    with suspended(rabbitmq_proc), pytest.raises(PublishError, match="no answer within 1 s"):
         dispatch(event)
     dispatch(event)
 
@@ -138,16 +138,6 @@ def test_event__larger_than_the_broker_takes__refused(channel, queue, settings, 
         rabbitmq_proc.rabbitctl_output("eval", "application:set_env(rabbit, max_message_size, 134217728).")
     publisher.event_dispatcher(get_settings())(an_event(settings))
     assert channel.basic_get(queue.name).body == '{"id": 1}'
-
-
-def test_user__without_permission__trouble_not_refusal(channel, settings, rabbitmq_proc):
-    """A permission that is missing is nobody's event's fault."""
-    rabbitmq_proc.rabbitctl_output("add_user", "reader", "reader")
-    rabbitmq_proc.rabbitctl_output("set_permissions", "reader", ".*", "", ".*")
-    settings.AMQP_URI = settings.AMQP_URI.replace("guest:guest", "reader:reader")
-    with pytest.raises(PublishError, match="ACCESS_REFUSED") as caught:
-        publisher.event_dispatcher(get_settings())(an_event(settings))
-    assert not isinstance(caught.value, EventRefused)
 
 
 def test_queue__full_with_reject_publish__trouble_not_refusal(channel, settings):
@@ -173,12 +163,3 @@ def test_transport_options__of_nameko_config__honoured(channel, settings, rabbit
     for _ in range(3):
         publisher.event_dispatcher(get_settings())(an_event(settings))
     assert rabbitmq_proc.rabbitctl_output("list_connections", "client_properties").count("the shop") == 1
-
-
-def test_login__wrong_password__error_without_it(rabbitmq_proc, settings):
-    """A refused login is reported, its password is not."""
-    settings.AMQP_URI = f"amqp://guest:s3cret@127.0.0.1:{rabbitmq_proc.port}/"
-    with pytest.raises(PublishError) as caught:
-        publisher.event_dispatcher(get_settings())(an_event(settings))
-    assert "ACCESS_REFUSED" in str(caught.value)
-    assert "s3cret" not in str(caught.value)
