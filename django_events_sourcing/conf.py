@@ -96,6 +96,7 @@ class Settings:
     nameko_config: Mapping[str, Any] = field(repr=False)  # holds passwords
     delivery: str = _option("outbox", _delivery)
     batch_size: int = _option(200, _count)
+    batch_bytes: int = _option(8 * 1024 * 1024, _count)
     sweep_interval: float = _option(10.0, _seconds)
     lease: float = _option(30.0, _lease)
     retry_backoff: float = _option(1.0, _seconds)

@@ -39,6 +39,7 @@ class Batch:
     Attributes:
         outcome: What became of them.
         left: How many were added that are neither confirmed nor refused.
+        bytes_left: How long the bodies are that it holds, in characters.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Batch:
         self._while_awaited = while_awaited
         self._may_publish = may_publish
         self._waiting = waiting
-        self.left = 0
+        self.left = self.bytes_left = 0
         self._by_object: dict[ObjectHash, deque[tuple[Queued, Event]]] = {}
         self._ready: deque[ObjectHash] = deque()
         self.add(events)
@@ -71,6 +72,7 @@ class Batch:
                 self._ready.append(row.object_hash)
             events_of_object.append((row, event))
             self.left += 1
+            self.bytes_left += len(event.body)
 
     def next(self) -> tuple[Queued, Event] | None:
         """The next event to send, of an object that has none in flight; None if there is no such event now."""
@@ -97,7 +99,8 @@ class Batch:
         self.outcome.confirmed.append(row)
         self.left -= 1
         events_of_object = self._by_object[row.object_hash]
-        events_of_object.popleft()
+        _, event = events_of_object.popleft()
+        self.bytes_left -= len(event.body)
         if events_of_object:
             self._ready.append(row.object_hash)
         else:

@@ -5,9 +5,10 @@ from collections import Counter
 from collections.abc import Collection
 from time import monotonic
 
+from django_events_sourcing.events import Event
 from django_events_sourcing.logs import Numbers
 from django_events_sourcing.outbox import queries
-from django_events_sourcing.outbox.queries import Portion
+from django_events_sourcing.outbox.queries import LargeEvent, Portion
 from django_events_sourcing.types import Alias, Microseconds, PartitionNumber
 
 __all__ = ["Reading"]
@@ -20,6 +21,7 @@ class Reading:
         using: Alias of the database.
         partitions: Those to read.
         size: How many events a portion has at most, about.
+        most: How many bytes its bodies have at most, if it is more than one event.
         dead_blocks: Whether an object with a dead event waits.
         ends: When to read no more, by ``monotonic``.
 
@@ -28,15 +30,23 @@ class Reading:
             refused, or meets with trouble.
     """
 
-    def __init__(
-        self, using: Alias, partitions: Collection[PartitionNumber], size: int, *, dead_blocks: bool, ends: float
+    def __init__(  # noqa: PLR0913
+        self,
+        using: Alias,
+        partitions: Collection[PartitionNumber],
+        size: int,
+        most: int,
+        *,
+        dead_blocks: bool,
+        ends: float,
     ) -> None:
         self._using = using
-        self._size = size
+        self._size = self._largest_size = size
+        self._most = most
         self._ends = ends
         self._portions = 0
         self._after = dict.fromkeys(partitions, 0)  # of those that have more: the last id that was read
-        self._pass = queries.start_pass(using, partitions, self._limit(), dead_blocks=dead_blocks)
+        self._pass = queries.start_pass(using, partitions, self._limit(), most, dead_blocks=dead_blocks)
         self.waiting = set(self._pass.waiting)
 
     def __repr__(self) -> str:
@@ -71,12 +81,31 @@ class Reading:
         limit = self._limit()
         portion = self._pass.first if not self._portions else None
         if portion is None:
-            portion = queries.read(self._using, self._pass, self._after, limit)
+            portion = queries.read(self._using, self._pass, self._after, limit, self._most)
         self._portions += 1
         counts = Counter(row.partition for row, _ in portion)
-        last = {row.partition: row.sequence for row, _ in portion}
-        self._after = {number: last[number] for number in self._after if counts[number] == limit}
-        return [(row, event) for row, event in portion if row.object_hash not in self.waiting]
+        end = self._end(portion)
+        last = {row.partition: row.sequence for row, _ in portion[:end]}
+        cut = {row.partition for row, _ in portion[end:]}
+        self._after = {
+            number: last.get(number, before)
+            for number, before in self._after.items()
+            if counts[number] == limit or number in cut
+        }
+        # What was too much this time would be so the next; the database has to look at each of these bodies.
+        self._size = min(2 * (end if cut else self._size), self._largest_size)
+        portion = [(row, event) for row, event in portion[:end] if row.object_hash not in self.waiting]
+        return queries.complete(self._using, portion)
+
+    def _end(self, portion: Portion) -> int:
+        """How many of the rows have no more bytes than a portion may have; one at least."""
+        total = 0
+        for place, (row, event) in enumerate(portion):
+            if row.object_hash not in self.waiting:
+                total += _octets(event)
+                if place and total > self._most:
+                    return place
+        return len(portion)
 
     def restrict_to(self, partitions: Collection[PartitionNumber]) -> None:
         """Read no further in others."""
@@ -85,3 +114,9 @@ class Reading:
     def _limit(self) -> int:
         """How many rows of each partition to read at once."""
         return math.ceil(self._size / len(self._after))
+
+
+def _octets(event: object) -> int:
+    if isinstance(event, LargeEvent):
+        return event.octets
+    return len(event.body) if isinstance(event, Event) else 0

@@ -149,7 +149,8 @@ class Relay:
         """Read and publish once from the start; True if that was so little that nothing new can have come."""
         numbers = self._leases.numbers
         dead_blocks = self._settings.dead_blocks_object
-        reading = Reading(self._using, numbers, self._batch_size(), dead_blocks=dead_blocks, ends=ends)
+        size, most = self._batch_size(), self._settings.batch_bytes
+        reading = Reading(self._using, numbers, size, most, dead_blocks=dead_blocks, ends=ends)
         logger.debug("Relay %s begins a pass: %r.", self._leases.owner, reading)
         before = self.report.published
         try:
@@ -191,7 +192,8 @@ class Relay:
             self._settler.settle_confirmed(batch.outcome, any_refused=reading.any_refused)
         # What is read while RabbitMQ has something to do costs no time. A bounded rate is waited for with nothing in
         # flight.
-        if self._settings.max_rate is None and batch.left <= size // 2:
+        is_low = batch.left <= size // 2 and batch.bytes_left <= self._settings.batch_bytes // 2
+        if self._settings.max_rate is None and is_low:
             self._leave_out(batch.outcome, reading)
             if self._goes_on(reading):
                 batch.add(self._read(reading))

@@ -23,7 +23,8 @@ class EventState:
     """One event of the log.
 
     Attributes:
-        event: The event.
+        event: The event; of its body as much as was asked for.
+        body_length: How many characters its body has.
         state: "pending", "refused" (pending, to be tried again), "dead", "buried" or "published".
         partition: The number of its partition.
         attempts: How often it was refused.
@@ -33,6 +34,7 @@ class EventState:
     """
 
     event: Event
+    body_length: int
     state: str
     partition: PartitionNumber
     attempts: int
@@ -41,12 +43,13 @@ class EventState:
     waits_for: list[str]
 
 
-def inspect(using: Alias, event_id: UUID) -> EventState:
+def inspect(using: Alias, event_id: UUID, *, characters: int | None = None) -> EventState:
     """How the event stands.
 
     Args:
         using: Alias of the database.
         event_id: Of the event.
+        characters: How much of its body to read; None for all of it.
 
     Raises:
         ConfigurationError: The database has no outbox, or a setting is wrong.
@@ -60,8 +63,10 @@ def inspect(using: Alias, event_id: UUID) -> EventState:
         now = partition.now
         failure = Failure.objects.using(using).filter(sequence=row.sequence).first()
         is_pending = QueueEntry.objects.using(using).filter(partition=row.partition, sequence=row.sequence).exists()
+        event, body_length = queries.load(using, row.sequence, characters)
         return EventState(
-            event=queries.load(using, row.sequence),
+            event=event,
+            body_length=body_length,
             state=_state(failure, is_pending=is_pending),
             partition=row.partition,
             attempts=failure.attempts if failure else 0,

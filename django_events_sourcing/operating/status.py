@@ -11,10 +11,14 @@ from django_events_sourcing.operating.vacuum import OldestTransaction, oldest_tr
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.clock import MICROSECONDS, MINUTE, seconds_until, to_microseconds
 from django_events_sourcing.outbox.partitioning import PARTITIONS
+from django_events_sourcing.outbox.queries import LargeEvent
 from django_events_sourcing.outbox.tables import raises_missing_tables
 from django_events_sourcing.types import Alias, Microseconds, PartitionNumber
 
 __all__ = ["PartitionStatus", "Status", "status"]
+
+# Of the events that are read for the sake of their time.
+_NO_BODIES = 0
 
 
 @dataclass(frozen=True)
@@ -85,27 +89,31 @@ def status(using: Alias) -> Status:
 def _status(using: Alias) -> Status:
     rows = Partition.objects.using(using).filter(number__lt=PARTITIONS).order_by("number")
     dead_blocks = get_settings().dead_blocks_object
-    current = queries.start_pass(using, [row.number for row in rows], 1, dead_blocks=dead_blocks)
+    current = queries.start_pass(using, [row.number for row in rows], 1, _NO_BODIES, dead_blocks=dead_blocks)
     queue = QueueEntry.objects.using(using).values("partition").annotate(count=Count("sequence"))
     pending = dict(queue.values_list("partition", "count"))
     firsts = current.first
     if firsts is None:
-        firsts = queries.read(using, current, dict.fromkeys(pending, 0), 1) if pending else []
-    ages = [
-        (current.now - to_microseconds(event.time)) / MICROSECONDS for _, event in firsts if isinstance(event, Event)
-    ]
+        firsts = queries.read(using, current, dict.fromkeys(pending, 0), 1, _NO_BODIES) if pending else []
+    times = [time for _, event in firsts if (time := _time(event)) is not None]
     failures = Failure.objects.using(using)
     counts = PublishedCount.objects.using(using).filter(minute__gt=current.now - 60 * MINUTE)
     return Status(
         pending=sum(pending.values()),
         refused=failures.filter(dead_at__isnull=True).count(),
-        oldest_pending_seconds=max([0.0, *ages]),
+        oldest_pending_seconds=max([0.0, *((current.now - time) / MICROSECONDS for time in times)]),
         dead=failures.filter(dead_at__isnull=False, buried_at__isnull=True).count(),
         buried=failures.filter(buried_at__isnull=False).count(),
         published_last_hour=counts.aggregate(total=Sum("count"))["total"] or 0,
         oldest_transaction=oldest_transaction(using),
         partitions=[_partition(row, pending.get(row.number, 0), current.now) for row in rows],
     )
+
+
+def _time(event: object) -> Microseconds | None:
+    if isinstance(event, LargeEvent):
+        return event.time
+    return to_microseconds(event.time) if isinstance(event, Event) else None
 
 
 def _partition(row: Partition, pending: int, now: Microseconds) -> PartitionStatus:

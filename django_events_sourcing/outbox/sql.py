@@ -120,8 +120,16 @@ NOT_WAITING = """ AND NOT EXISTS (
     WHERE f."partition" = q."partition" AND f."object_hash" = q."object_hash" AND ({waits})
 )"""
 
+# A body that is too large to come along is left to be asked for by itself; what is known is how large it is.
+_BODY = """CASE WHEN {octets} <= CAST(%(most_of_each)s AS {bigint}) THEN l."body" END, {octets}"""
+_OCTETS = {
+    "postgresql": 'OCTET_LENGTH(l."body")',
+    "mysql": 'OCTET_LENGTH(l."body")',
+    "sqlite": 'LENGTH(CAST(l."body" AS BLOB))',
+}
+
 _ROWS = 'q."partition", q."sequence", q."object_hash", q."replay_to"'
-_EVENT = 'l."event_id", l."service", l."name", l."object", l."body", l."headers", l."time"'
+_EVENT = f'l."event_id", l."service", l."name", l."object", {_BODY}, l."headers", l."time"'
 
 READ = f"""
 SELECT {_ROWS}, {_EVENT}
@@ -175,7 +183,7 @@ def _without_parts(spoken: str, template: str) -> str:
 
 def _filled_in(spoken: str, template: str, **parts: object) -> str:
     bigint = "SIGNED" if spoken == "mysql" else "BIGINT"
-    text = template.format(now=NOW[spoken], bigint=bigint, **parts)
+    text = template.format(now=NOW[spoken], bigint=bigint, octets=_OCTETS[spoken], **parts)
     return text.replace('"', "`") if spoken == "mysql" else text
 
 

@@ -289,8 +289,10 @@ def id_above_the_last(patch):
     read = queries.read
     last: dict[int, int] = {}
 
-    def read_on(using, current, after, limit):
-        rows = read(using, current, {number: max(where, last.get(number, 0)) for number, where in after.items()}, limit)
+    def read_on(using, current, after, *limits):
+        rows = read(
+            using, current, {number: max(where, last.get(number, 0)) for number, where in after.items()}, *limits
+        )
         for row, _ in rows:
             last[row.partition] = max(row.sequence, last.get(row.partition, 0))
         return rows

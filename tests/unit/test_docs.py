@@ -47,7 +47,7 @@ def test_readme__settings__are_those_that_there_are():
     options = {option.name.upper(): option.default for option in fields(Settings) if option.metadata}
     assert rows.keys() == options.keys()
     for key, said in rows.items():
-        value = eval(said.strip("`").replace("7 days", "7 * 24 * 3600"))
+        value = eval(said.strip("`").replace("7 days", "7 * 24 * 3600").replace("MiB", "* 2**20"))
         assert value == options[key], key
 
 

@@ -27,7 +27,7 @@ class BurySubcommand(Subcommand):
 
     def run(self, options: dict[str, Any]) -> None:
         """Bury it, in whichever database has it."""
-        alias, state = self.first(lambda alias: inspect(alias, options["id"]))
+        alias, state = self.first(lambda alias: inspect(alias, options["id"], characters=1))
         with self.problems.reported(alias):
             bury(alias, options["id"], options["why"])
             self.stdout.write(f"Event {state.event.label} is buried.")

@@ -37,12 +37,23 @@ from django_events_sourcing.outbox.queries.partitions import (
     take,
     unreserve,
 )
-from django_events_sourcing.outbox.queries.passes import Pass, Portion, Queued, UnreadableError, load, read, start_pass
+from django_events_sourcing.outbox.queries.passes import (
+    LargeEvent,
+    Pass,
+    Portion,
+    Queued,
+    UnreadableError,
+    complete,
+    load,
+    read,
+    start_pass,
+)
 from django_events_sourcing.outbox.queries.purging import purge, purge_counts
 from django_events_sourcing.outbox.queries.replaying import Replayable, Selection, replayable, requeue
 
 __all__ = [
     "PURGE",
+    "LargeEvent",
     "PartitionState",
     "Pass",
     "Portion",
@@ -54,6 +65,7 @@ __all__ = [
     "UnreadableError",
     "back_off",
     "bury",
+    "complete",
     "count_lost",
     "count_published",
     "ensure_partitions",

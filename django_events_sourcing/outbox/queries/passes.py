@@ -5,6 +5,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import F
+from django.db.models.functions import Left, Length
+
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import EventsSourcingError
 from django_events_sourcing.models import LogEntry
@@ -26,10 +29,12 @@ from django_events_sourcing.outbox.sql import (
 from django_events_sourcing.types import Alias, Microseconds, ObjectHash, PartitionNumber, SequenceNumber
 
 __all__ = [
+    "LargeEvent",
     "Pass",
     "Portion",
     "Queued",
     "UnreadableError",
+    "complete",
     "load",
     "read",
     "start_pass",
@@ -53,8 +58,27 @@ class UnreadableError(EventsSourcingError):
     """A row of the log holds no event: somebody changed it by hand, or the database is damaged."""
 
 
+@dataclass(frozen=True, slots=True)
+class LargeEvent:
+    """An event whose body has not been read yet.
+
+    Attributes:
+        octets: How many bytes its body has.
+        columns: What the log has of it, without the body.
+    """
+
+    octets: int
+    columns: tuple[Any, ...]
+
+    @property
+    def time(self) -> Microseconds:
+        """When it happened."""
+        time: Microseconds = self.columns[-1]
+        return time
+
+
 #: Rows of the queue in the order of ids, with their events; None for one that the log lacks.
-Portion = list[tuple[Queued, Event | UnreadableError | None]]
+Portion = list[tuple[Queued, Event | LargeEvent | UnreadableError | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +102,22 @@ class Pass:
     any_refused: bool
 
 
-def start_pass(using: Alias, numbers: Collection[PartitionNumber], limit: int, *, dead_blocks: bool) -> Pass:
+def start_pass(using: Alias, numbers: Collection[PartitionNumber], limit: int, most: int, *, dead_blocks: bool) -> Pass:
     """Begin a pass over the partitions ``numbers``. See Note [Why order holds].
 
     Args:
         using: Alias of the database.
         numbers: The partitions.
         limit: How many rows of each to read at once.
+        most: How many bytes to read of their bodies.
         dead_blocks: Whether an object with a dead event waits.
     """
     those, params = whole_numbers(using, "numbers", numbers)
     any_dead = sql(using, ANY_DEAD, numbers=those) if dead_blocks else "1 = 0"
     parts, its_params = _parts(using, dict.fromkeys(numbers, 0), limit)
     statement = sql(using, START_PASS, numbers=those, any_dead=any_dead, parts=parts)
-    found = rows(using, statement, {**params, **its_params, "first": min(numbers)})
+    of_each = _of_each(most, limit, numbers)
+    found = rows(using, statement, {**params, **its_params, **of_each, "first": min(numbers)})
     now, top, any_refused, is_any_dead = found[0][:4] if found else (0, None, False, False)
     waiting: frozenset[ObjectHash] = frozenset()
     first: Portion | None = None
@@ -103,7 +129,9 @@ def start_pass(using: Alias, numbers: Collection[PartitionNumber], limit: int, *
     return Pass(now, top or 0, first, waiting, dead_blocks=dead_blocks, any_refused=bool(any_refused))
 
 
-def read(using: Alias, current: Pass, after: Mapping[PartitionNumber, SequenceNumber], limit: int) -> Portion:
+def read(
+    using: Alias, current: Pass, after: Mapping[PartitionNumber, SequenceNumber], limit: int, most: int
+) -> Portion:
     """The next rows of the queue, with their events.
 
     Args:
@@ -112,9 +140,30 @@ def read(using: Alias, current: Pass, after: Mapping[PartitionNumber, SequenceNu
             are; but where they are many, an object that stopped waiting after the pass began may be among the rows.
         after: For each partition the id to read on from.
         limit: How many rows of each partition at most.
+        most: How many bytes of their bodies at most; those that are larger than the share of a row are left out.
     """
     parts, params = _parts(using, after, limit, current)
-    return _portion(rows(using, sql(using, READ, parts=parts), params))
+    return _portion(rows(using, sql(using, READ, parts=parts), params | _of_each(most, limit, after)))
+
+
+def complete(using: Alias, portion: Portion) -> Portion:
+    """The same with the bodies that have not been read yet, by one statement."""
+    large = [row.sequence for row, event in portion if isinstance(event, LargeEvent)]
+    if not large:
+        return portion
+    bodies = dict(LogEntry.objects.using(using).filter(sequence__in=large).values_list("sequence", "body"))
+    return [
+        (row, _with_body(row.sequence, event, bodies.get(row.sequence)) if isinstance(event, LargeEvent) else event)
+        for row, event in portion
+    ]
+
+
+def _with_body(sequence: SequenceNumber, event: LargeEvent, body: str | None) -> Event | UnreadableError | None:
+    return None if body is None else _event_or_problem(sequence, body, *event.columns)
+
+
+def _of_each(most: int, limit: int, numbers: Collection[PartitionNumber]) -> dict[str, int]:
+    return {"most_of_each": max(1, most // (limit * len(numbers)))}
 
 
 def _parts(
@@ -137,16 +186,27 @@ def _portion(found: Iterable[Sequence[Any]]) -> Portion:
     portion: Portion = []
     for row in found:
         queued = Queued(*row[:4])
-        try:
-            portion.append((queued, _event(queued.sequence, *row[4:]) if row[4] is not None else None))
-        except UnreadableError as exc:
-            portion.append((queued, exc))
+        event_id, service, name, key, body, octets, *more = row[4:]
+        columns = (event_id, service, name, key, *more)
+        if event_id is None:
+            portion.append((queued, None))
+        elif body is None:
+            portion.append((queued, LargeEvent(octets, columns)))
+        else:
+            portion.append((queued, _event_or_problem(queued.sequence, body, *columns)))
     return sorted(portion, key=lambda item: item[0].sequence)  # of a UNION's parts no database promises the order
 
 
-def _event(sequence: SequenceNumber, *columns: Any) -> Event:
+def _event_or_problem(sequence: SequenceNumber, body: str, *columns: Any) -> Event | UnreadableError:
     try:
-        return _made_of(sequence, *columns)
+        return _event(sequence, body, *columns)
+    except UnreadableError as exc:
+        return exc
+
+
+def _event(sequence: SequenceNumber, body: str, *columns: Any) -> Event:
+    try:
+        return _made_of(sequence, body, *columns)
     except (AttributeError, OverflowError, TypeError, ValueError) as exc:
         raise UnreadableError(
             f"the log's row {sequence} can't be read as an event: {type(exc).__name__}: {exc}"
@@ -155,11 +215,11 @@ def _event(sequence: SequenceNumber, *columns: Any) -> Event:
 
 def _made_of(  # noqa: PLR0913, PLR0917 - a row
     sequence: SequenceNumber,
+    body: str,
     event_id: Any,
     service: str,
     name: str,
     key: str,
-    body: str,
     headers: str,
     time: Microseconds,
 ) -> Event:
@@ -188,12 +248,24 @@ def _left_out(using: Alias, current: Pass, number: PartitionNumber) -> str:
     return sql(using, NOT_WAITING, waits=those_that_wait)
 
 
-def load(using: Alias, sequence: SequenceNumber) -> Event:
+def load(using: Alias, sequence: SequenceNumber, characters: int | None = None) -> tuple[Event, int]:
     """The event of the log with this id.
+
+    Args:
+        using: Alias of the database.
+        sequence: The id.
+        characters: How much of its body to read; None for all of it.
+
+    Returns:
+        The event, and how many characters its body has.
 
     Raises:
         LogEntry.DoesNotExist: There is none.
         UnreadableError: It can't be read as an event.
     """
-    columns = ("sequence", "event_id", "service", "name", "object", "body", "headers", "time")
-    return _event(*LogEntry.objects.using(using).values_list(*columns).get(sequence=sequence))
+    rows = LogEntry.objects.using(using).annotate(
+        length=Length("body"), start=F("body") if characters is None else Left("body", characters)
+    )
+    columns = ("length", "sequence", "start", "event_id", "service", "name", "object", "headers", "time")
+    length, *found = rows.values_list(*columns).get(sequence=sequence)
+    return _event(*found), length

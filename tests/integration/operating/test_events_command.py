@@ -91,6 +91,16 @@ def test_status__of_events_that_wait__does_not_count_their_age(events, emit, dat
     assert found["refused"] == 1
 
 
+def test_show__of_a_large_body__shows_its_beginning(events, emit, channel):
+    """And with --body all of it, and nothing else."""
+    body = json.dumps("x" * 50_000)
+    event = emit("thing:1", body=body)
+    shown = events("show", event.id)
+    assert "… and 40,002 characters more: --body prints all of it" in shown
+    assert len(shown) < 30_000
+    assert events("show", event.id, "--body") == f"{body}\n"
+
+
 @pytest.mark.parametrize(
     "hostile", ["[/nope]", "[red]x", ":smile:", "a\nERROR forged", "\x1b[2J\x1b]0;title\x07", "\u202e"]
 )

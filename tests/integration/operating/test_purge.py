@@ -108,7 +108,7 @@ def test_purge__of_several_batches__leaves_half_of_the_time_to_others(database, 
 
 def test_counts_of_published_events__older_than_the_status_asks_for__deleted(database, run):
     """They would grow for ever."""
-    now = queries.start_pass(database, [0], 1, dead_blocks=False).now
+    now = queries.start_pass(database, [0], 1, 1000, dead_blocks=False).now
     hour = 3600 * MICROSECONDS
     for age in (0, 1, 2, 3):
         queries.count_published(database, now - age * hour, 0, 7)

@@ -58,8 +58,8 @@ def relay_once(using):
     for numbers in ([3], range(PARTITIONS)):
         taken = queries.take(using, owner, list(numbers), 30, only_well=True)
         assert taken == set(numbers)
-        current = queries.start_pass(using, numbers, 20, dead_blocks=False)
-        found = queries.read(using, current, dict.fromkeys(numbers, 0), 20)
+        current = queries.start_pass(using, numbers, 20, 1000, dead_blocks=False)
+        found = queries.read(using, current, dict.fromkeys(numbers, 0), 20, 1000)
         queries.settle(using, owner, [row for row, _ in found[:10]], lambda: False)
         queries.release(using, owner, taken)
 
