@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from django.core.management import call_command
 from django.db import connections, transaction
+from kombu import pools
 from kombu.connection import Connection
 from kombu.entity import Queue
 from nameko.standalone.events import get_event_exchange
@@ -115,6 +116,7 @@ def channel(rabbitmq_proc, settings):
     """A channel to RabbitMQ, which the settings point to; the source service is nobody else's."""
     settings.SERVICE_NAME = f"shop-{uuid4()}"
     settings.AMQP_URI = f"amqp://guest:guest@127.0.0.1:{rabbitmq_proc.port}/"
+    pools.reset()  # a test before may have ended the connections in there
     with Connection(settings.AMQP_URI) as connection:
         yield connection.default_channel
 
