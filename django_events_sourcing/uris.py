@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from kombu.transport import TRANSPORT_ALIASES
 
-__all__ = ["hosts", "is_virtual", "uri_problem"]
+__all__ = ["each_host_once", "hosts", "is_virtual", "uri_problem"]
 
 _AMQP = {"amqp", "amqps", "pyamqp"}
 
@@ -13,6 +13,11 @@ _AMQP = {"amqp", "amqps", "pyamqp"}
 def hosts(uri: object) -> list[str]:
     """The URI of each host, of one or several that kombu takes in turns: with ``;`` in between, or a list of such."""
     return [one for each in (uri if isinstance(uri, list | tuple) else [uri]) for one in str(each).split(";")]
+
+
+def each_host_once(uri: object) -> dict[str, int]:
+    """The retry policy by which kombu tries each host of a URI once, without a pause."""
+    return {"max_retries": len(hosts(uri)) - 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 
 
 def is_virtual(uri: object) -> bool:
@@ -36,9 +41,7 @@ def uri_problem(uri: object, *, needs_host: bool = True) -> str | None:
         return next((problem for one in uri if (problem := uri_problem(one, needs_host=needs_host))), None)
     if not isinstance(uri, str):
         return f"is {type(uri).__name__}, not a string"
-    return next(
-        (f"is malformed: {flaw}" for one in uri.split(";") if (flaw := _flaw(one, needs_host=needs_host))), None
-    )
+    return next((f"is malformed: {flaw}" for one in hosts(uri) if (flaw := _flaw(one, needs_host=needs_host))), None)
 
 
 def _flaw(uri: str, *, needs_host: bool) -> str | None:

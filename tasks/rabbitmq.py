@@ -17,15 +17,12 @@ from django_events_sourcing.delivery.transports import MEND, virtual_transport_p
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.tasks.blocking import listen_for_blocking, why_blocked
 from django_events_sourcing.tasks.errors import add_place, is_over_one_event, say_what_was_awaited
-from django_events_sourcing.uris import hosts, uri_problem
+from django_events_sourcing.uris import each_host_once, uri_problem
 
 __all__ = ["PUBLISH_TIMEOUT", "RabbitMQ", "rabbitmq_of"]
 
 #: How long RabbitMQ may take to answer, in seconds: suspended, or with a memory or disk alarm, it never does.
 PUBLISH_TIMEOUT = 10.0
-
-# kombu's own retries are off: waiting is ours (``retry``), and the retry connects anew.
-_WITHOUT_PAUSE = {"interval_start": 0, "interval_step": 0, "interval_max": 0}
 
 
 class RabbitMQ:
@@ -48,7 +45,8 @@ class RabbitMQ:
         if problem := uri_problem(settings.nameko_config.get("AMQP_URI")):
             raise ConfigurationError(f"AMQP_URI or NAMEKO_CONFIG['AMQP_URI'] {problem}.")
         config = settings.nameko_config
-        self._each_host_once = {**_WITHOUT_PAUSE, "max_retries": len(hosts(config["AMQP_URI"])) - 1}
+        # kombu's own retries are off: waiting is ours (``retry``), and the retry connects anew.
+        self._each_host_once = each_host_once(config["AMQP_URI"])
         self._connections = {confirms: self._connection(config, confirms=confirms) for confirms in (False, True)}
         connection = self._connections[True]
         self.errors: tuple[type[Exception], ...] = (

@@ -13,7 +13,7 @@ from kombu.pools import ProducerPool
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.delivery.celery_app import broker_problem, broker_url, is_eager, project_app
 from django_events_sourcing.exceptions import ConfigurationError
-from django_events_sourcing.uris import hosts
+from django_events_sourcing.uris import each_host_once
 
 __all__ = ["ENQUEUE_TIMEOUT", "enqueue"]
 
@@ -53,7 +53,7 @@ def enqueue(name: str, *args: Any, app: Celery | None = None) -> None:
         import_module(_TASKS)  # Celery runs only what is registered, and a web process need not have loaded the tasks
         app.signature(name, args=args).apply_async(**options, retry=False)
         return
-    each_host_once = _each_host_once(app)
+    retry_policy = each_host_once(broker_url(app))
     with _pool(app).acquire(block=True, timeout=ENQUEUE_TIMEOUT) as producer:  # type: ignore[no-untyped-call]
         # Task.apply_async would make the result backend, and subscribe to the result there
         app.send_task(
@@ -63,16 +63,10 @@ def enqueue(name: str, *args: Any, app: Celery | None = None) -> None:
             ignore_result=True,
             result_cls=lambda _task_id: SimpleNamespace(),
             add_to_parent=False,
-            retry=each_host_once["max_retries"] > 0,
-            retry_policy=each_host_once,
+            retry=retry_policy["max_retries"] > 0,
+            retry_policy=retry_policy,
             **options,
         )
-
-
-def _each_host_once(app: Celery) -> dict[str, int]:
-    """kombu would otherwise try again for seconds."""
-    most = len(hosts(broker_url(app))) - 1
-    return {"max_retries": most, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 
 
 def _pool(app: Celery) -> ProducerPool:
@@ -95,7 +89,7 @@ def _bounded_connection(app: Celery) -> Connection:
         "socket_connect_timeout": ENQUEUE_TIMEOUT,
         "socket_keepalive": True,
         "socket_keepalive_options": _KEEPALIVE,
-        **_each_host_once(app),
+        **each_host_once(broker_url(app)),  # kombu would otherwise try again for seconds
     }
     connection: Connection = app.connection_for_write(
         transport_options={**options, **app.conf.broker_transport_options}
