@@ -129,7 +129,7 @@ _OCTETS = {
 }
 
 _ROWS = 'q."partition", q."sequence", q."object_hash", q."replay_to"'
-_EVENT = f'l."event_id", l."service", l."name", l."object", {_BODY}, l."headers", l."time"'
+_EVENT = f'{_BODY}, l."event_id", l."service", l."name", l."object", l."headers", l."time"'
 
 READ = f"""
 SELECT {_ROWS}, {_EVENT}

@@ -186,12 +186,11 @@ def _portion(found: Iterable[Sequence[Any]]) -> Portion:
     portion: Portion = []
     for row in found:
         queued = Queued(*row[:4])
-        event_id, service, name, key, body, octets, *more = row[4:]
-        columns = (event_id, service, name, key, *more)
-        if event_id is None:
+        body, octets, *columns = row[4:]
+        if octets is None:
             portion.append((queued, None))
         elif body is None:
-            portion.append((queued, LargeEvent(octets, columns)))
+            portion.append((queued, LargeEvent(octets, tuple(columns))))
         else:
             portion.append((queued, _event_or_problem(queued.sequence, body, *columns)))
     return sorted(portion, key=lambda item: item[0].sequence)  # of a UNION's parts no database promises the order
