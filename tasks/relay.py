@@ -97,6 +97,7 @@ class Relay:
         while not self._is_stopped():
             # Also the look that must follow the release: what was committed meanwhile, its wake-up found taken.
             seen = queries.look(self._using, dead_blocks=self._settings.dead_blocks_object)
+            self.report.retry_in = min((state.retry_in for state in seen if state.retry_in is not None), default=None)
             self._leases.take(self._share(seen, is_behind=is_behind))
             if not self._leases.numbers:
                 break

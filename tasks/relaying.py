@@ -17,7 +17,9 @@ __all__ = ["relay_database"]
 logger = logging.getLogger(__name__)
 
 
-def relay_database(using: Alias, stopping: Callable[[], bool], partitions: Collection[PartitionNumber] = ()) -> None:
+def relay_database(
+    using: Alias, stopping: Callable[[], bool], partitions: Collection[PartitionNumber] = ()
+) -> float | None:
     """Publish what is due in database ``using``.
 
     Trouble is logged; the events stay, and the next wake-up or sweep tries again.
@@ -26,12 +28,17 @@ def relay_database(using: Alias, stopping: Callable[[], bool], partitions: Colle
         using: Alias of the database.
         stopping: Asked often; once it says yes, the relay ends.
         partitions: Where to look first.
+
+    Returns:
+        After how many seconds something is to be tried again; None if that is not known.
     """
     with logs_trouble(using):
         with raises_missing_tables(using):
             report = Relay(using, get_settings(), stopping=stopping, on_behind=lambda: wake(using)).run(partitions)
         if report.is_stopped:
             _leave_to_others(using)
+        return report.retry_in
+    return None
 
 
 def _leave_to_others(using: Alias) -> None:

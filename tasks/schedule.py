@@ -30,3 +30,8 @@ class Schedule:
                 return False
             self._moments[place] = monotonic() + interval
             return True
+
+    def bring_forward(self, place: int, seconds: float) -> None:
+        """Have it be due in so many seconds, if it were not before that."""
+        with self._moments.locked():
+            self._moments[place] = min(self._moments[place], monotonic() + seconds)

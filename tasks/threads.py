@@ -11,7 +11,7 @@
 # the database is asked no more often for there being many of them. A database that hangs holds up no other.
 
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from time import monotonic
 
 from django.db import DEFAULT_DB_ALIAS
@@ -128,7 +128,7 @@ class RelayThread:
         with logs_whatever_happens(self._using):
             if asked > self._answered:
                 self._keeps_connection_until = monotonic() + IDLE
-                relay_database(self._using, lambda: self._must_end() or monotonic() >= self._until, partitions)
+                self._relay(lambda: self._must_end() or monotonic() >= self._until, partitions)
                 self._purging.start_if_due()
                 use_own_session(self._using)  # not before, as nobody waits now
             elif not is_stopping() and _sweeps.claim_if_due(self._place, self._interval()):
@@ -136,6 +136,11 @@ class RelayThread:
         with self._changed:
             self._answered = asked
             self._changed.notify_all()
+
+    def _relay(self, stopping: Callable[[], bool], partitions: Collection[PartitionNumber] = ()) -> None:
+        retry_in = relay_database(self._using, stopping, partitions)
+        if retry_in is not None:
+            _sweeps.bring_forward(self._place, retry_in)
 
     def _must_end(self) -> bool:
         return self._is_stopped or is_stopping()
@@ -150,6 +155,6 @@ class RelayThread:
         self._has_tables = self._has_tables or has_tables(self._using)
         if self._has_tables:
             self._purging.start_if_due()
-            relay_database(self._using, self._must_end)
+            self._relay(self._must_end)
         elif self._using == DEFAULT_DB_ALIAS and get_settings().delivery == "outbox":
             raise ConfigurationError(missing_tables(self._using))

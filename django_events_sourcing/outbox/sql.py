@@ -80,7 +80,7 @@ SELECT p."number", p."owner", p."failures",
     ) AS "first_due",
     p."owner" IS NOT NULL AND p."leased_until" > {now} AS "is_leased",
     p."paused_at" IS NOT NULL AS "is_paused",
-    p."retry_at" IS NOT NULL AND p."retry_at" > {now} AS "backs_off"
+    CASE WHEN p."retry_at" > {now} THEN p."retry_at" - {now} END AS "retry_in"
 FROM "django_events_sourcing_partition" p
 WHERE p."number" < {partitions}
 ORDER BY p."number"

@@ -9,7 +9,7 @@ from django.db import connections
 from django.db.models import F, Q
 
 from django_events_sourcing.models import Partition
-from django_events_sourcing.outbox.clock import DatabaseNow, from_now, in_microseconds
+from django_events_sourcing.outbox.clock import MICROSECONDS, DatabaseNow, from_now, in_microseconds
 from django_events_sourcing.outbox.partitioning import PARTITIONS
 from django_events_sourcing.outbox.queries.common import PURGE, to_uuid
 from django_events_sourcing.outbox.sql import (
@@ -54,12 +54,14 @@ class PartitionState:
         owner: Who holds the lease, None when nobody does.
         is_due: Whether it has an event that may be published now.
         failures: How often in a row it met with trouble.
+        retry_in: After how many seconds it is due, where it has an event, but backs off.
     """
 
     number: PartitionNumber
     owner: UUID | None
     is_due: bool
     failures: int
+    retry_in: float | None = None
 
 
 def look(using: Alias, *, dead_blocks: bool) -> list[PartitionState]:
@@ -69,12 +71,19 @@ def look(using: Alias, *, dead_blocks: bool) -> list[PartitionState]:
     if len(found) < PARTITIONS:  # the first look of all, or the table was emptied
         ensure_partitions(using)
         found = rows(using, statement, {})
-    return [
-        PartitionState(
-            number, to_uuid(owner) if leased else None, first is not None and not (paused or backs_off), failures
+    states = []
+    for number, owner, failures, first, leased, paused, retry_in in found:
+        has_work = first is not None and not paused
+        states.append(
+            PartitionState(
+                number,
+                to_uuid(owner) if leased else None,
+                is_due=has_work and retry_in is None,
+                failures=failures,
+                retry_in=retry_in / MICROSECONDS if has_work and retry_in is not None else None,
+            )
         )
-        for number, owner, failures, first, leased, paused, backs_off in found
-    ]
+    return states
 
 
 def ensure_partitions(using: Alias) -> None:

@@ -10,8 +10,10 @@ from django.db import connections
 
 from django_events_sourcing import tasks
 from django_events_sourcing.delivery import waker
-from django_events_sourcing.models import QueueEntry
+from django_events_sourcing.models import Partition, QueueEntry
 from django_events_sourcing.operating import purge
+from django_events_sourcing.outbox import queries
+from django_events_sourcing.outbox.clock import from_now
 from django_events_sourcing.tasks import purging, session, threads
 from django_events_sourcing.tasks.schedule import Schedule
 from tests.processes import pause, wait_until
@@ -65,6 +67,21 @@ def test_thread__asked__relays_before_it_answers(database, thread):
     save(database)
     relaying.relay(30)
     assert pending(database) == 0
+
+
+@pytest.mark.parametrize("is_swept", [True, False])
+def test_partition__that_backs_off__tried_again_when_its_delay_is_over(database, thread, is_swept):
+    """Not when the next sweep happens to be due."""
+    queries.ensure_partitions(database)
+    relaying = None if is_swept else thread()
+    wait_until(lambda: is_swept or threads._sweeps.seconds_until_due(0) > 0, "the first sweep has begun")
+    save(database)
+    Partition.objects.using(database).update(failures=1, retry_at=from_now(1.5))
+    relaying = relaying or thread()
+    relaying.relay(30)
+    assert pending(database) == 1
+    wait_until(lambda: pending(database) == 0, "the partition is due", within=10)
+    assert threads._sweeps.seconds_until_due(0) > 10  # then all is as ever
 
 
 def test_threads__of_one_worker__share_the_time_of_the_sweep(database, thread, monkeypatch):
