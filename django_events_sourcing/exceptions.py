@@ -10,6 +10,7 @@ __all__ = [
     "EventsSourcingError",
     "OperationError",
     "PublishError",
+    "RabbitMQUnavailable",
     "SerializationError",
 ]
 
@@ -46,6 +47,10 @@ class OperationError(EventsSourcingError):
 
 class PublishError(EventsSourcingError):
     """RabbitMQ did not take an event for a reason that may pass; publishing it again later is right."""
+
+
+class RabbitMQUnavailable(PublishError):
+    """RabbitMQ, or the way to it, is in trouble: no event would get through."""
 
 
 class EventRefused(PublishError):

@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 from celery import Task, shared_task
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 
-from django_events_sourcing.conf import get_settings
+from django_events_sourcing.conf import Settings, get_settings
 from django_events_sourcing.delivery.waker import EXPIRES
 from django_events_sourcing.events import Event
-from django_events_sourcing.exceptions import ConfigurationError, EventRefused, PublishError
+from django_events_sourcing.exceptions import ConfigurationError, EventRefused, PublishError, RabbitMQUnavailable
 from django_events_sourcing.tasks.arguments import DirectEvent, WakeUp
+from django_events_sourcing.tasks.circuit import worker_circuit
 from django_events_sourcing.tasks.publisher import event_dispatcher
 from django_events_sourcing.tasks.relaying import relay_database
 from django_events_sourcing.tasks.retry import delay
@@ -41,7 +42,8 @@ _STARTED = datetime.now(UTC)
 _ROLLING_DEPLOY = timedelta(hours=1)
 
 # What is not the event's own fault; a soft time limit of the project's is reached when RabbitMQ hangs.
-_TROUBLE = (PublishError, ConfigurationError, SoftTimeLimitExceeded)
+_OF_RABBITMQ = (RabbitMQUnavailable, SoftTimeLimitExceeded)
+_TROUBLE = (PublishError, ConfigurationError, *_OF_RABBITMQ)
 
 
 class SteadyTask(Task):  # type: ignore[misc]
@@ -103,15 +105,20 @@ def publish_event(self: Task, *arguments: Any, **more: Any) -> None:
             logger.error("Event %s is dropped: a task carries it, but DELIVERY is %r.", event.label, settings.delivery)
             return
         seconds, max_attempts = delay(attempts, settings), settings.max_attempts
-        event_dispatcher(settings)(event)
+        if self.request.is_eager:
+            event_dispatcher(settings)(event)
+        else:
+            _publish(event, settings)
     except Exception as exc:
         if isinstance(exc, EventRefused) or not isinstance(exc, _TROUBLE):
             failures += 1
         if failures >= max_attempts or self.request.is_eager:
             logger.exception("Event %s is given up.", event.label)
             return
+        # What the circuit logs stands there once for all events.
+        level = logging.INFO if isinstance(exc, _OF_RABBITMQ) else logging.WARNING
         problem = without_passwords(exc)
-        logger.warning("Event %s: attempt %d failed, next in %.1f s. %s", event.label, attempts, seconds, problem)
+        logger.log(level, "Event %s: attempt %d failed, next in %.1f s. %s", event.label, attempts, seconds, problem)
         try:
             raise self.retry(args=[event.to_message(), failures], kwargs={}, countdown=seconds, exc=exc)
         except Reject as rejected:
@@ -149,6 +156,19 @@ def relay(self: Task, *arguments: Any, **more: Any) -> None:
     if self.request.is_eager or not relay_in_thread(wake_up.using, seconds, wake_up.partitions):
         ends = monotonic() + seconds
         relay_database(wake_up.using, lambda: is_stopping() or monotonic() >= ends, wake_up.partitions)
+
+
+def _publish(event: Event, settings: Settings) -> None:
+    """Publish it, if RabbitMQ is not known to be in trouble; what is learned of it, the whole worker learns."""
+    with worker_circuit.attempt() as may_try:
+        if not may_try:
+            raise RabbitMQUnavailable("RabbitMQ is in trouble, and it is not this one's turn to try.")
+        try:
+            event_dispatcher(settings)(event)
+        except _OF_RABBITMQ as exc:
+            worker_circuit.failed(without_passwords(exc), settings)
+            raise
+        worker_circuit.succeeded()
 
 
 def _parsed(

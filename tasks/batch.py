@@ -20,11 +20,13 @@ class Outcome:
         confirmed: Events that were confirmed, each by itself.
         refused: Events that were refused by themselves.
         troubled: Partitions with trouble that is no single event's fault.
+        given_up: Why nothing more could be sent at all; None if that is not so.
     """
 
     confirmed: list[Queued] = field(default_factory=list)
     refused: list[tuple[Queued, Event, EventRefused]] = field(default_factory=list)
     troubled: dict[PartitionNumber, PublishError] = field(default_factory=dict)
+    given_up: PublishError | None = None
 
 
 class Batch:
@@ -120,6 +122,7 @@ class Batch:
 
     def give_up(self, error: PublishError) -> None:
         """Nothing can be sent now."""
+        self.outcome.given_up = error
         for key, events_of_object in self._by_object.items():
             if events_of_object and key not in self._waiting:
                 self.trouble(events_of_object[0][0], error)

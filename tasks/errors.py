@@ -5,11 +5,19 @@ import ssl
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from amqp.exceptions import AccessRefused, AMQPError, ChannelError, NotAllowed, NotFound, PreconditionFailed
+from amqp.exceptions import (
+    AccessRefused,
+    AMQPError,
+    ChannelError,
+    MessageNacked,
+    NotAllowed,
+    NotFound,
+    PreconditionFailed,
+)
 from amqp.exceptions import ConnectionError as AMQPConnectionError
 from kombu.exceptions import EncodeError
 
-from django_events_sourcing.exceptions import EventRefused, PublishError
+from django_events_sourcing.exceptions import EventRefused, PublishError, RabbitMQUnavailable
 
 __all__ = ["add_place", "is_over_one_event", "publish_error", "say_what_was_awaited"]
 
@@ -17,6 +25,7 @@ __all__ = ["add_place", "is_over_one_event", "publish_error", "say_what_was_awai
 # UNEXPECTED_FRAME.
 _FRAME_FAULTS = frozenset({501, 502, 503, 505})
 
+_CONNECTION = 10
 _EXCHANGE_DECLARE = (40, 10)
 _BASIC_PUBLISH = (60, 40)
 _NO_ROUTE = 312
@@ -41,7 +50,7 @@ def say_what_was_awaited(exc: BaseException, awaited: str) -> None:
 
 
 def publish_error(exc: Exception, exchange: str) -> PublishError:
-    """What ``exc`` means: ``EventRefused`` if it is the event's own fault.
+    """What ``exc`` means: ``EventRefused`` if it is the event's own fault, ``RabbitMQUnavailable`` if it is no event's.
 
     Args:
         exc: What amqp or kombu raised while one event was on its way to the exchange named ``exchange``.
@@ -56,7 +65,8 @@ def publish_error(exc: Exception, exchange: str) -> PublishError:
         text += f" to what was sent for the exchange {exchange}"
     if advice := _advice(exc, exchange):
         text += f". {advice}"
-    return PublishError(". ".join([text.removesuffix("."), *elsewhere]))
+    kind = PublishError if isinstance(exc, MessageNacked) or _is_over_an_exchange(exc) else RabbitMQUnavailable
+    return kind(". ".join([text.removesuffix("."), *elsewhere]))
 
 
 def _advice(exc: Exception, exchange: str) -> str:
@@ -123,6 +133,11 @@ def _own_fault(exc: Exception, exchange: str) -> str | None:
     is_too_large = isinstance(exc, PreconditionFailed) and exc.method_sig == _BASIC_PUBLISH
     is_odd_frame = isinstance(exc, AMQPConnectionError) and exc.reply_code in _FRAME_FAULTS  # its headers are too long
     return str(exc) if is_too_large or is_odd_frame else None
+
+
+def _is_over_an_exchange(exc: Exception) -> bool:
+    # A user who may not connect is refused by the same class of error.
+    return isinstance(exc, ChannelError) and exc.method_sig[0] != _CONNECTION
 
 
 def is_over_one_event(exc: BaseException) -> bool:

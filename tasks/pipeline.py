@@ -35,12 +35,15 @@ class Pipeline:
         self._rabbitmq = rabbitmq_of(settings)
         self._messages = messages_of(settings)
 
-    def publish(self, batch: Batch) -> None:
+    def publish(self, batch: Batch, one_by_one: int = 0) -> None:
         """Publish what may be published, and have ``batch`` learn what became of each event.
 
         It returns when nothing is in flight any more; within a minute, if RabbitMQ hangs.
+
+        Args:
+            batch: The events.
+            one_by_one: How many of the first ones to send each by itself.
         """
-        one_by_one = 0
         has_reconnected = False
         while True:
             flight = Flight(batch, self._messages, one_by_one)

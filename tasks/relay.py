@@ -16,6 +16,7 @@ from django_events_sourcing.outbox.leases import Leases
 from django_events_sourcing.outbox.partitioning import PARTITIONS
 from django_events_sourcing.outbox.queries import PartitionState, Queued, UnreadableError
 from django_events_sourcing.tasks.batch import Batch, Outcome
+from django_events_sourcing.tasks.circuit import Circuit
 from django_events_sourcing.tasks.pipeline import Pipeline
 from django_events_sourcing.tasks.rate import PORTION, rate_limit
 from django_events_sourcing.tasks.reading import Reading
@@ -42,6 +43,7 @@ class Relay:
     Args:
         using: Alias of the database.
         settings: All of them.
+        circuit: Learns how RabbitMQ is; one of its own, if none is given. While it is open, one event goes first.
         stopping: Asked often; once it says yes, what is in flight is awaited, and the rest is left free.
         on_published: Called with the number of events that were just published.
         on_behind: Called once, when there is more than can be published within a turn.
@@ -50,11 +52,12 @@ class Relay:
         ConfigurationError: As ``Pipeline``.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         using: Alias,
         settings: Settings,
         *,
+        circuit: Circuit | None = None,
         stopping: Callable[[], bool] = lambda: False,
         on_published: Callable[[int], None] = lambda _count: None,
         on_behind: Callable[[], None] = lambda: None,
@@ -65,7 +68,8 @@ class Relay:
         self._on_behind = on_behind
         self._pipeline = Pipeline(settings)
         self._leases = Leases(using, settings.lease)
-        self._settler = Settler(using, settings, self._leases, on_published)
+        self._circuit = circuit or Circuit()
+        self._settler = Settler(using, settings, self._leases, self._circuit, on_published)
         self._asked_for_help = False
 
     def __repr__(self) -> str:
@@ -77,7 +81,7 @@ class Relay:
         return self._settler.report
 
     def run(self, partitions: Collection[PartitionNumber] = ()) -> Report:
-        """Publish until nothing is due that is free to be published.
+        """Publish until nothing is due that is free to be published, or RabbitMQ takes nothing.
 
         Args:
             partitions: Those that are known to have new events. If they are free and well, they come first, before any
@@ -87,14 +91,14 @@ class Relay:
             django.db.Error: The database is in trouble; leases that could not be given back run out.
         """
         is_behind = False
-        if partitions and not self._is_stopped():
+        if partitions and not self._is_over():
             self._leases.take(partitions, only_well=True)
             self._settler.failures = {}
             try:
                 is_behind = self._turn()
             finally:
                 self._leases.release()
-        while not self._is_stopped():
+        while not self._is_over():
             # Also the look that must follow the release: what was committed meanwhile, its wake-up found taken.
             seen = queries.look(self._using, dead_blocks=self._settings.dead_blocks_object)
             self.report.retry_in = min((state.retry_in for state in seen if state.retry_in is not None), default=None)
@@ -130,6 +134,9 @@ class Relay:
         self.report.is_stopped = self.report.is_stopped or self._stopping()
         return self.report.is_stopped
 
+    def _is_over(self) -> bool:
+        return self.report.is_unavailable or self._is_stopped()
+
     def _share(self, seen: list[PartitionState], *, is_behind: bool) -> list[PartitionNumber]:
         free = [state.number for state in seen if state.is_due and state.owner is None]
         others = {state.owner for state in seen} - {None, self._leases.owner}
@@ -139,7 +146,7 @@ class Relay:
     def _turn(self) -> bool:
         """Pass over the leased partitions until they are empty; True if the turn was over before that."""
         ends = monotonic() + TURN
-        while self._leases.numbers and not self._is_stopped():
+        while self._leases.numbers and not self._is_over():
             if monotonic() >= ends:
                 return True
             if self._pass(ends):
@@ -164,7 +171,7 @@ class Relay:
         return reading.was_all_at_once
 
     def _goes_on(self, reading: Reading) -> bool:
-        return reading.goes_on and not self._is_stopped()
+        return reading.goes_on and not self._is_over()
 
     def _batch_size(self) -> int:
         if self._settings.max_rate is None:
@@ -180,7 +187,7 @@ class Relay:
             while_awaited=partial(self._tend, reading),
         )
         try:
-            self._pipeline.publish(batch)
+            self._pipeline.publish(batch, one_by_one=int(self._circuit.is_open))
         finally:
             self._settler.settle(batch.outcome, any_refused=reading.any_refused)
             self._leave_out(batch.outcome, reading)

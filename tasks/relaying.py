@@ -7,6 +7,7 @@ from django_events_sourcing.conf import get_settings
 from django_events_sourcing.delivery.enqueue import enqueue
 from django_events_sourcing.delivery.waker import RELAY_TASK, wake
 from django_events_sourcing.outbox.tables import raises_missing_tables
+from django_events_sourcing.tasks.circuit import Circuit
 from django_events_sourcing.tasks.relay import Relay
 from django_events_sourcing.tasks.trouble import logs_trouble
 from django_events_sourcing.texts import without_passwords
@@ -18,7 +19,11 @@ logger = logging.getLogger(__name__)
 
 
 def relay_database(
-    using: Alias, stopping: Callable[[], bool], partitions: Collection[PartitionNumber] = ()
+    using: Alias,
+    stopping: Callable[[], bool],
+    partitions: Collection[PartitionNumber] = (),
+    circuit: Circuit | None = None,
+    on_published: Callable[[int], None] = lambda _count: None,
 ) -> float | None:
     """Publish what is due in database ``using``.
 
@@ -28,13 +33,22 @@ def relay_database(
         using: Alias of the database.
         stopping: Asked often; once it says yes, the relay ends.
         partitions: Where to look first.
+        circuit: As of ``Relay``.
+        on_published: As of ``Relay``.
 
     Returns:
         After how many seconds something is to be tried again; None if that is not known.
     """
     with logs_trouble(using):
         with raises_missing_tables(using):
-            report = Relay(using, get_settings(), stopping=stopping, on_behind=lambda: wake(using)).run(partitions)
+            report = Relay(
+                using,
+                get_settings(),
+                circuit=circuit,
+                stopping=stopping,
+                on_published=on_published,
+                on_behind=lambda: wake(using),
+            ).run(partitions)
         if report.is_stopped:
             _leave_to_others(using)
         return report.retry_in

@@ -1,5 +1,6 @@
 """The one retry policy: exponential backoff, capped, with jitter."""
 
+import math
 import random
 
 from celery.utils.time import get_exponential_backoff_interval
@@ -12,7 +13,7 @@ __all__ = ["delay"]
 _MAX_DOUBLINGS = 30
 
 
-def delay(attempts: int, settings: Settings) -> float:
+def delay(attempts: int, settings: Settings, longest: float = math.inf) -> float:
     """How long to wait before the next attempt.
 
     Celery's exponential interval; of its jitter only half, so that delays still grow from one attempt to the next.
@@ -20,11 +21,12 @@ def delay(attempts: int, settings: Settings) -> float:
     Args:
         attempts: How many have failed so far, 1 or more.
         settings: For ``RETRY_BACKOFF`` (the first delay) and ``RETRY_BACKOFF_MAX`` (the longest).
+        longest: The longest, where that is less; in seconds.
 
     Returns:
         Seconds, between a half and the whole of the capped interval.
     """
     interval: float = get_exponential_backoff_interval(
-        settings.retry_backoff, min(attempts - 1, _MAX_DOUBLINGS), settings.retry_backoff_max
+        settings.retry_backoff, min(attempts - 1, _MAX_DOUBLINGS), min(settings.retry_backoff_max, longest)
     )
     return interval * random.uniform(0.5, 1)  # noqa: S311 - jitter keeps no secret

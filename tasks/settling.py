@@ -4,12 +4,12 @@ import logging
 from collections.abc import Callable, Collection
 
 from django_events_sourcing.conf import Settings
-from django_events_sourcing.exceptions import PublishError
-from django_events_sourcing.logs import Numbers
+from django_events_sourcing.logs import Numbers, log_once
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.leases import Leases
 from django_events_sourcing.outbox.queries import Queued, RefusalPolicy, UnreadableError
 from django_events_sourcing.tasks.batch import Outcome
+from django_events_sourcing.tasks.circuit import Circuit
 from django_events_sourcing.tasks.report import Report
 from django_events_sourcing.tasks.retry import delay
 from django_events_sourcing.types import Alias, PartitionNumber
@@ -29,6 +29,7 @@ class Settler:
         using: Alias of the database.
         settings: All of them.
         leases: The relay's.
+        circuit: Learns how RabbitMQ is.
         on_published: Called with the number of events that were just published.
 
     Attributes:
@@ -36,13 +37,17 @@ class Settler:
         failures: How often in a row each partition met with trouble, as far as is known.
     """
 
-    def __init__(self, using: Alias, settings: Settings, leases: Leases, on_published: Callable[[int], None]) -> None:
+    def __init__(
+        self, using: Alias, settings: Settings, leases: Leases, circuit: Circuit, on_published: Callable[[int], None]
+    ) -> None:
         self.report = Report()
         self.failures: dict[PartitionNumber, int] = {}
         self._using = using
         self._settings = settings
         self._leases = leases
+        self._circuit = circuit
         self._on_published = on_published
+        self._published_before = 0
         self._policy = RefusalPolicy(settings.max_attempts, lambda attempts: delay(attempts, settings))
 
     def settle(self, outcome: Outcome, *, any_refused: bool) -> None:
@@ -55,8 +60,11 @@ class Settler:
         self.settle_confirmed(outcome, any_refused=any_refused)
         for row, event, refusal in outcome.refused:
             self._count_refusal(row, event.label, refusal, self._policy)
+        if outcome.given_up:
+            self.report.is_unavailable = True
+            self.report.retry_in = self._circuit.failed(outcome.given_up, self._settings, self._waiting)
         if outcome.troubled:
-            self._back_off(outcome.troubled)
+            self._back_off(outcome)
 
     def settle_confirmed(self, outcome: Outcome, *, any_refused: bool) -> None:
         """Write down, of what became of a batch, which events are published; they are taken out of ``outcome``."""
@@ -77,10 +85,13 @@ class Settler:
         )
         self.report.published += len(outcome.confirmed)
         self._on_published(len(outcome.confirmed))
+        self._circuit.succeeded(self._waiting)
         outcome.confirmed.clear()
         well = partitions - outcome.troubled.keys()
         if recovered := {number for number in well if self.failures.get(number)}:
-            queries.recovered(self._using, self._leases.owner, recovered)
+            # Where some get through and some don't, to try all of the others at once would be to try in a loop.
+            rest_in = delay(1, self._settings) if self.report.trouble else None
+            queries.recovered(self._using, self._leases.owner, recovered, rest_in)
             logger.debug("Partitions %s of database %r have recovered.", Numbers(recovered), self._using)
             self.failures.update(dict.fromkeys(recovered, 0))
 
@@ -114,17 +125,25 @@ class Settler:
             why,
         )
 
-    def _back_off(self, troubled: dict[PartitionNumber, PublishError]) -> None:
-        for number, trouble in troubled.items():
-            failures = self.failures[number] = self.failures.get(number, 0) + 1
+    def _back_off(self, outcome: Outcome) -> None:
+        """Have partitions wait; where others get through, no longer than after their first trouble."""
+        anew = self.report.published > self._published_before
+        self._published_before = self.report.published
+        for number, trouble in outcome.troubled.items():
+            failures = self.failures[number] = 1 if anew else self.failures.get(number, 0) + 1
             seconds = delay(failures, self._settings)
-            if not queries.back_off(self._using, self._leases.owner, number, seconds, str(trouble)):
+            if trouble is outcome.given_up and self.report.retry_in is not None:
+                seconds = self.report.retry_in
+            if not queries.back_off(self._using, self._leases.owner, number, seconds, str(trouble), anew=anew):
                 self._leases.renew()
-        last = self.report.trouble = list(troubled.values())[-1]
-        logger.warning(
-            "Partitions %s of database %r wait, %d times in a row by now. %s",
-            Numbers(troubled),
-            self._using,
-            max(self.failures[number] for number in troubled),
-            last,
+        last = self.report.trouble = list(outcome.troubled.values())[-1]
+        if last is outcome.given_up:  # the circuit has logged it
+            return
+        problem = (
+            f"Partitions {Numbers(outcome.troubled)} of database {self._using!r} wait, "
+            f"{max(self.failures[number] for number in outcome.troubled)} times in a row by now. {last}"
         )
+        log_once(logger, logging.WARNING, (self._using, str(last)), problem)
+
+    def _waiting(self) -> str:
+        return f"{queries.count_pending(self._using)} events wait in database {self._using!r}; "

@@ -9,6 +9,9 @@
 # In a prefork pool the processes are the pool's: the main process goes on forking, and a connection or a lock of a
 # thread of its own would be copied into each child. The processes of a worker share the time of the next sweep, so that
 # the database is asked no more often for there being many of them. A database that hangs holds up no other.
+#
+# A task waits only as long as its thread gets on: while a server hangs, the process is the project's own tasks'. They
+# share, too, who tries when RabbitMQ is in trouble (``circuit``); whoever may not looks again soon, whether it is over.
 
 import threading
 from collections.abc import Callable, Collection
@@ -19,6 +22,7 @@ from django.db import DEFAULT_DB_ALIAS
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.outbox.tables import has_tables, missing_tables
+from django_events_sourcing.tasks.circuit import worker_circuit
 from django_events_sourcing.tasks.purging import Purging
 from django_events_sourcing.tasks.relaying import relay_database
 from django_events_sourcing.tasks.schedule import Schedule
@@ -35,6 +39,12 @@ IDLE = 60.0
 
 # Between two sweeps while the settings, which would say it, can't be read; in seconds.
 _CONFIGURATION_DELAY = 60.0
+
+# How long a task waits for a thread that publishes nothing, in seconds.
+_STALLED = 1.0
+
+# Between two looks, in seconds, whether RabbitMQ is well again, of a thread that has something to do, and may not try.
+_LOOK_AGAIN, _SHORTEST_LOOK = 1.0, 0.05
 
 _sweeps = Schedule()
 
@@ -56,6 +66,9 @@ class RelayThread:
         self._asked = self._answered = 0
         self._partitions: set[PartitionNumber] = set()
         self._until = 0.0
+        self._progress: float | None = None  # the last; None while it is at nothing
+        self._look_again: float | None = None  # when; None while RabbitMQ is well
+        self._is_owed = False
         self._keeps_connection_until: float | None = None
         self._purging = Purging(using, place, self._must_end)
         self._thread = threading.Thread(target=self._run, name=f"events-relay-{using}", daemon=True)
@@ -68,7 +81,7 @@ class RelayThread:
         )
 
     def relay(self, seconds: float, partitions: Collection[PartitionNumber] = ()) -> None:
-        """Have it relay now, for so many seconds at most, and wait until that is done.
+        """Have it relay now, for so many seconds at most, and wait until that is done, or a server hangs.
 
         Args:
             seconds: How long at most.
@@ -80,7 +93,12 @@ class RelayThread:
             self._partitions.update(partitions)
             self._until = monotonic() + seconds
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._answered >= mine or not self._thread.is_alive())
+            while not worker_circuit.is_open and not self._is_stalled():
+                if self._changed.wait_for(lambda: self._answered >= mine or not self._thread.is_alive(), _STALLED):
+                    return
+
+    def _is_stalled(self) -> bool:
+        return self._progress is not None and monotonic() - self._progress >= _STALLED
 
     def stop(self) -> None:
         """Have it end; what it is at is brought to an end first, the rest is left free."""
@@ -117,7 +135,9 @@ class RelayThread:
 
     def _longest_wait(self) -> float | None:
         ends = [self._keeps_connection_until - monotonic()] if self._keeps_connection_until is not None else []
-        if not is_stopping():  # else nothing is swept any more
+        if self._look_again is not None:
+            ends.append(self._look_again - monotonic())
+        elif not is_stopping():  # else nothing is swept any more
             ends.append(_sweeps.seconds_until_due(self._place))
         return min(ends, default=None)
 
@@ -125,22 +145,44 @@ class RelayThread:
         with self._changed:
             asked, partitions = self._asked, self._partitions
             self._partitions = set()
+            self._progress = monotonic()
         with logs_whatever_happens(self._using):
-            if asked > self._answered:
-                self._keeps_connection_until = monotonic() + IDLE
-                self._relay(lambda: self._must_end() or monotonic() >= self._until, partitions)
-                self._purging.start_if_due()
-                use_own_session(self._using)  # not before, as nobody waits now
-            elif not is_stopping() and _sweeps.claim_if_due(self._place, self._interval()):
-                self._sweep()
+            is_asked = self._is_owed or asked > self._answered
+            if is_asked or (not is_stopping() and _sweeps.seconds_until_due(self._place) <= 0):
+                with worker_circuit.attempt() as may_try:
+                    self._is_owed = is_asked and not may_try
+                    self._look_again = None
+                    if may_try:
+                        self._try(is_asked, partitions)
+                    else:
+                        self._wait_for_others()
         with self._changed:
+            self._progress = None
             self._answered = asked
             self._changed.notify_all()
 
+    def _wait_for_others(self) -> None:
+        # At the moment of the next attempt one of those that wait will be the first.
+        self._look_again = monotonic() + max(_SHORTEST_LOOK, min(_LOOK_AGAIN, worker_circuit.seconds_until_next))
+        if self._has_tables:
+            self._purging.start_if_due()
+
+    def _try(self, is_asked: bool, partitions: Collection[PartitionNumber]) -> None:
+        if is_asked:
+            self._keeps_connection_until = monotonic() + IDLE
+            self._relay(lambda: self._must_end() or monotonic() >= self._until, partitions)
+            self._purging.start_if_due()
+            use_own_session(self._using)  # not before, as nobody waits now
+        elif _sweeps.claim_if_due(self._place, self._interval()):
+            self._sweep()
+
     def _relay(self, stopping: Callable[[], bool], partitions: Collection[PartitionNumber] = ()) -> None:
-        retry_in = relay_database(self._using, stopping, partitions)
+        retry_in = relay_database(self._using, stopping, partitions, worker_circuit, self._note_progress)
         if retry_in is not None:
             _sweeps.bring_forward(self._place, retry_in)
+
+    def _note_progress(self, _count: int) -> None:
+        self._progress = monotonic()
 
     def _must_end(self) -> bool:
         return self._is_stopped or is_stopping()

@@ -27,6 +27,14 @@ def _nothing_logged_yet(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
+def _no_trouble_yet(monkeypatch):
+    """What a test learned of RabbitMQ is for itself."""
+    from django_events_sourcing.tasks import circuit  # when Django is ready
+
+    monkeypatch.setattr(circuit.worker_circuit, "_moments", circuit.Circuit()._moments)
+
+
+@pytest.fixture(autouse=True)
 def _servers_are_our_own(request, monkeypatch):
     """Test databases are as any: what is sent to the brokers of these tests reaches nobody else."""
     monkeypatch.setattr(in_tests, "_names", {})

@@ -18,6 +18,7 @@ from django_events_sourcing.delivery.enqueue import enqueue
 from django_events_sourcing.delivery.in_tests import is_withheld
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.logs import log_once
+from django_events_sourcing.texts import without_passwords
 from django_events_sourcing.types import Alias, PartitionNumber
 
 __all__ = ["EXPIRES", "FLUSH_TIMEOUT", "RELAY_TASK", "wake"]
@@ -35,6 +36,9 @@ EXPIRES = 600.0
 
 #: A wake-up that is for more partitions than this has the relay look for itself.
 _FEW = 4
+
+# Between two lines of the log while Celery's broker is in trouble, in seconds.
+_LOG_PAUSE = 60.0
 
 #: The name of the task that relays a database.
 RELAY_TASK = "django_events_sourcing.relay"
@@ -80,6 +84,7 @@ class _Waker:
     """One process's. Its thread starts with the first wake-up."""
 
     def __init__(self) -> None:
+        self._trouble = _Trouble()
         self._changed = threading.Condition()
         self._waiting: dict[tuple[Alias, Celery], set[PartitionNumber]] = {}
         self._is_sending = False
@@ -114,12 +119,43 @@ class _Waker:
             try:
                 for (using, app), partitions in taken.items():
                     enqueue(RELAY_TASK, *_arguments(using, partitions), app=app)
+                self._trouble.ends()
             except Exception as exc:  # noqa: BLE001 - whatever it is, the thread goes on
-                _log_failure(exc)
+                self._trouble.lasts(exc)
             with self._changed:
                 self._is_sending = False
                 self._changed.notify_all()
             time.sleep(min(max(PAUSE, PAUSE_FOR_EACH * asked), LONGEST_PAUSE))
+
+
+class _Trouble:
+    """With Celery's broker. The log has a line when it begins, once a minute, and when it ends."""
+
+    def __init__(self) -> None:
+        self._began = self._logged = 0.0
+        self._failed = 0
+
+    def lasts(self, exc: Exception) -> None:
+        now = time.monotonic()
+        if not self._failed:
+            self._began, self._logged = now, -_LOG_PAUSE
+        self._failed += 1
+        if now - self._logged < _LOG_PAUSE:
+            return
+        self._logged = now
+        logger.warning(
+            "Wake-ups for new events are not sent%s; the workers' sweep finds the events. (Logged when this begins, "
+            "once a minute, and when it ends.) %s: %s",
+            f", for {now - self._began:.0f} s by now" if self._failed > 1 else "",
+            type(exc).__name__,
+            without_passwords(exc),
+        )
+
+    def ends(self) -> None:
+        if self._failed:
+            seconds = time.monotonic() - self._began
+            logger.warning("Wake-ups are sent again, after %.1f s and %d that were not sent.", seconds, self._failed)
+            self._failed = 0
 
 
 # By process: a forked one has not the thread of its parent, and its lock may be held by nobody who is there.

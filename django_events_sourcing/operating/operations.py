@@ -15,7 +15,7 @@ from django_events_sourcing.outbox.queries import Queued
 from django_events_sourcing.outbox.tables import raises_missing_tables
 from django_events_sourcing.types import Alias, PartitionNumber
 
-__all__ = ["ALL", "bury", "pause", "queue_row", "reserved", "resume"]
+__all__ = ["ALL", "bury", "end_backoff", "pause", "queue_row", "reserved", "resume"]
 
 #: Every partition.
 ALL = frozenset(range(PARTITIONS))
@@ -55,8 +55,28 @@ def pause(
     return True
 
 
-def resume(using: Alias, numbers: Collection[PartitionNumber] = ALL) -> None:
+def resume(using: Alias, numbers: Collection[PartitionNumber] = ALL, *, now: bool = False) -> None:
     """Let relays publish again what is in the partitions.
+
+    Args:
+        using: Alias of the database.
+        numbers: The partitions.
+        now: Also what waits after trouble. A worker whose circuit is open goes on when its next attempt is due.
+
+    Raises:
+        ConfigurationError: The database has no outbox, or a setting is wrong.
+        OperationError: There is no such partition.
+        django.db.Error: It can't be asked.
+    """
+    with _prepared(using, numbers):
+        queries.resume(using, numbers)
+        if now:
+            queries.end_backoff(using, numbers)
+    wake(using)
+
+
+def end_backoff(using: Alias, numbers: Collection[PartitionNumber] = ALL) -> None:
+    """Have what waits after trouble be due at once, as after a repair; it wakes nobody.
 
     Args:
         using: Alias of the database.
@@ -68,8 +88,7 @@ def resume(using: Alias, numbers: Collection[PartitionNumber] = ALL) -> None:
         django.db.Error: It can't be asked.
     """
     with _prepared(using, numbers):
-        queries.resume(using, numbers)
-    wake(using)
+        queries.end_backoff(using, numbers)
 
 
 def bury(using: Alias, event_id: UUID, why: str) -> None:

@@ -47,13 +47,13 @@ class Shop:
 
     def open(self) -> None:
         """Have a queue for all events."""
-        with self._queue() as queue:
+        with self.queue() as queue:
             queue.declare()
 
     def arrivals(self) -> list[Arrival]:
         """What has arrived, in order."""
         arrived = []
-        with self._queue() as queue:
+        with self.queue() as queue:
             while message := queue.get(no_ack=True):
                 headers = {key.removeprefix("nameko."): value for key, value in message.headers.items()}
                 kind = message.delivery_info["routing_key"].partition("__")[2]
@@ -63,11 +63,12 @@ class Shop:
 
     def arrived(self) -> int:
         """How many have arrived and were not taken."""
-        with self._queue() as queue:
+        with self.queue() as queue:
             return int(queue.queue_declare(passive=True).message_count)
 
     @contextmanager
-    def _queue(self, name: str = "", **arguments: Any) -> Iterator[Any]:
+    def queue(self, name: str = "", **arguments: Any) -> Iterator[Any]:
+        """A queue of all events, yet to be declared, with such arguments; without a name, the one that keeps all."""
         with Connection(self.system.env["AMQP_URI"]) as connection:
             exchange = get_event_exchange(service := self.system.env["SERVICE_NAME"], {})
             yield Queue(service + name, exchange, "#", queue_arguments=arguments)(connection.default_channel)
@@ -75,7 +76,7 @@ class Shop:
     @contextmanager
     def full_queue(self) -> Iterator[None]:
         """Within it there is another queue for all events, which soon rejects what comes."""
-        with self._queue("-full", **{"x-max-length": 5, "x-overflow": "reject-publish"}) as queue:
+        with self.queue("-full", **{"x-max-length": 5, "x-overflow": "reject-publish"}) as queue:
             queue.declare()
             try:
                 yield
@@ -84,7 +85,7 @@ class Shop:
 
     def delete_exchange(self) -> None:
         """Have nothing bound any more, for a moment."""
-        with self._queue() as queue:
+        with self.queue() as queue:
             queue.exchange.delete()
             queue.declare()
 

@@ -89,7 +89,7 @@ class Bench(Shop):
 
     def rate(self, number: int, begin: Callable[[], object], within: float = 300) -> float:
         """How many events arrive in a second, from the first to the last of so many after ``begin`` is called."""
-        with self._queue() as queue:
+        with self.queue() as queue:
             channel, name = queue.channel, queue.name
             queue.purge()
 

@@ -105,7 +105,7 @@ class RabbitMQ:
     def __init__(self, world: "World") -> None:
         self._world = world
 
-    def publish(self, batch: Batch) -> None:
+    def publish(self, batch: Batch, one_by_one: int = 0) -> None:
         """As ``Pipeline.publish``."""
         in_flight: list[tuple[Queued, Event, bool]] = []
         while True:

@@ -42,17 +42,23 @@ class PauseSubcommand(_PartitionsSubcommand):
 
 
 class ResumeSubcommand(_PartitionsSubcommand):
-    """The end of a pause."""
+    """The end of a pause, or of a backoff."""
 
     name = "resume"
-    help = "Publish again, after `pause`."
+    help = "Publish again, after `pause`; with --now, also what waits after trouble."
+
+    @classmethod
+    def add_arguments(cls, parser: ArgumentParser) -> None:
+        """And whether to wait no longer after trouble."""
+        super().add_arguments(parser)
+        parser.add_argument("--now", action="store_true", help="Also what waits after trouble, without its delay.")
 
     def run(self, options: dict[str, Any]) -> None:
         """Resume each database."""
         numbers = options["partition"] or ALL
         for alias in self.aliases:
             with self.problems.reported(alias):
-                resume(alias, numbers)
+                resume(alias, numbers, now=options["now"])
                 self.stdout.write(f"Database {alias!r}: {_named(numbers)} resumed.")
 
 

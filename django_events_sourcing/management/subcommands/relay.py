@@ -1,10 +1,12 @@
 """``events relay``."""
 
+from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import Any
 
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.management.subcommands.base import Subcommand
+from django_events_sourcing.operating.operations import end_backoff
 from django_events_sourcing.operating.status import Status, status
 from django_events_sourcing.types import Alias
 
@@ -17,9 +19,20 @@ class RelaySubcommand(Subcommand):
     name = "relay"
     help = "Publish what is due, here and now, without Celery."
 
-    def run(self, options: dict[str, Any]) -> None:  # noqa: ARG002
+    @classmethod
+    def add_arguments(cls, parser: ArgumentParser) -> None:
+        """Whether to wait after trouble."""
+        parser.add_argument("--now", action="store_true", help="Also what waits after trouble, without its delay.")
+
+    def run(self, options: dict[str, Any]) -> None:
         """Relay one database after the other."""
-        self.in_each(self._relay, "what is pending is free for any other relay")
+
+        def relay(alias: Alias, stopping: Callable[[], bool]) -> None:
+            if options["now"]:
+                end_backoff(alias)
+            self._relay(alias, stopping)
+
+        self.in_each(relay, "what is pending is free for any other relay")
 
     def _relay(self, alias: Alias, stopping: Callable[[], bool]) -> None:
         from django_events_sourcing.tasks.relay import Relay  # noqa: PLC0415 - it loads nameko
@@ -44,7 +57,7 @@ def _why_left(one: Status) -> str:
     if paused := sum(partition.pending for partition in one.partitions if partition.paused_seconds is not None):
         reasons.append(f"{paused} in partitions that are paused")
     if backing_off := sum(partition.pending for partition in one.partitions if partition.retry_seconds):
-        reasons.append(f"{backing_off} in partitions that wait after trouble")
+        reasons.append(f"{backing_off} in partitions that wait after trouble, but not with --now")
     if one.refused:
         reasons.append(f"{one.refused} refused, with those of their objects behind them")
     return f" ({'; '.join(reasons)})" if reasons else ""

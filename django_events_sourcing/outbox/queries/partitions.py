@@ -29,6 +29,7 @@ __all__ = [
     "PartitionState",
     "back_off",
     "count_lost",
+    "end_backoff",
     "ensure_partitions",
     "leased",
     "look",
@@ -145,6 +146,11 @@ def resume(using: Alias, numbers: Collection[PartitionNumber]) -> None:
     Partition.objects.using(using).filter(number__in=numbers).update(paused_at=None)
 
 
+def end_backoff(using: Alias, numbers: Collection[PartitionNumber]) -> None:
+    """Let relays take the partitions though they met with trouble a moment ago."""
+    Partition.objects.using(using).filter(number__in=numbers).update(retry_at=None)
+
+
 def leased(using: Alias, numbers: Collection[PartitionNumber]) -> set[PartitionNumber]:
     """Those of the partitions that somebody holds a lease on."""
     held = Partition.objects.using(using).filter(_is_leased(), number__in=numbers)
@@ -180,22 +186,41 @@ def count_lost(using: Alias, numbers: Collection[PartitionNumber]) -> None:
     Partition.objects.using(using).filter(number__in=numbers).update(lost=F("lost") + 1)
 
 
-def recovered(using: Alias, owner: UUID, numbers: Collection[PartitionNumber]) -> None:
-    """Forget the trouble of partitions that events were published from; others need not wait for its end any longer."""
+def recovered(using: Alias, owner: UUID, numbers: Collection[PartitionNumber], rest_in: float | None = None) -> None:
+    """Forget the trouble of partitions that events were published from; others need not wait for its end any longer.
+
+    Args:
+        using: Alias of the database.
+        owner: Who holds the leases.
+        numbers: The partitions.
+        rest_in: After how many seconds the others are tried again, if not at once.
+    """
     mine = Partition.objects.using(using).filter(owner=owner, number__in=numbers)
     mine.update(failures=0, retry_at=None, error="")
-    Partition.objects.using(using).filter(number__lt=PARTITIONS, retry_at__isnull=False).update(retry_at=None)
+    retry_at = None if rest_in is None else from_now(rest_in)
+    rest = Partition.objects.using(using).filter(number__lt=PARTITIONS, retry_at__isnull=False)
+    (rest if rest_in is None else rest.filter(retry_at__gt=retry_at)).update(retry_at=retry_at)
 
 
-def back_off(using: Alias, owner: UUID, number: PartitionNumber, delay: float, error: str) -> bool:
+def back_off(  # noqa: PLR0913
+    using: Alias, owner: UUID, number: PartitionNumber, delay: float, error: str, *, anew: bool = False
+) -> bool:
     """Have a partition back off for ``delay`` seconds after trouble, which costs no event an attempt.
+
+    Args:
+        using: Alias of the database.
+        owner: Who holds the lease.
+        number: The partition.
+        delay: For how long, in seconds.
+        error: What the trouble is.
+        anew: Whether it counts as the first in a row.
 
     Returns:
         False if the lease was lost: then this is for its new holder to say.
     """
     mine = Partition.objects.using(using).filter(owner=owner, number=number)
     retry_at = from_now(delay)
-    return bool(mine.update(failures=F("failures") + 1, retry_at=retry_at, error=error))
+    return bool(mine.update(failures=1 if anew else F("failures") + 1, retry_at=retry_at, error=error))
 
 
 def _is_leased() -> Q:

@@ -10,7 +10,7 @@ from django.db.models.functions import Left, Length
 
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import EventsSourcingError
-from django_events_sourcing.models import LogEntry
+from django_events_sourcing.models import LogEntry, QueueEntry
 from django_events_sourcing.outbox.clock import from_microseconds
 from django_events_sourcing.outbox.partitioning import PARTITIONS
 from django_events_sourcing.outbox.queries.common import to_uuid, waiting_failures
@@ -35,6 +35,7 @@ __all__ = [
     "Queued",
     "UnreadableError",
     "complete",
+    "count_pending",
     "load",
     "read",
     "start_pass",
@@ -245,6 +246,11 @@ def _left_out(using: Alias, current: Pass, number: PartitionNumber) -> str:
         return f' AND q."object_hash" NOT IN ({", ".join(map(str, waiting))})'
     those_that_wait = waits(dead_blocks=current.dead_blocks).format(now=current.now)  # as when the pass began
     return sql(using, NOT_WAITING, waits=those_that_wait)
+
+
+def count_pending(using: Alias) -> int:
+    """How many events are pending; it takes the longer, the more there are."""
+    return QueueEntry.objects.using(using).count()
 
 
 def load(using: Alias, sequence: SequenceNumber, characters: int | None = None) -> tuple[Event, int]:

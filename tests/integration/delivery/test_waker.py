@@ -194,7 +194,7 @@ def test_many_commits__while_a_wake_up_is_on_its_way__share_the_next(sqlite_alia
 
 @pytest.mark.parametrize("away", ["down", "hung"])
 def test_redis__away__saves_neither_wait_nor_fail(database, redis, redis_proc, away, caplog):
-    """The request does not know; the log does, once; when Redis is back, wake-ups are."""
+    """The request does not know; the log does, when it begins and when it ends; when Redis is back, wake-ups are."""
     waker._wakers.clear()
     with stopped(redis_proc) if away == "down" else suspended(redis_proc):
         began = monotonic()
@@ -206,10 +206,31 @@ def test_redis__away__saves_neither_wait_nor_fail(database, redis, redis_proc, a
     redis.flushdb()
     save(database)
     wait_until(lambda: wake_ups(redis), "the wake-up is on Redis")
-    warnings = [record for record in caplog.records if record.name == "django_events_sourcing.delivery.waker"]
-    assert len(warnings) == 1
-    assert warnings[0].levelno == logging.WARNING
-    assert "sweep will find them" in warnings[0].getMessage()
+    waker._of_this_process().flush(10)
+    begins, ends = [record for record in caplog.records if record.name == "django_events_sourcing.delivery.waker"]
+    assert begins.levelno == ends.levelno == logging.WARNING
+    assert "sweep finds the events" in begins.getMessage()
+    assert "are sent again, after" in ends.getMessage()
+
+
+def test_trouble_with_celerys_broker__lasts__logged_once_a_minute(caplog, monkeypatch):
+    """However many wake-ups fail."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    trouble = waker._Trouble()
+    for _ in range(200):
+        trouble.lasts(OSError("redis://:secret@redis/0 is away"))
+        now[0] += 1
+    trouble.ends()
+    trouble.ends()
+    assert [record.getMessage().partition(";")[0] for record in caplog.records] == [
+        "Wake-ups for new events are not sent",
+        "Wake-ups for new events are not sent, for 60 s by now",
+        "Wake-ups for new events are not sent, for 120 s by now",
+        "Wake-ups for new events are not sent, for 180 s by now",
+        "Wake-ups are sent again, after 200.0 s and 200 that were not sent.",
+    ]
+    assert "secret" not in caplog.text
 
 
 @pytest.fixture
@@ -269,4 +290,4 @@ def test_eager_mode__rabbitmq_away__event_stays_and_the_save_succeeds(
     settings.AMQP_URI = f"amqp://guest:secret@127.0.0.1:{free_port}/"
     save(database)
     assert QueueEntry.objects.using(database).count() == 1
-    assert "wait, 1 times in a row" in caplog.text
+    assert f"RabbitMQ is in trouble; 1 events wait in database {database!r}" in caplog.text

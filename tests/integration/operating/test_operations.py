@@ -55,6 +55,41 @@ def test_pause__of_one_partition__others_go_on(emit, relay, events):
     assert relay() == [one]
 
 
+@pytest.fixture
+def back_off(emit, database):
+    """Emit an event, and have its partition back off."""
+
+    def back_off(key):
+        emit(key)
+        queries.ensure_partitions(database)
+        Partition.objects.using(database).filter(number=partition_of(key)).update(failures=1, retry_at=10**17)
+
+    return back_off
+
+
+def test_relay__with_now__also_what_waits_after_trouble(back_off, events, relay):
+    """After a repair, nobody waits for a delay."""
+    back_off("thing:1")
+    assert "1 in partitions that wait after trouble, but not with --now" in events("relay")
+    assert "1 published" in events("relay", "--now")
+
+
+def test_resume__with_now__ends_the_delay_of_those_partitions(back_off, events, relay):
+    """For the workers; the others' stays."""
+    one, other = "thing:1", "thing:2"
+    assert partition_of(one) != partition_of(other)
+    back_off(one)
+    back_off(other)
+    events("resume")
+    assert relay() == []
+    events("resume", "--now", "--partition", partition_of(one))
+    assert relay() == [one, other]  # which recovers with it
+    back_off(one)
+    back_off(other)
+    events("resume", "--now")
+    assert sorted(relay()) == [one, other]
+
+
 def test_pause__while_a_relay_is_at_work__returns_when_its_turn_is_over(at_work, database, options):
     """Then nothing is on its way any more."""
     at_work({3}, ends_after=0.4)

@@ -471,8 +471,8 @@ def test_lease_lost_while_publishing__stops_settles_its_own_and_counts_no_attemp
     emit("thing:1", number=3)
     publish = pipeline.Pipeline.publish
 
-    def publish_and_lose(self, batch):
-        publish(self, batch)
+    def publish_and_lose(self, batch, **options):
+        publish(self, batch, **options)
         Partition.objects.using(database).update(owner=uuid4())
 
     monkeypatch.setattr(pipeline.Pipeline, "publish", publish_and_lose)

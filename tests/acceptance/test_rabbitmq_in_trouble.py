@@ -1,0 +1,85 @@
+"""RabbitMQ hung, or blocking those who publish: the worker is the project's own tasks', and its log stays short."""
+
+import time
+from contextlib import AbstractContextManager
+from statistics import median
+
+import pytest
+
+from django_events_sourcing.tasks.rabbitmq import PUBLISH_TIMEOUT
+from tests.acceptance.shop import Shop
+from tests.processes import wait_until
+from tests.servers import suspended
+
+WORK = """
+import time
+from tests.project.tasks import note_delay
+
+for number in range({number}):
+    began = time.monotonic()
+    Product.objects.create(name=number, price=1)
+    note_delay.delay(time.time())
+    time.sleep(max(0, began + 0.1 - time.monotonic()))
+"""
+
+
+class Project:
+    """Saves ten times a second, and has its own task run as often."""
+
+    def __init__(self, shop: Shop) -> None:
+        self._shop = shop
+        self._delays = shop.system.folder / "delays"
+        shop.system.env["DELAYS"] = str(self._delays)
+        self.saved = 0
+
+    def work(self, seconds: int) -> float:
+        """Do so for a while; returns by how much its tasks were delayed, the median in seconds."""
+        before = self.saved
+        self.saved += 10 * seconds
+        self._shop.system.django(WORK.format(number=10 * seconds))
+        # What a task that was taken meanwhile waits for, it waits for here.
+        wait_until(lambda: len(self.delays()) >= self.saved, "the project's tasks", within=2 * PUBLISH_TIMEOUT)
+        return median(self.delays()[before:])
+
+    def delays(self) -> list[float]:
+        return [float(line) for line in self._delays.read_text().splitlines()] if self._delays.exists() else []
+
+
+@pytest.fixture(params=["outbox", "direct"])
+def shop(shop, request):
+    """One of each delivery."""
+    shop.system.configure(DELIVERY=request.param)
+    return shop
+
+
+def in_trouble(shop: Shop, how: str) -> AbstractContextManager[None]:
+    if how == "hung":
+        return suspended(shop.rabbitmq)
+    return shop.limit("set_vm_memory_high_watermark", "0.00001", usual="0.6")
+
+
+@pytest.mark.parametrize("how", ["hung", "alarm"])
+def test_rabbitmq__in_trouble__the_projects_own_tasks_run_as_ever(shop, how):
+    """Two processes, ten events and ten tasks a second. Afterwards all events arrive, and the log has a few lines.
+
+    A task of the delivery "direct" publishes by itself: the first ones hold up their processes for as long as anybody
+    waits for RabbitMQ.
+    """
+    project = Project(shop)
+    is_direct = "direct" in shop.system.env["EVENTS_SOURCING"]
+    with shop.system.worker():
+        project.work(1)
+        well = project.work(3)
+        with in_trouble(shop, how):
+            if is_direct:
+                project.work(int(PUBLISH_TIMEOUT) + 2)
+            troubled = project.work(int(PUBLISH_TIMEOUT) + 3)
+        ends = time.monotonic()
+        wait_until(lambda: shop.arrived() >= project.saved, "all events", within=60)
+        print(f"{how}: delayed by {troubled:.4f} s, else by {well:.4f} s; {time.monotonic() - ends:.1f} s to the end")
+    assert troubled <= 2 * well + (0.2 if is_direct else 0.02)  # those of the events are tried again, which takes time
+    log = shop.system.log("worker").read_text()
+    lines = [line for line in log.splitlines() if ": WARNING/" in line or ": ERROR/" in line]
+    assert sum("RabbitMQ is in trouble" in line for line in lines) == 1, log
+    assert sum("RabbitMQ is well again" in line for line in lines) == 1, log
+    assert len(lines) <= 2, lines
