@@ -40,6 +40,8 @@ class Batch:
 
     Attributes:
         outcome: What became of them.
+        through: Services that an event of was confirmed, over their own exchange.
+        forbidden: By service and name, events that may not be sent by their name, and why: the first one was tried.
         left: How many were added that are neither confirmed nor refused.
         bytes_left: How long the bodies are that it holds, in characters.
     """
@@ -52,6 +54,8 @@ class Batch:
         while_awaited: Callable[["Batch"], None],
     ) -> None:
         self.outcome = Outcome()
+        self.through: set[str] = set()
+        self.forbidden: dict[tuple[str, str], tuple[PublishError, list[Queued]]] = {}
         self._while_awaited = while_awaited
         self._may_publish = may_publish
         self._waiting = waiting
@@ -82,6 +86,10 @@ class Batch:
             row, event = self._by_object[self._ready.popleft()][0]
             if row.object_hash in self._waiting:
                 continue
+            if row.replay_to is None and (found := self.forbidden.get((event.service, event.name))):
+                found[1].append(row)
+                self._waiting.add(row.object_hash)
+                continue
             if row.partition in self.outcome.troubled or not self._may_publish(row):
                 self._waiting.add(row.object_hash)
                 continue
@@ -103,6 +111,8 @@ class Batch:
         events_of_object = self._by_object[row.object_hash]
         _, event = events_of_object.popleft()
         self.bytes_left -= len(event.body)
+        if row.replay_to is None:
+            self.through.add(event.service)
         if events_of_object:
             self._ready.append(row.object_hash)
         else:
@@ -113,6 +123,12 @@ class Batch:
         _, event = self._by_object[row.object_hash][0]
         self.outcome.refused.append((row, event, error))
         self.left -= 1
+        self._waiting.add(row.object_hash)
+
+    def forbid(self, row: Queued, error: PublishError) -> None:
+        """The event may not be sent by its name; whether that is its own fault, others of its service will show."""
+        _, event = self._by_object[row.object_hash][0]
+        self.forbidden[event.service, event.name] = error, [row]
         self._waiting.add(row.object_hash)
 
     def trouble(self, row: Queued, error: PublishError) -> None:

@@ -19,7 +19,7 @@ from kombu.exceptions import EncodeError
 
 from django_events_sourcing.exceptions import EventRefused, PublishError, RabbitMQUnavailable
 
-__all__ = ["add_place", "is_over_one_event", "publish_error", "say_what_was_awaited"]
+__all__ = ["add_place", "is_over_its_name", "is_over_one_event", "publish_error", "say_what_was_awaited"]
 
 # Codes by which RabbitMQ closes a connection over what one frame held: FRAME_ERROR, SYNTAX_ERROR, COMMAND_INVALID,
 # UNEXPECTED_FRAME.
@@ -138,6 +138,12 @@ def _own_fault(exc: Exception, exchange: str) -> str | None:
 def _is_over_an_exchange(exc: Exception) -> bool:
     # A user who may not connect is refused by the same class of error.
     return isinstance(exc, ChannelError) and exc.method_sig[0] != _CONNECTION
+
+
+def is_over_its_name(exc: BaseException) -> bool:
+    """Whether RabbitMQ's topic permissions forbid the name of an event, which is its routing key."""
+    # Of an exchange that may not be written to at all the text names no topic.
+    return isinstance(exc, AccessRefused) and exc.method_sig == _BASIC_PUBLISH and "access to topic" in str(exc)
 
 
 def is_over_one_event(exc: BaseException) -> bool:

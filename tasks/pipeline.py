@@ -6,7 +6,7 @@ from django_events_sourcing.conf import Settings
 from django_events_sourcing.exceptions import EventRefused
 from django_events_sourcing.logs import Numbers
 from django_events_sourcing.tasks.batch import Batch
-from django_events_sourcing.tasks.errors import is_over_one_event, publish_error
+from django_events_sourcing.tasks.errors import is_over_its_name, is_over_one_event, publish_error
 from django_events_sourcing.tasks.flight import Flight
 from django_events_sourcing.tasks.messages import messages_of
 from django_events_sourcing.tasks.rabbitmq import rabbitmq_of
@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 # RabbitMQ answers a message that it takes offence at by closing the channel, or even the connection. With several in
 # flight nobody knows which one it was: those are sent again one by one, first of all, and the one that is alone when
 # the channel closes is the culprit. Of the others some may arrive twice, under the same id.
+#
+# Topic permissions forbid a name. Where other events of the service get through, that is its events' own fault; else
+# the permissions may be wrong altogether, and it is trouble, which costs no event an attempt.
 #
 # A connection that breaks is no trouble yet: it may have been idle in the pool while RabbitMQ was restarted. Only when
 # a second one breaks too, or nothing is confirmed for PUBLISH_TIMEOUT, is the batch given up.
@@ -44,6 +47,16 @@ class Pipeline:
             batch: The events.
             one_by_one: How many of the first ones to send each by itself.
         """
+        self._publish(batch, one_by_one)
+        self._rabbitmq.note_confirmed(batch.through)
+        for (service, _), (error, rows) in batch.forbidden.items():
+            for row in rows:
+                if self._rabbitmq.takes_others(service):
+                    batch.refuse(row, EventRefused(str(error)))
+                else:
+                    batch.trouble(row, error)
+
+    def _publish(self, batch: Batch, one_by_one: int) -> None:
         has_reconnected = False
         while True:
             flight = Flight(batch, self._messages, one_by_one)
@@ -68,5 +81,7 @@ class Pipeline:
                     batch.again(unknown)
                 elif isinstance(error, EventRefused):
                     batch.refuse(unknown[0], error)
+                elif is_over_its_name(exc):
+                    batch.forbid(unknown[0], error)
                 else:
                     batch.trouble(unknown[0], error)

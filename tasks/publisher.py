@@ -6,8 +6,8 @@ from amqp.exceptions import NotFound, ResourceLocked
 
 from django_events_sourcing.conf import Settings
 from django_events_sourcing.events import Event
-from django_events_sourcing.exceptions import PublishError
-from django_events_sourcing.tasks.errors import publish_error
+from django_events_sourcing.exceptions import EventRefused, PublishError
+from django_events_sourcing.tasks.errors import is_over_its_name, publish_error
 from django_events_sourcing.tasks.messages import messages_of
 from django_events_sourcing.tasks.rabbitmq import PUBLISH_TIMEOUT, rabbitmq_of
 
@@ -42,7 +42,11 @@ def event_dispatcher(settings: Settings) -> Callable[[Event], None]:
                     **messages.arguments(event),
                 )
         except rabbitmq.errors as exc:
-            raise publish_error(exc, exchange.name) from exc
+            error = publish_error(exc, exchange.name)
+            if is_over_its_name(exc) and rabbitmq.takes_others(event.service):
+                error = EventRefused(str(error))
+            raise error from exc
+        rabbitmq.note_confirmed([event.service])
 
     return dispatch
 

@@ -1,8 +1,10 @@
 """RabbitMQ, reached over the producers of nameko's pool."""
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
+from time import monotonic
 from typing import Any
 
 from amqp.exceptions import AMQPError, MessageNacked
@@ -23,6 +25,10 @@ __all__ = ["PUBLISH_TIMEOUT", "RabbitMQ", "rabbitmq_of"]
 
 #: How long RabbitMQ may take to answer, in seconds: suspended, or with a memory or disk alarm, it never does.
 PUBLISH_TIMEOUT = 10.0
+
+
+# How long the confirm of one event shows that its exchange takes others, in seconds.
+_LATELY = 60.0
 
 
 class RabbitMQ:
@@ -46,6 +52,7 @@ class RabbitMQ:
             raise ConfigurationError(f"AMQP_URI or NAMEKO_CONFIG['AMQP_URI'] {problem}.")
         config = settings.nameko_config
         # kombu's own retries are off: waiting is ours (``retry``), and the retry connects anew.
+        self._confirmed: dict[str, float] = {}  # by service: when an event of its was, the last time
         self._each_host_once = each_host_once(config["AMQP_URI"])
         self._connections = {confirms: self._connection(config, confirms=confirms) for confirms in (False, True)}
         connection = self._connections[True]
@@ -90,6 +97,14 @@ class RabbitMQ:
                 if isinstance(exc, self.errors) and (is_connecting or not is_over_one_event(exc)):
                     connection.maybe_switch_next()
                 raise
+
+    def note_confirmed(self, services: Iterable[str]) -> None:
+        """Learn that events of these services have just got through, over their own exchanges."""
+        self._confirmed.update(dict.fromkeys(services, monotonic()))
+
+    def takes_others(self, service: str) -> bool:
+        """Whether events of the service have got through lately."""
+        return monotonic() - self._confirmed.get(service, -math.inf) < _LATELY
 
     def _connection(self, config: Mapping[str, Any], *, confirms: bool) -> Connection:
         """What nameko's ``get_producer`` makes anew for each message, and asks its pools by."""

@@ -140,6 +140,22 @@ def redis(redis_proc, make_celery_app):
 
 
 @pytest.fixture
+def user(rabbitmq_proc, channel, settings):
+    """Have the URI's user be one who may configure, write and read this, and return his name."""
+    name = f"user-{uuid4()}"
+    rabbitmq_proc.rabbitctl_output("add_user", name, "s3cret")
+    settings.AMQP_URI = settings.AMQP_URI.replace("guest:guest", f"{name}:s3cret")
+
+    def user(*permissions):
+        if permissions:
+            rabbitmq_proc.rabbitctl_output("set_permissions", name, *permissions)
+        return name
+
+    yield user
+    rabbitmq_proc.rabbitctl_output("delete_user", name)
+
+
+@pytest.fixture
 def options(settings):
     """Set keys of EVENTS_SOURCING beside the delivery."""
 
@@ -154,8 +170,8 @@ def options(settings):
 def emit(database, settings, options):
     """Hand an event of an object to the outbox."""
 
-    def emit(key, body="{}", **fields):
-        event = Event(name="thing__changed", service=settings.SERVICE_NAME, object=key, body=body, **fields)
+    def emit(key, name="thing__changed", body="{}", **fields):
+        event = Event(name=name, service=settings.SERVICE_NAME, object=key, body=body, **fields)
         deliver([event], database)
         return event
 

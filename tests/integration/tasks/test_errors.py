@@ -1,7 +1,6 @@
 """Errors of RabbitMQ's, for people: where it was, what was wrong, and what to do."""
 
 import socket
-from uuid import uuid4
 
 import pytest
 
@@ -10,22 +9,6 @@ from django_events_sourcing.conf import get_settings
 from django_events_sourcing.exceptions import EventRefused, PublishError
 from django_events_sourcing.tasks import publisher, rabbitmq
 from tests.servers import suspended
-
-
-@pytest.fixture
-def user(rabbitmq_proc, channel, settings):
-    """Have the URI's user be one who may configure, write and read this, and return his name."""
-    name = f"user-{uuid4()}"
-    rabbitmq_proc.rabbitctl_output("add_user", name, "s3cret")
-    settings.AMQP_URI = settings.AMQP_URI.replace("guest:guest", f"{name}:s3cret")
-
-    def user(*permissions):
-        if permissions:
-            rabbitmq_proc.rabbitctl_output("set_permissions", name, *permissions)
-        return name
-
-    yield user
-    rabbitmq_proc.rabbitctl_output("delete_user", name)
 
 
 @pytest.fixture
