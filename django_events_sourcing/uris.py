@@ -1,11 +1,12 @@
 """URIs of brokers, and how to speak of them without their passwords."""
 
 from difflib import get_close_matches
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from kombu.transport import TRANSPORT_ALIASES
 
-__all__ = ["each_host_once", "hosts", "is_virtual", "uri_problem"]
+__all__ = ["each_host_once", "hosts", "is_virtual", "uri_problem", "with_port_and_vhost"]
 
 _AMQP = {"amqp", "amqps", "pyamqp"}
 
@@ -18,6 +19,24 @@ def hosts(uri: object) -> list[str]:
 def each_host_once(uri: object) -> dict[str, int]:
     """The retry policy by which kombu tries each host of a URI once, without a pause."""
     return {"max_retries": len(hosts(uri)) - 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+
+
+def with_port_and_vhost(uri: Any) -> Any:
+    """The same, where each of several hosts of RabbitMQ's has a port and a vhost.
+
+    kombu (5.7) would use those of the host before for one whose URI leaves them out.
+    """
+    several = hosts(uri)
+    if len(several) == 1 or is_virtual(uri):
+        return uri
+    return ";".join(map(_complete, several))
+
+
+def _complete(uri: str) -> str:
+    parts = urlsplit(uri)
+    default = 5671 if parts.scheme == "amqps" else 5672
+    netloc = parts.netloc if parts.port else f"{parts.netloc.removesuffix(':')}:{default}"
+    return urlunsplit(parts._replace(netloc=netloc, path=parts.path if len(parts.path) > 1 else "/%2F"))
 
 
 def is_virtual(uri: object) -> bool:

@@ -19,7 +19,14 @@ from kombu.exceptions import EncodeError
 
 from django_events_sourcing.exceptions import EventRefused, PublishError, RabbitMQUnavailable
 
-__all__ = ["add_place", "is_over_its_name", "is_over_one_event", "publish_error", "say_what_was_awaited"]
+__all__ = [
+    "add_place",
+    "is_over_its_name",
+    "is_over_one_event",
+    "may_have_idled",
+    "publish_error",
+    "say_what_was_awaited",
+]
 
 # Codes by which RabbitMQ closes a connection over what one frame held: FRAME_ERROR, SYNTAX_ERROR, COMMAND_INVALID,
 # UNEXPECTED_FRAME.
@@ -138,6 +145,11 @@ def _own_fault(exc: Exception, exchange: str) -> str | None:
 def _is_over_an_exchange(exc: Exception) -> bool:
     # A user who may not connect is refused by the same class of error.
     return isinstance(exc, ChannelError) and exc.method_sig[0] != _CONNECTION
+
+
+def may_have_idled(exc: BaseException) -> bool:
+    """Whether a connection broke, as one does that was ended while it idled: no trouble yet, if the next one works."""
+    return not (is_over_one_event(exc) or isinstance(exc, TimeoutError | MessageNacked | EncodeError))
 
 
 def is_over_its_name(exc: BaseException) -> bool:

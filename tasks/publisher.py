@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 from amqp.exceptions import NotFound, ResourceLocked
+from kombu.entity import Exchange
 
 from django_events_sourcing.conf import Settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import EventRefused, PublishError
-from django_events_sourcing.tasks.errors import is_over_its_name, publish_error
+from django_events_sourcing.tasks.errors import is_over_its_name, may_have_idled, publish_error
 from django_events_sourcing.tasks.messages import messages_of
 from django_events_sourcing.tasks.rabbitmq import PUBLISH_TIMEOUT, rabbitmq_of
 
@@ -30,17 +31,25 @@ def event_dispatcher(settings: Settings) -> Callable[[Event], None]:
     """
     rabbitmq, messages = rabbitmq_of(settings), messages_of(settings)
 
+    def publish(event: Event, exchange: Exchange) -> None:
+        with rabbitmq.producer(confirms=True) as producer:
+            producer.publish(  # type: ignore[no-untyped-call]
+                exchange=exchange,
+                declare=[exchange],
+                timeout=PUBLISH_TIMEOUT,
+                confirm_timeout=PUBLISH_TIMEOUT,
+                **messages.arguments(event),
+            )
+
     def dispatch(event: Event) -> None:
         exchange = messages.exchange(event)
         try:
-            with rabbitmq.producer(confirms=True) as producer:
-                producer.publish(  # type: ignore[no-untyped-call]
-                    exchange=exchange,
-                    declare=[exchange],
-                    timeout=PUBLISH_TIMEOUT,
-                    confirm_timeout=PUBLISH_TIMEOUT,
-                    **messages.arguments(event),
-                )
+            try:
+                publish(event, exchange)
+            except rabbitmq.errors as exc:
+                if not may_have_idled(exc):
+                    raise
+                publish(event, exchange)
         except rabbitmq.errors as exc:
             error = publish_error(exc, exchange.name)
             if is_over_its_name(exc) and rabbitmq.takes_others(event.service):

@@ -19,7 +19,7 @@ from django_events_sourcing.delivery.transports import MEND, virtual_transport_p
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.tasks.blocking import listen_for_blocking, why_blocked
 from django_events_sourcing.tasks.errors import add_place, is_over_one_event, say_what_was_awaited
-from django_events_sourcing.uris import each_host_once, uri_problem
+from django_events_sourcing.uris import each_host_once, uri_problem, with_port_and_vhost
 
 __all__ = ["PUBLISH_TIMEOUT", "RabbitMQ", "rabbitmq_of"]
 
@@ -110,7 +110,7 @@ class RabbitMQ:
         """What nameko's ``get_producer`` makes anew for each message, and asks its pools by."""
         options = {**self._each_host_once, **config.get("TRANSPORT_OPTIONS", {}), "confirm_publish": confirms}
         return Connection(  # type: ignore[no-untyped-call]
-            config["AMQP_URI"],
+            with_port_and_vhost(config["AMQP_URI"]),
             transport_options=options,
             ssl=config.get("AMQP_SSL"),
             login_method=config.get("LOGIN_METHOD"),

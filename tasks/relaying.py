@@ -3,12 +3,16 @@
 import logging
 from collections.abc import Callable, Collection
 
+from django.db import Error
+
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.delivery.enqueue import enqueue
 from django_events_sourcing.delivery.waker import RELAY_TASK, wake
 from django_events_sourcing.outbox.tables import raises_missing_tables
 from django_events_sourcing.tasks.circuit import Circuit
 from django_events_sourcing.tasks.relay import Relay
+from django_events_sourcing.tasks.report import Report
+from django_events_sourcing.tasks.session import close_if_dead, has_session
 from django_events_sourcing.tasks.trouble import logs_trouble
 from django_events_sourcing.texts import without_passwords
 from django_events_sourcing.types import Alias, PartitionNumber
@@ -39,9 +43,10 @@ def relay_database(
     Returns:
         After how many seconds something is to be tried again; None if that is not known.
     """
-    with logs_trouble(using):
+
+    def run() -> Report:
         with raises_missing_tables(using):
-            report = Relay(
+            return Relay(
                 using,
                 get_settings(),
                 circuit=circuit,
@@ -49,6 +54,16 @@ def relay_database(
                 on_published=on_published,
                 on_behind=lambda: wake(using),
             ).run(partitions)
+
+    with logs_trouble(using):
+        had_session = has_session(using)
+        try:
+            report = run()
+        except Error:
+            # One that idled until the server, or a proxy, ended it is no trouble.
+            if not (had_session and close_if_dead(using)):
+                raise
+            report = run()
         if report.is_stopped:
             _leave_to_others(using)
         return report.retry_in

@@ -23,7 +23,7 @@ from django.db import Error, connections
 
 from django_events_sourcing.types import Alias
 
-__all__ = ["close_connection", "end_after", "use_own_session"]
+__all__ = ["close_connection", "close_if_dead", "end_after", "has_session", "use_own_session"]
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +84,17 @@ def end_after(using: Alias, exc: Error) -> None:
         _behind_something.add(using)
     connection.close()  # a plan may no longer fit the tables
     del connections[using]
+
+
+def has_session(using: Alias) -> bool:
+    """Whether this thread has a session with database ``using``, dead or alive."""
+    return connections[using].connection is not None
+
+
+def close_if_dead(using: Alias) -> bool:
+    """Whether, after an error, this thread's session with database ``using`` is dead; the next one is of its kind."""
+    connections[using].close_if_unusable_or_obsolete()
+    return not has_session(using)
 
 
 def close_connection(using: Alias) -> None:

@@ -26,7 +26,7 @@ from django_events_sourcing.tasks.circuit import worker_circuit
 from django_events_sourcing.tasks.purging import Purging
 from django_events_sourcing.tasks.relaying import relay_database
 from django_events_sourcing.tasks.schedule import Schedule
-from django_events_sourcing.tasks.session import close_connection, use_own_session
+from django_events_sourcing.tasks.session import close_connection, has_session, use_own_session
 from django_events_sourcing.tasks.stopping import is_stopping
 from django_events_sourcing.tasks.trouble import logs_whatever_happens
 from django_events_sourcing.types import Alias, PartitionNumber
@@ -172,7 +172,8 @@ class RelayThread:
             self._keeps_connection_until = monotonic() + IDLE
             self._relay(lambda: self._must_end() or monotonic() >= self._until, partitions)
             self._purging.start_if_due()
-            use_own_session(self._using)  # not before, as nobody waits now
+            if has_session(self._using):
+                use_own_session(self._using)  # not before, as nobody waits now
         elif _sweeps.claim_if_due(self._place, self._interval()):
             self._sweep()
 

@@ -170,7 +170,7 @@ def options(settings):
 def emit(database, settings, options):
     """Hand an event of an object to the outbox."""
 
-    def emit(key, name="thing__changed", body="{}", **fields):
+    def emit(key, body="{}", name="thing__changed", **fields):
         event = Event(name=name, service=settings.SERVICE_NAME, object=key, body=body, **fields)
         deliver([event], database)
         return event

@@ -213,6 +213,17 @@ def test_redis__away__saves_neither_wait_nor_fail(database, redis, redis_proc, a
     assert "are sent again, after" in ends.getMessage()
 
 
+def test_connection_to_redis__ended_while_it_idled__is_no_trouble(database, redis, caplog):
+    """The next wake-up goes over a new one."""
+    for number in range(3):
+        redis.flushdb()
+        save(database, number)
+        wait_until(lambda: wake_ups(redis), "the wake-up is on Redis", within=5)
+        waker._of_this_process().flush(10)
+        assert redis.client_kill_filter(_type="normal", skipme=True)
+    assert not caplog.records
+
+
 def test_trouble_with_celerys_broker__lasts__logged_once_a_minute(caplog, monkeypatch):
     """However many wake-ups fail."""
     now = [100.0]

@@ -37,10 +37,10 @@ def test_forbidden_name__among_others__holds_back_its_own_objects_only(emit, rel
     forbidden = [f"thing:{number}" for number in range(40)]
     others = [f"thing:{number}" for number in range(40, 100)]
     for key in forbidden:
-        emit(key, "thing__secret")
-        emit(key, "thing__changed")
+        emit(key, name="thing__secret")
+        emit(key, name="thing__changed")
     for key in others:
-        emit(key, "thing__changed")
+        emit(key, name="thing__changed")
     assert sorted(relay()) == sorted(others)
     assert len(pending(database)) == 80
     failures = Failure.objects.using(database)
@@ -58,12 +58,12 @@ def test_forbidden_name__after_others_got_through__alone__is_its_own_fault(emit,
     """Who comes after it in its partition goes on."""
     allow("^thing__changed$")
     first, second, third = in_partition(3)[:3]
-    emit(first, "thing__changed")
+    emit(first, name="thing__changed")
     assert relay() == [first]
-    emit(second, "thing__secret")
+    emit(second, name="thing__secret")
     assert relay() == []
     assert Failure.objects.using(database).get().attempts == 1
-    emit(third, "thing__changed")
+    emit(third, name="thing__changed")
     assert relay() == [third]
 
 
@@ -72,7 +72,7 @@ def test_permissions__wrong_for_all_names__cost_no_event_an_attempt(emit, relay,
     options(MAX_ATTEMPTS=1)
     allow("^order__")
     for number in range(30):
-        emit(f"thing:{number}", f"thing__{number % 3}")
+        emit(f"thing:{number}", name=f"thing__{number % 3}")
     assert relay() == []
     assert not Failure.objects.using(database).exists()
     assert Partition.objects.using(database).filter(retry_at__isnull=False, error__contains="topic").exists()

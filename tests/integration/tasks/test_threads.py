@@ -7,6 +7,7 @@ import time
 import pytest
 from django.core.management import call_command
 from django.db import connections
+from django.db.backends.signals import connection_created
 
 from django_events_sourcing import tasks
 from django_events_sourcing.delivery import waker
@@ -122,6 +123,61 @@ def test_thread__idle__holds_no_connection_to_the_database(database, thread, mon
     relaying.relay(30)
     closed.clear()
     assert closed.wait(10)
+
+
+@pytest.fixture
+def sessions():
+    """What the server knows the sessions by that threads of relays have opened, in order."""
+    opened: list[int] = []
+
+    def note(connection, **kwargs):
+        if threading.current_thread().name.startswith("events-relay"):
+            raw = connection.connection
+            is_mysql = connection.vendor == "mysql"
+            opened.append(raw.thread_id() if is_mysql else raw.info.backend_pid)
+
+    connection_created.connect(note)
+    yield opened
+    connection_created.disconnect(note)
+
+
+def end_session(using, number):
+    """Have the server end a session."""
+    with connections[using].cursor() as cursor:
+        is_mysql = connections[using].vendor == "mysql"
+        cursor.execute(f"KILL {number}" if is_mysql else f"SELECT pg_terminate_backend({number}, 5000)")
+
+
+@pytest.mark.parametrize("database", ["postgresql", "binding", "mariadb"], indirect=True)
+def test_session__ended_by_the_server_while_it_idles__is_no_trouble(database, thread, sessions, caplog):
+    """As by a proxy after a minute: each event goes out at once, over one new session, without a word."""
+    relaying = thread()
+    wait_until(lambda: threads._sweeps.seconds_until_due(0) > 0, "the first sweep has begun")
+    for _ in range(3):  # until it has one of its own
+        save(database)
+        relaying.relay(30)
+    for _ in range(3):
+        before = len(sessions)
+        end_session(database, sessions[-1])
+        save(database)
+        relaying.relay(30)
+        assert pending(database) == 0
+        assert len(sessions) == before + 1
+    ours = [record for record in caplog.records if record.name.startswith("django_events_sourcing")]
+    assert not [record for record in ours if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("database", ["postgresql", "binding", "mariadb"], indirect=True)
+def test_thread__asked_again_and_again__keeps_its_session(database, thread, sessions):
+    """And opens none for nothing: one that is like any other, and on PostgreSQL then one of its own."""
+    relaying = thread()
+    wait_until(lambda: threads._sweeps.seconds_until_due(0) > 0, "the first sweep has begun")
+    relaying.relay(30)
+    sessions.clear()
+    for _ in range(3):
+        save(database)
+        relaying.relay(30)
+    assert len(sessions) <= 1
 
 
 @pytest.mark.parametrize("asked", [True, False])

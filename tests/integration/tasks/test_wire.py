@@ -107,6 +107,14 @@ def test_exchange__deleted_meanwhile__second_attempt_declares_it(channel, settin
     dispatch(an_event(settings))
 
 
+def test_connection__ended_while_it_idled__is_no_trouble(channel, settings, rabbitmq_proc):
+    """As by a restart of RabbitMQ's, or a proxy: the event goes out over a new one."""
+    dispatch = publisher.event_dispatcher(get_settings())
+    dispatch(an_event(settings))
+    rabbitmq_proc.rabbitctl_output("close_all_connections", "tests")
+    dispatch(an_event(settings))
+
+
 @pytest.mark.parametrize("at", ["confirm", "declare"])
 def test_rabbitmq__hangs__publishing_ends_in_bounded_time(channel, settings, rabbitmq_proc, monkeypatch, at):
     """Whatever answer a suspended RabbitMQ owes, the wait for it has a bound; later all is well."""
