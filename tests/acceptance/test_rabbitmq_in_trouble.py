@@ -77,8 +77,9 @@ def test_rabbitmq__in_trouble__the_projects_own_tasks_run_as_ever(shop, how):
         ends = time.monotonic()
         wait_until(lambda: shop.arrived() >= project.saved, "all events", within=60)
         print(f"{how}: delayed by {troubled:.4f} s, else by {well:.4f} s; {time.monotonic() - ends:.1f} s to the end")
-    assert troubled <= 2 * well + (0.2 if is_direct else 0.02)  # those of the events are tried again, which takes time
-    log = shop.system.log("worker").read_text()
+        log = shop.system.log("worker").read_text()
+    # Those of "direct" are tried again and again, and one of the two processes waits for RabbitMQ half of the time.
+    assert troubled <= 2 * well + (PUBLISH_TIMEOUT / 2 if is_direct else 0.02)
     lines = [line for line in log.splitlines() if ": WARNING/" in line or ": ERROR/" in line]
     assert sum("RabbitMQ is in trouble" in line for line in lines) == 1, log
     assert sum("RabbitMQ is well again" in line for line in lines) == 1, log
