@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 # How long an attempt may take, in seconds; after that, whoever was at it is taken for dead.
 _LONGEST_ATTEMPT = 60.0
 
-# Between two lines of the log while the trouble lasts, in seconds.
+# Between two lines of the log that say that there is trouble, in seconds; also where it comes and goes.
 _PAUSE = 60.0
 
 
@@ -107,7 +107,7 @@ class Circuit:
             longest = max(settings.retry_backoff, settings.sweep_interval)
             seconds = delay(attempts, settings, longest)
             moments[_Of.CLAIM], moments[_Of.NEXT] = 0, now + seconds
-            is_told = begins or now - moments[_Of.LOG] >= _PAUSE
+            is_told = not moments[_Of.LOG] or now - moments[_Of.LOG] >= _PAUSE
             if is_told:
                 moments[_Of.LOG] = now
             lasts = now - moments[_Of.BEGIN]
@@ -135,10 +135,12 @@ class Circuit:
             if not self.is_open:
                 return
             lasted, attempts = monotonic() - moments[_Of.BEGIN], int(moments[_Of.ATTEMPTS])
+            was_told = moments[_Of.LOG] >= moments[_Of.BEGIN]
             moments[_Of.BEGIN] = moments[_Of.CLAIM] = moments[_Of.NEXT] = 0
-        logger.warning(
-            "RabbitMQ is well again, after %.1f s and %d attempts; %sevents go out.", lasted, attempts, waiting()
-        )
+        if was_told:
+            logger.warning(
+                "RabbitMQ is well again, after %.1f s and %d attempts; %sevents go out.", lasted, attempts, waiting()
+            )
 
 
 #: That of this process and all that it forks: a worker's.

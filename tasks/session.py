@@ -93,8 +93,11 @@ def has_session(using: Alias) -> bool:
 
 def close_if_dead(using: Alias) -> bool:
     """Whether, after an error, this thread's session with database ``using`` is dead; the next one is of its kind."""
-    connections[using].close_if_unusable_or_obsolete()
-    return not has_session(using)
+    connection = connections[using]
+    if connection.connection is not None and connection.is_usable():
+        return False
+    connection.close()
+    return True
 
 
 def close_connection(using: Alias) -> None:

@@ -67,8 +67,8 @@ class RelayThread:
         self._partitions: set[PartitionNumber] = set()
         self._until = 0.0
         self._progress: float | None = None  # the last; None while it is at nothing
-        self._look_again: float | None = None  # when; None while RabbitMQ is well
-        self._is_owed = False
+        self._look_again: float | None = None  # when; None while it may try
+        self._owes = False  # what it was asked for, when it might not try
         self._keeps_connection_until: float | None = None
         self._purging = Purging(using, place, self._must_end)
         self._thread = threading.Thread(target=self._run, name=f"events-relay-{using}", daemon=True)
@@ -145,37 +145,37 @@ class RelayThread:
         with self._changed:
             asked, partitions = self._asked, self._partitions
             self._partitions = set()
-            self._progress = monotonic()
+            self._progress, self._look_again = monotonic(), None
         with logs_whatever_happens(self._using):
-            is_asked = self._is_owed or asked > self._answered
-            if is_asked or (not is_stopping() and _sweeps.seconds_until_due(self._place) <= 0):
+            is_asked = asked > self._answered
+            is_due = not is_stopping() and _sweeps.seconds_until_due(self._place) <= 0
+            owes = is_asked or self._owes
+            if owes or is_due:
                 with worker_circuit.attempt() as may_try:
-                    self._is_owed = is_asked and not may_try
-                    self._look_again = None
-                    if may_try:
-                        self._try(is_asked, partitions)
-                    else:
+                    self._owes = owes and not may_try
+                    if not may_try:
                         self._wait_for_others()
+                    elif is_asked:
+                        self._relay_as_asked(partitions)
+                    elif owes or _sweeps.claim_if_due(self._place, self._interval()):
+                        self._sweep()
         with self._changed:
             self._progress = None
             self._answered = asked
             self._changed.notify_all()
 
     def _wait_for_others(self) -> None:
-        # At the moment of the next attempt one of those that wait will be the first.
+        # At the moment of the next attempt one of those that wait is the first, and claims it.
         self._look_again = monotonic() + max(_SHORTEST_LOOK, min(_LOOK_AGAIN, worker_circuit.seconds_until_next))
         if self._has_tables:
             self._purging.start_if_due()
 
-    def _try(self, is_asked: bool, partitions: Collection[PartitionNumber]) -> None:
-        if is_asked:
-            self._keeps_connection_until = monotonic() + IDLE
-            self._relay(lambda: self._must_end() or monotonic() >= self._until, partitions)
-            self._purging.start_if_due()
-            if has_session(self._using):
-                use_own_session(self._using)  # not before, as nobody waits now
-        elif _sweeps.claim_if_due(self._place, self._interval()):
-            self._sweep()
+    def _relay_as_asked(self, partitions: Collection[PartitionNumber]) -> None:
+        self._keeps_connection_until = monotonic() + IDLE
+        self._relay(lambda: self._must_end() or monotonic() >= self._until, partitions)
+        self._purging.start_if_due()
+        if has_session(self._using):
+            use_own_session(self._using)  # not before, as nobody waits now
 
     def _relay(self, stopping: Callable[[], bool], partitions: Collection[PartitionNumber] = ()) -> None:
         retry_in = relay_database(self._using, stopping, partitions, worker_circuit, self._note_progress)

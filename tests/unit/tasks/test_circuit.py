@@ -129,6 +129,19 @@ def test_circuit__in_an_outage__logs_its_beginning_each_minute_and_its_end(break
     assert may_try(breaker)
 
 
+def test_circuit__that_opens_and_closes_all_the_time__logs_little(breaker, clock, caplog):
+    """As where one process' connections break, and another's don't."""
+    for _ in range(1200):
+        breaker.failed("no way", get_settings())
+        clock(0.05)
+        breaker.succeeded()
+        clock(0.05)
+    assert [record.getMessage()[:22] for record in caplog.records] == 2 * [
+        "RabbitMQ is in trouble",
+        "RabbitMQ is well again",
+    ]
+
+
 def test_circuit__opens_anew__begins_with_the_first_delay(breaker, clock):
     """What is over is forgotten."""
     for _ in range(6):
