@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Collection
+from functools import partial
 
 from django_events_sourcing.conf import Settings
 from django_events_sourcing.logs import Numbers, log_once
@@ -85,7 +86,7 @@ class Settler:
         )
         self.report.published += len(outcome.confirmed)
         self._on_published(len(outcome.confirmed))
-        self._circuit.succeeded(self._waiting)
+        self._circuit.succeeded(partial(self._waiting, len(outcome.confirmed)))
         outcome.confirmed.clear()
         well = partitions - outcome.troubled.keys()
         if recovered := {number for number in well if self.failures.get(number)}:
@@ -145,5 +146,5 @@ class Settler:
         )
         log_once(logger, logging.WARNING, (self._using, str(last)), problem)
 
-    def _waiting(self) -> str:
-        return f"{queries.count_pending(self._using)} events wait in database {self._using!r}; "
+    def _waiting(self, until_now: int = 0) -> str:
+        return f"{queries.count_pending(self._using) + until_now} events wait in database {self._using!r}; "

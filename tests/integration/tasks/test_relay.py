@@ -26,6 +26,7 @@ from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.leases import Leases
 from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
 from django_events_sourcing.tasks import flight, pipeline
+from django_events_sourcing.tasks.circuit import Circuit
 from django_events_sourcing.tasks.messages import Messages
 from django_events_sourcing.tasks.relay import Relay
 from tests.processes import pause
@@ -400,6 +401,22 @@ def test_rabbitmq_away__relayed__costs_no_attempt_and_logs_no_password(
     assert not Failure.objects.using(database).exists()
     assert Partition.objects.using(database).filter(retry_at__isnull=False).count() > 5
     assert "secret" not in caplog.text
+
+
+def test_rabbitmq__back_again__the_log_says_how_long_it_was_away_and_how_many_waited(
+    emit, database, channel, queue, free_port, settings, caplog
+):
+    """The worker's circuit is told by whichever relay gets something through."""
+    circuit, here = Circuit(), settings.AMQP_URI
+    for number in range(3):
+        emit(f"thing:{number}", number=number)
+    settings.AMQP_URI = f"amqp://guest:guest@127.0.0.1:{free_port}/"
+    assert Relay(database, get_settings(), circuit=circuit).run().is_unavailable
+    assert f"RabbitMQ is in trouble; 3 events wait in database {database!r}" in caplog.text
+    settings.AMQP_URI = here
+    Partition.objects.using(database).update(retry_at=None)
+    assert Relay(database, get_settings(), circuit=circuit).run().published == 3
+    assert re.search(rf"well again, after .* s and 1 attempts; 3 events wait in database {database!r}", caplog.text)
 
 
 def test_idle_connection__closed_by_a_restart__is_no_trouble(emit, relay, received, database, rabbitmq_proc):
