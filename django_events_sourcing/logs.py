@@ -6,9 +6,10 @@ from time import monotonic
 
 from django_events_sourcing.texts import without_passwords
 
-__all__ = ["Numbers", "log_once"]
+__all__ = ["LOG_PAUSE", "Numbers", "log_once"]
 
-_PAUSE = 60.0
+#: Between two lines of the log about the same trouble, in seconds.
+LOG_PAUSE = 60.0
 
 # When each was last logged, by what it is about: its text may hold numbers that are never the same.
 _last_logged: dict[tuple[str, ...], float] = {}
@@ -23,7 +24,7 @@ def log_once(logger: logging.Logger, level: int, about: tuple[str, ...], problem
         about: What it is about: of a few values, such as the alias of a database and the class of an error.
         problem: Its text. Control characters and the passwords of URIs in it are made harmless.
     """
-    if monotonic() - _last_logged.get(about, -_PAUSE) >= _PAUSE:
+    if monotonic() - _last_logged.get(about, -LOG_PAUSE) >= LOG_PAUSE:
         _last_logged[about] = monotonic()
         logger.log(level, "%s (Logged once a minute at most.)", without_passwords(problem))
 

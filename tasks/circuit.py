@@ -16,6 +16,7 @@ from enum import IntEnum
 from time import monotonic
 
 from django_events_sourcing.conf import Settings
+from django_events_sourcing.logs import LOG_PAUSE
 from django_events_sourcing.tasks.moments import SharedMoments
 from django_events_sourcing.tasks.retry import delay
 
@@ -25,9 +26,6 @@ logger = logging.getLogger(__name__)
 
 # How long an attempt may take, in seconds; after that, whoever was at it is taken for dead.
 _LONGEST_ATTEMPT = 60.0
-
-# Between two lines of the log that say that there is trouble, in seconds; also where it comes and goes.
-_PAUSE = 60.0
 
 
 class _Of(IntEnum):
@@ -67,21 +65,28 @@ class Circuit:
         While the circuit is open, nobody else tries until this one has failed, succeeded, or is over.
         """
         claim = monotonic()
-        yields = not self.is_open or self._claim(claim)
+        may_try = not self.is_open or self._claim(claim)
         try:
-            yield yields
+            yield may_try
         finally:
-            if self._moments[_Of.CLAIM] == claim:
-                with self._moments.locked():
-                    self._moments[_Of.CLAIM], self._moments[_Of.NEXT] = 0, monotonic()
+            if self.is_open:
+                self._give_back(claim)
 
     def _claim(self, now: float) -> bool:
-        with self._moments.locked():
-            if self.is_open and self._moments[_Of.NEXT] > now:
+        moments = self._moments
+        with moments.locked():
+            if not self.is_open:
+                return True
+            if moments[_Of.NEXT] > now:
                 return False
-            if self.is_open:
-                self._moments[_Of.CLAIM], self._moments[_Of.NEXT] = now, now + _LONGEST_ATTEMPT
+            moments[_Of.CLAIM], moments[_Of.NEXT] = now, now + _LONGEST_ATTEMPT
             return True
+
+    def _give_back(self, claim: float) -> None:
+        moments = self._moments
+        with moments.locked():
+            if moments[_Of.CLAIM] == claim:
+                moments[_Of.CLAIM], moments[_Of.NEXT] = 0, monotonic()
 
     def failed(self, problem: object, settings: Settings, waiting: Callable[[], str] = lambda: "") -> float:
         """Learn that RabbitMQ, or the way to it, is in trouble.
@@ -107,7 +112,7 @@ class Circuit:
             longest = max(settings.retry_backoff, settings.sweep_interval)
             seconds = delay(attempts, settings, longest)
             moments[_Of.CLAIM], moments[_Of.NEXT] = 0, now + seconds
-            is_told = not moments[_Of.LOG] or now - moments[_Of.LOG] >= _PAUSE
+            is_told = not moments[_Of.LOG] or now - moments[_Of.LOG] >= LOG_PAUSE  # also where it comes and goes
             if is_told:
                 moments[_Of.LOG] = now
             lasts = now - moments[_Of.BEGIN]

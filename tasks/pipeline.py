@@ -50,8 +50,9 @@ class Pipeline:
         self._publish(batch, one_by_one)
         self._rabbitmq.note_confirmed(batch.through)
         for (service, _), (error, rows) in batch.forbidden.items():
+            is_own_fault = self._rabbitmq.takes_others(service)
             for row in rows:
-                if self._rabbitmq.takes_others(service):
+                if is_own_fault:
                     batch.refuse(row, EventRefused(str(error)))
                 else:
                     batch.trouble(row, error)

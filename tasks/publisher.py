@@ -41,15 +41,18 @@ def event_dispatcher(settings: Settings) -> Callable[[Event], None]:
                 **messages.arguments(event),
             )
 
+    def publish_even_if_it_idled(event: Event, exchange: Exchange) -> None:
+        try:
+            publish(event, exchange)
+        except rabbitmq.errors as exc:
+            if not may_have_idled(exc):
+                raise
+            publish(event, exchange)
+
     def dispatch(event: Event) -> None:
         exchange = messages.exchange(event)
         try:
-            try:
-                publish(event, exchange)
-            except rabbitmq.errors as exc:
-                if not may_have_idled(exc):
-                    raise
-                publish(event, exchange)
+            publish_even_if_it_idled(event, exchange)
         except rabbitmq.errors as exc:
             error = publish_error(exc, exchange.name)
             if is_over_its_name(exc) and rabbitmq.takes_others(event.service):

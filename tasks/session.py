@@ -93,10 +93,9 @@ def has_session(using: Alias) -> bool:
 
 def close_if_dead(using: Alias) -> bool:
     """Whether, after an error, this thread's session with database ``using`` is dead; the next one is of its kind."""
-    connection = connections[using]
-    if connection.connection is not None and connection.is_usable():
+    if has_session(using) and connections[using].is_usable():
         return False
-    connection.close()
+    connections[using].close()
     return True
 
 

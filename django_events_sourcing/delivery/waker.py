@@ -17,7 +17,7 @@ from django_events_sourcing.delivery.celery_app import is_eager, project_app
 from django_events_sourcing.delivery.enqueue import enqueue
 from django_events_sourcing.delivery.in_tests import is_withheld
 from django_events_sourcing.exceptions import ConfigurationError
-from django_events_sourcing.logs import log_once
+from django_events_sourcing.logs import LOG_PAUSE, log_once
 from django_events_sourcing.texts import without_passwords
 from django_events_sourcing.types import Alias, PartitionNumber
 
@@ -36,9 +36,6 @@ EXPIRES = 600.0
 
 #: A wake-up that is for more partitions than this has the relay look for itself.
 _FEW = 4
-
-# Between two lines of the log while Celery's broker is in trouble, in seconds.
-_LOG_PAUSE = 60.0
 
 #: The name of the task that relays a database.
 RELAY_TASK = "django_events_sourcing.relay"
@@ -138,9 +135,9 @@ class _Trouble:
     def lasts(self, exc: Exception) -> None:
         now = time.monotonic()
         if not self._failed:
-            self._began, self._logged = now, -_LOG_PAUSE
+            self._began, self._logged = now, -LOG_PAUSE
         self._failed += 1
-        if now - self._logged < _LOG_PAUSE:
+        if now - self._logged < LOG_PAUSE:
             return
         self._logged = now
         logger.warning(

@@ -148,7 +148,7 @@ def resume(using: Alias, numbers: Collection[PartitionNumber]) -> None:
 
 def end_backoff(using: Alias, numbers: Collection[PartitionNumber]) -> None:
     """Let relays take the partitions though they met with trouble a moment ago."""
-    Partition.objects.using(using).filter(number__in=numbers).update(retry_at=None)
+    Partition.objects.using(using).filter(number__in=numbers, retry_at__isnull=False).update(retry_at=None)
 
 
 def leased(using: Alias, numbers: Collection[PartitionNumber]) -> set[PartitionNumber]:
@@ -197,9 +197,11 @@ def recovered(using: Alias, owner: UUID, numbers: Collection[PartitionNumber], r
     """
     mine = Partition.objects.using(using).filter(owner=owner, number__in=numbers)
     mine.update(failures=0, retry_at=None, error="")
-    retry_at = None if rest_in is None else from_now(rest_in)
-    rest = Partition.objects.using(using).filter(number__lt=PARTITIONS, retry_at__isnull=False)
-    (rest if rest_in is None else rest.filter(retry_at__gt=retry_at)).update(retry_at=retry_at)
+    if rest_in is None:
+        end_backoff(using, range(PARTITIONS))
+    else:
+        later = Partition.objects.using(using).filter(number__lt=PARTITIONS, retry_at__gt=from_now(rest_in))
+        later.update(retry_at=from_now(rest_in))
 
 
 def back_off(  # noqa: PLR0913

@@ -23,7 +23,7 @@ def allow(user, rabbitmq_proc, settings):
 
 
 def pending(using):
-    return sorted(QueueEntry.objects.using(using).values_list("object_hash", flat=True))
+    return QueueEntry.objects.using(using).count()
 
 
 def in_partition(number):
@@ -42,7 +42,7 @@ def test_forbidden_name__among_others__holds_back_its_own_objects_only(emit, rel
     for key in others:
         emit(key, name="thing__changed")
     assert sorted(relay()) == sorted(others)
-    assert len(pending(database)) == 80
+    assert pending(database) == 80
     failures = Failure.objects.using(database)
     assert set(failures.values_list("attempts", "dead_at")) == {(1, None)}
     assert len(failures.all()) == 40
@@ -76,7 +76,7 @@ def test_permissions__wrong_for_all_names__cost_no_event_an_attempt(emit, relay,
     assert relay() == []
     assert not Failure.objects.using(database).exists()
     assert Partition.objects.using(database).filter(retry_at__isnull=False, error__contains="topic").exists()
-    assert len(pending(database)) == 30
+    assert pending(database) == 30
 
 
 def test_forbidden_name__under_direct__refused_where_others_get_through(allow, settings):

@@ -32,11 +32,11 @@ def may_try(breaker):
         return may
 
 
-def fail(breaker, problem="no way"):
+def fail(breaker):
     """Try, and fail."""
     with breaker.attempt() as may:
         assert may
-        return breaker.failed(problem, get_settings())
+        return breaker.failed("no way", get_settings())
 
 
 def test_circuit__closed__all_may_try(breaker):
