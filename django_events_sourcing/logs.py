@@ -15,18 +15,22 @@ LOG_PAUSE = 60.0
 _last_logged: dict[tuple[str, ...], float] = {}
 
 
-def log_once(logger: logging.Logger, level: int, about: tuple[str, ...], problem: object) -> None:
-    """Log a problem, unless one that is about the same was within the last minute, by this process.
+def log_once(
+    logger: logging.Logger, level: int, about: tuple[str, ...], problem: object, *, every: float = LOG_PAUSE
+) -> None:
+    """Log a problem, unless one that is about the same was lately, by this process.
 
     Args:
         logger: Whose it is.
         level: As of ``logging``.
         about: What it is about: of a few values, such as the alias of a database and the class of an error.
         problem: Its text. Control characters and the passwords of URIs in it are made harmless.
+        every: How long no other is logged then, in seconds.
     """
-    if monotonic() - _last_logged.get(about, -LOG_PAUSE) >= LOG_PAUSE:
+    if monotonic() - _last_logged.get(about, -every) >= every:
         _last_logged[about] = monotonic()
-        logger.log(level, "%s (Logged once a minute at most.)", without_passwords(problem))
+        period = "a minute" if every == LOG_PAUSE else f"in {every / 60:g} minutes"
+        logger.log(level, "%s (Logged once %s at most.)", without_passwords(problem), period)
 
 
 class Numbers:

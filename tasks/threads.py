@@ -29,6 +29,7 @@ from django_events_sourcing.tasks.schedule import Schedule
 from django_events_sourcing.tasks.session import close_connection, has_session, use_own_session
 from django_events_sourcing.tasks.stopping import is_stopping
 from django_events_sourcing.tasks.trouble import logs_whatever_happens
+from django_events_sourcing.tasks.untaken import UntakenWatch
 from django_events_sourcing.types import Alias, PartitionNumber
 
 __all__ = ["IDLE", "RelayThread"]
@@ -71,6 +72,7 @@ class RelayThread:
         self._owes = False  # what it was asked for, when it might not try
         self._keeps_connection_until: float | None = None
         self._purging = Purging(using, place, self._must_end)
+        self._untaken = UntakenWatch()
         self._thread = threading.Thread(target=self._run, name=f"events-relay-{using}", daemon=True)
         self._thread.start()
 
@@ -199,5 +201,7 @@ class RelayThread:
         if self._has_tables:
             self._purging.start_if_due()
             self._relay(self._must_end)
+            if self._place == 0 and get_settings().delivery == "outbox":
+                self._untaken.look_if_due()
         elif self._using == DEFAULT_DB_ALIAS and get_settings().delivery == "outbox":
             raise ConfigurationError(missing_tables(self._using))

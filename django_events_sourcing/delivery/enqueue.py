@@ -15,7 +15,7 @@ from django_events_sourcing.delivery.celery_app import broker_problem, broker_ur
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.uris import each_host_once
 
-__all__ = ["ENQUEUE_TIMEOUT", "enqueue"]
+__all__ = ["ENQUEUE_TIMEOUT", "enqueue", "queue_length"]
 
 #: How long one operation on Celery's broker may take, in seconds, before it is given up; a request waits for it.
 ENQUEUE_TIMEOUT = 2.0
@@ -67,6 +67,29 @@ def enqueue(name: str, *args: Any, app: Celery | None = None) -> None:
             retry_policy=retry_policy,
             **options,
         )
+
+
+def queue_length(name: str, app: Celery) -> tuple[str, int]:
+    """How many tasks wait in the queue that Celery sends a task to; some brokers don't say, and some not to everybody.
+
+    Args:
+        name: Of a task of the library's own.
+        app: The Celery app.
+
+    Returns:
+        The queue's name, and the number; 0 where that is not to be had.
+
+    Raises:
+        ConfigurationError, Exception: As ``enqueue``.
+    """
+    queue = app.amqp.router.route({"queue": get_settings().queue}, name).get("queue")
+    if queue is None:  # sent to an exchange, which has it go who knows where
+        return "", 0
+    with _pool(app).acquire(block=True, timeout=ENQUEUE_TIMEOUT) as producer:  # type: ignore[no-untyped-call]
+        try:
+            return queue.name, producer.channel.queue_declare(queue=queue.name, passive=True).message_count
+        except producer.connection.channel_errors:
+            return queue.name, 0
 
 
 def _pool(app: Celery) -> ProducerPool:

@@ -16,6 +16,7 @@ from celery import Celery
 from django_events_sourcing.delivery.celery_app import is_eager, project_app
 from django_events_sourcing.delivery.enqueue import enqueue
 from django_events_sourcing.delivery.in_tests import is_withheld
+from django_events_sourcing.delivery.untaken import TOLD_EVERY, WakeUpQueue
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.logs import LOG_PAUSE, log_once
 from django_events_sourcing.texts import without_passwords
@@ -82,6 +83,7 @@ class _Waker:
 
     def __init__(self) -> None:
         self._trouble = _Trouble()
+        self._queues: dict[Celery, WakeUpQueue] = {}
         self._changed = threading.Condition()
         self._waiting: dict[tuple[Alias, Celery], set[PartitionNumber]] = {}
         self._is_sending = False
@@ -115,7 +117,7 @@ class _Waker:
                 asked, self._asked = self._asked, 0
             try:
                 for (using, app), partitions in taken.items():
-                    enqueue(RELAY_TASK, *_arguments(using, partitions), app=app)
+                    self._send(using, app, partitions)
                 self._trouble.ends()
             except Exception as exc:  # noqa: BLE001 - whatever it is, the thread goes on
                 self._trouble.lasts(exc)
@@ -123,6 +125,13 @@ class _Waker:
                 self._is_sending = False
                 self._changed.notify_all()
             time.sleep(min(max(PAUSE, PAUSE_FOR_EACH * asked), LONGEST_PAUSE))
+
+    def _send(self, using: Alias, app: Celery, partitions: Collection[PartitionNumber]) -> None:
+        queue = self._queues.get(app) or self._queues.setdefault(app, WakeUpQueue(RELAY_TASK, app))
+        if queue.takes_one_more():
+            enqueue(RELAY_TASK, *_arguments(using, partitions), app=app)
+        else:
+            log_once(logger, logging.WARNING, ("untaken",), queue.problem, every=TOLD_EVERY)
 
 
 class _Trouble:

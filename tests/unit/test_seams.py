@@ -198,6 +198,14 @@ def test_celery_state__knows_the_app_of_a_thread():
     assert hasattr(_state, "default_app")
 
 
+def test_celery_router__knows_the_queue_of_a_task(make_celery_app):
+    """By name, by the project's routes, or the default one."""
+    app = make_celery_app(broker="memory://", task_routes={"shop.*": {"queue": "routed"}})
+    routes = [({"queue": "named"}, "shop.pay"), ({"queue": None}, "shop.pay"), ({"queue": None}, "other")]
+    found = [app.amqp.router.route(options, name)["queue"].name for options, name in routes]
+    assert found == ["named", "routed", "celery"]
+
+
 def test_celery_parts__are_where_they_were():
     """A task's annotations, a worker's steps, and the pool that forks."""
     assert inspect.ismethod(Task.annotate)
