@@ -8,6 +8,7 @@ __all__ = [
     "ConfigurationError",
     "EventRefused",
     "EventsSourcingError",
+    "NoConnectionLeft",
     "OperationError",
     "PublishError",
     "RabbitMQUnavailable",
@@ -51,6 +52,13 @@ class PublishError(EventsSourcingError):
 
 class RabbitMQUnavailable(PublishError):
     """RabbitMQ, or the way to it, is in trouble: no event would get through."""
+
+
+class NoConnectionLeft(RabbitMQUnavailable):
+    """RabbitMQ has no connection left for this process, by a limit of the vhost's or the user's.
+
+    Other processes may have one.
+    """
 
 
 class EventRefused(PublishError):

@@ -14,12 +14,19 @@ from celery.exceptions import Reject, SoftTimeLimitExceeded
 from django_events_sourcing.conf import Settings, get_settings
 from django_events_sourcing.delivery.waker import EXPIRES
 from django_events_sourcing.events import Event
-from django_events_sourcing.exceptions import ConfigurationError, EventRefused, PublishError, RabbitMQUnavailable
+from django_events_sourcing.exceptions import (
+    ConfigurationError,
+    EventRefused,
+    NoConnectionLeft,
+    PublishError,
+    RabbitMQUnavailable,
+)
 from django_events_sourcing.tasks.arguments import DirectEvent, WakeUp
 from django_events_sourcing.tasks.circuit import worker_circuit
 from django_events_sourcing.tasks.publisher import event_dispatcher
 from django_events_sourcing.tasks.relaying import relay_database
 from django_events_sourcing.tasks.retry import delay
+from django_events_sourcing.tasks.standing_back import tell
 from django_events_sourcing.tasks.stopping import is_stopping
 from django_events_sourcing.tasks.worker import relay_in_thread
 from django_events_sourcing.texts import without_passwords
@@ -115,6 +122,8 @@ def publish_event(self: Task, *arguments: Any, **more: Any) -> None:
         if failures >= max_attempts or self.request.is_eager:
             logger.exception("Event %s is given up.", event.label)
             return
+        if isinstance(exc, NoConnectionLeft):
+            seconds = delay(1, settings)  # it may get to another process, which has one
         # What the circuit logs stands there once for all events.
         level = logging.INFO if isinstance(exc, _OF_RABBITMQ) else logging.WARNING
         problem = without_passwords(exc)
@@ -166,6 +175,10 @@ def _publish(event: Event, settings: Settings) -> None:
         try:
             event_dispatcher(settings)(event)
         except _OF_RABBITMQ as exc:
+            others_publish = monotonic() - worker_circuit.last_success < 2 * settings.sweep_interval
+            if isinstance(exc, NoConnectionLeft) and others_publish:
+                tell(exc)
+                raise
             worker_circuit.failed(without_passwords(exc), settings)
             raise
         worker_circuit.succeeded()

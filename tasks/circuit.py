@@ -36,6 +36,7 @@ class _Of(IntEnum):
     NEXT = 2  # attempt, by whoever is the first then
     CLAIM = 3  # by who is at an attempt
     LOG = 4  # the last line
+    SUCCESS = 5  # the last one
 
 
 class Circuit:
@@ -57,6 +58,11 @@ class Circuit:
     def seconds_until_next(self) -> float:
         """How long until somebody may try again; 0 if that is now."""
         return max(0.0, self._moments[_Of.NEXT] - monotonic())
+
+    @property
+    def last_success(self) -> float:
+        """When something was published for the last time, by the machine's monotonic clock; 0 if never."""
+        return self._moments[_Of.SUCCESS]
 
     @contextmanager
     def attempt(self) -> Iterator[bool]:
@@ -133,9 +139,10 @@ class Circuit:
         Args:
             waiting: The same.
         """
+        moments = self._moments
+        moments[_Of.SUCCESS] = monotonic()
         if not self.is_open:
             return
-        moments = self._moments
         with moments.locked():
             if not self.is_open:
                 return

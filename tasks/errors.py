@@ -17,7 +17,7 @@ from amqp.exceptions import (
 from amqp.exceptions import ConnectionError as AMQPConnectionError
 from kombu.exceptions import EncodeError
 
-from django_events_sourcing.exceptions import EventRefused, PublishError, RabbitMQUnavailable
+from django_events_sourcing.exceptions import EventRefused, NoConnectionLeft, PublishError, RabbitMQUnavailable
 
 __all__ = [
     "add_place",
@@ -57,7 +57,9 @@ def say_what_was_awaited(exc: BaseException, awaited: str) -> None:
 
 
 def publish_error(exc: Exception, exchange: str) -> PublishError:
-    """What ``exc`` means: ``EventRefused`` if it is the event's own fault, ``RabbitMQUnavailable`` if it is no event's.
+    """What ``exc`` means.
+
+    ``EventRefused`` if it is the event's own fault; ``RabbitMQUnavailable``, or of its kind, if it is no event's.
 
     Args:
         exc: What amqp or kombu raised while one event was on its way to the exchange named ``exchange``.
@@ -72,8 +74,18 @@ def publish_error(exc: Exception, exchange: str) -> PublishError:
         text += f" to what was sent for the exchange {exchange}"
     if advice := _advice(exc, exchange):
         text += f". {advice}"
-    kind = PublishError if isinstance(exc, MessageNacked) or _is_over_an_exchange(exc) else RabbitMQUnavailable
-    return kind(". ".join([text.removesuffix("."), *elsewhere]))
+    return _kind_of_trouble(exc)(". ".join([text.removesuffix("."), *elsewhere]))
+
+
+def _kind_of_trouble(exc: Exception) -> type[PublishError]:
+    if isinstance(exc, MessageNacked) or _is_over_an_exchange(exc):
+        return PublishError
+    return NoConnectionLeft if _is_over_a_limit(exc) else RabbitMQUnavailable
+
+
+def _is_over_a_limit(exc: Exception) -> bool:
+    # A vhost's and a user's limit have one code, which others have, too.
+    return isinstance(exc, NotAllowed) and "connection limit" in str(exc)
 
 
 def _advice(exc: Exception, exchange: str) -> str:
@@ -82,7 +94,7 @@ def _advice(exc: Exception, exchange: str) -> str:
 
 
 def _on_a_vhost(exc: Any, _exchange: str) -> str:
-    if "limit" in str(exc):
+    if _is_over_a_limit(exc):
         return "Have RabbitMQ allow more connections, or run fewer processes"
     if "not found" in str(exc):
         return "Make the vhost (rabbitmqctl add_vhost), or mend the URI: its path is the vhost, percent-encoded"

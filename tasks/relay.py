@@ -10,6 +10,7 @@ from time import monotonic
 
 from django_events_sourcing.conf import Settings
 from django_events_sourcing.events import Event
+from django_events_sourcing.exceptions import PublishError
 from django_events_sourcing.logs import Numbers, log_once
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.leases import Leases
@@ -47,6 +48,8 @@ class Relay:
         stopping: Asked often; once it says yes, what is in flight is awaited, and the rest is left free.
         on_published: Called with the number of events that were just published.
         on_behind: Called once, when there is more than can be published within a turn.
+        stands_back: Asked when RabbitMQ has no connection left for this process, with that error: whether others
+            publish in its place.
 
     Raises:
         ConfigurationError: As ``Pipeline``.
@@ -61,6 +64,7 @@ class Relay:
         stopping: Callable[[], bool] = lambda: False,
         on_published: Callable[[int], None] = lambda _count: None,
         on_behind: Callable[[], None] = lambda: None,
+        stands_back: Callable[[PublishError], bool] = lambda _trouble: False,
     ) -> None:
         self._using = using
         self._settings = settings
@@ -69,7 +73,14 @@ class Relay:
         self._pipeline = Pipeline(settings)
         self._leases = Leases(using, settings.lease)
         self._circuit = circuit or Circuit()
-        self._settler = Settler(using, settings, self._leases, self._circuit, on_published)
+        self._settler = Settler(
+            using,
+            settings,
+            self._leases,
+            circuit=self._circuit,
+            on_published=on_published,
+            stands_back=stands_back,
+        )
         self._asked_for_help = False
 
     def __repr__(self) -> str:

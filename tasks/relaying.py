@@ -8,6 +8,7 @@ from django.db import Error
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.delivery.enqueue import enqueue
 from django_events_sourcing.delivery.waker import RELAY_TASK, wake
+from django_events_sourcing.exceptions import PublishError
 from django_events_sourcing.outbox.tables import raises_missing_tables
 from django_events_sourcing.tasks.circuit import Circuit
 from django_events_sourcing.tasks.relay import Relay
@@ -22,12 +23,14 @@ __all__ = ["relay_database"]
 logger = logging.getLogger(__name__)
 
 
-def relay_database(
+def relay_database(  # noqa: PLR0913
     using: Alias,
     stopping: Callable[[], bool],
     partitions: Collection[PartitionNumber] = (),
+    *,
     circuit: Circuit | None = None,
     on_published: Callable[[int], None] = lambda _count: None,
+    stands_back: Callable[[PublishError], bool] = lambda _trouble: False,
 ) -> float | None:
     """Publish what is due in database ``using``.
 
@@ -39,6 +42,7 @@ def relay_database(
         partitions: Where to look first.
         circuit: As of ``Relay``.
         on_published: As of ``Relay``.
+        stands_back: As of ``Relay``.
 
     Returns:
         After how many seconds something is to be tried again; None if that is not known.
@@ -52,6 +56,7 @@ def relay_database(
                 circuit=circuit,
                 stopping=stopping,
                 on_published=on_published,
+                stands_back=stands_back,
                 on_behind=lambda: wake(using),
             ).run(partitions)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 
 from django_events_sourcing.conf import Settings
+from django_events_sourcing.exceptions import NoConnectionLeft, PublishError
 from django_events_sourcing.logs import Numbers, log_once
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.leases import Leases
@@ -31,15 +32,23 @@ class Settler:
         settings: All of them.
         leases: The relay's.
         circuit: Learns how RabbitMQ is.
-        on_published: Called with the number of events that were just published.
+        on_published: As of ``Relay``.
+        stands_back: As of ``Relay``.
 
     Attributes:
         report: What the relay did.
         failures: How often in a row each partition met with trouble, as far as is known.
     """
 
-    def __init__(
-        self, using: Alias, settings: Settings, leases: Leases, circuit: Circuit, on_published: Callable[[int], None]
+    def __init__(  # noqa: PLR0913
+        self,
+        using: Alias,
+        settings: Settings,
+        leases: Leases,
+        *,
+        circuit: Circuit,
+        on_published: Callable[[int], None],
+        stands_back: Callable[[PublishError], bool],
     ) -> None:
         self.report = Report()
         self.failures: dict[PartitionNumber, int] = {}
@@ -48,6 +57,7 @@ class Settler:
         self._leases = leases
         self._circuit = circuit
         self._on_published = on_published
+        self._stands_back = stands_back
         self._published_before = 0
         self._policy = RefusalPolicy(settings.max_attempts, lambda attempts: delay(attempts, settings))
 
@@ -62,8 +72,7 @@ class Settler:
         for row, event, refusal in outcome.refused:
             self._count_refusal(row, event.label, refusal, self._policy)
         if outcome.given_up:
-            self.report.is_unavailable = True
-            self.report.retry_in = self._circuit.failed(outcome.given_up, self._settings, self._waiting)
+            self._give_up(outcome, outcome.given_up)
         if outcome.troubled:
             self._back_off(outcome)
 
@@ -125,6 +134,14 @@ class Settler:
             policy.max_attempts,
             why,
         )
+
+    def _give_up(self, outcome: Outcome, trouble: PublishError) -> None:
+        self.report.is_unavailable, self.report.trouble = True, trouble
+        lacks_connection = isinstance(trouble, NoConnectionLeft)
+        if lacks_connection:
+            outcome.troubled.clear()  # those who have one shall not wait
+        if not (lacks_connection and self._stands_back(trouble)):
+            self.report.retry_in = self._circuit.failed(trouble, self._settings, self._waiting)
 
     def _back_off(self, outcome: Outcome) -> None:
         """Have partitions wait; where others get through, no longer than after their first trouble."""

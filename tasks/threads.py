@@ -10,6 +10,8 @@
 # thread of its own would be copied into each child. The processes of a worker share the time of the next sweep, so that
 # the database is asked no more often for there being many of them. A database that hangs holds up no other.
 #
+# Who has no connection to RabbitMQ where others of the worker have one stands back (``standing_back``).
+#
 # A task waits only as long as its thread gets on: while a server hangs, the process is the project's own tasks'. They
 # share, too, who tries when RabbitMQ is in trouble (``circuit``); whoever may not looks again soon, whether it is over.
 
@@ -27,6 +29,7 @@ from django_events_sourcing.tasks.purging import Purging
 from django_events_sourcing.tasks.relaying import relay_database
 from django_events_sourcing.tasks.schedule import Schedule
 from django_events_sourcing.tasks.session import close_connection, has_session, use_own_session
+from django_events_sourcing.tasks.standing_back import StandingBack
 from django_events_sourcing.tasks.stopping import is_stopping
 from django_events_sourcing.tasks.trouble import logs_whatever_happens
 from django_events_sourcing.tasks.untaken import UntakenWatch
@@ -70,6 +73,7 @@ class RelayThread:
         self._progress: float | None = None  # the last; None while it is at nothing
         self._look_again: float | None = None  # when; None while it may try
         self._owes = False  # what it was asked for, when it might not try
+        self._standing_back = StandingBack(place, _sweeps, worker_circuit)
         self._keeps_connection_until: float | None = None
         self._purging = Purging(using, place, self._must_end)
         self._untaken = UntakenWatch()
@@ -140,7 +144,7 @@ class RelayThread:
         if self._look_again is not None:
             ends.append(self._look_again - monotonic())
         elif not is_stopping():  # else nothing is swept any more
-            ends.append(_sweeps.seconds_until_due(self._place))
+            ends.append(self._standing_back.seconds_left or self._standing_back.seconds_until_sweep())
         return min(ends, default=None)
 
     def _work(self) -> None:
@@ -152,7 +156,11 @@ class RelayThread:
             is_asked = asked > self._answered
             is_due = not is_stopping() and _sweeps.seconds_until_due(self._place) <= 0
             owes = is_asked or self._owes
-            if owes or is_due:
+            if self._standing_back.seconds_left:
+                if owes:
+                    self._standing_back.hand_on()
+                self._owes = False
+            elif owes or is_due:
                 with worker_circuit.attempt() as may_try:
                     self._owes = owes and not may_try
                     if not may_try:
@@ -180,7 +188,14 @@ class RelayThread:
             use_own_session(self._using)  # not before, as nobody waits now
 
     def _relay(self, stopping: Callable[[], bool], partitions: Collection[PartitionNumber] = ()) -> None:
-        retry_in = relay_database(self._using, stopping, partitions, worker_circuit, self._note_progress)
+        retry_in = relay_database(
+            self._using,
+            stopping,
+            partitions,
+            circuit=worker_circuit,
+            on_published=self._note_progress,
+            stands_back=self._standing_back.begin,
+        )
         if retry_in is not None:
             _sweeps.bring_forward(self._place, retry_in)
 

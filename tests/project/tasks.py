@@ -1,4 +1,4 @@
-"""The project's own task."""
+"""The project's own tasks."""
 
 import os
 import time
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from celery import shared_task
 
-__all__ = ["note_delay"]
+__all__ = ["note_delay", "occupy"]
 
 
 @shared_task
@@ -14,3 +14,9 @@ def note_delay(sent: float) -> None:
     """Write down how many seconds after ``sent`` it runs."""
     with Path(os.environ["DELAYS"]).open("a") as file:
         file.write(f"{time.time() - sent}\n")
+
+
+@shared_task
+def occupy(seconds: float) -> None:
+    """Occupy a process of the worker."""
+    time.sleep(seconds)

@@ -100,7 +100,7 @@ def test_thread__that_something_unforeseen_happens_to__goes_on(database, thread,
     relaying = thread()
     wait_until(lambda: threads._sweeps.seconds_until_due(0) > 0, "the first sweep has begun")
     with monkeypatch.context() as patch:
-        patch.setattr(threads, "relay_database", lambda *args: 1 / 0)
+        patch.setattr(threads, "relay_database", lambda *args, **more: 1 / 0)
         relaying.relay(30)
     assert "division by zero" in caplog.text
     save(database)
@@ -209,7 +209,7 @@ def test_thread__idle__does_not_run(database, thread, monkeypatch, asked, stoppi
 def test_thread__stopped__answers_who_waits_for_it(database, thread, monkeypatch):
     """No task hangs in a process that ends."""
     release = threading.Event()
-    monkeypatch.setattr(threads, "relay_database", lambda *args: release.wait(20))
+    monkeypatch.setattr(threads, "relay_database", lambda *args, **more: release.wait(20))
     relaying = thread()
     asker = threading.Thread(target=relaying.relay, args=[30])
     asker.start()
@@ -300,7 +300,7 @@ def test_task__with_forged_arguments__dropped_with_a_short_line(monkeypatch, cap
 def test_purge__while_the_relay_is_busy__runs_beside_it(database, thread, monkeypatch):
     """Also under load the log is purged."""
     release, purged = threading.Event(), threading.Event()
-    monkeypatch.setattr(threads, "relay_database", lambda *args: release.wait(20))
+    monkeypatch.setattr(threads, "relay_database", lambda *args, **more: release.wait(20))
     monkeypatch.setattr(purge, "purge_database", lambda *args: purged.set())
     thread()
     assert purged.wait(10)
