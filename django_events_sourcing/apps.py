@@ -2,8 +2,11 @@
 
 import logging
 import sys
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+from celery.signals import worker_init
 from django.apps import AppConfig
 
 logger = logging.getLogger(__name__)
@@ -27,9 +30,15 @@ class DjangoEventsSourcingConfig(AppConfig):
         receivers.connect()
         migrating.connect(self)
         checks.register()
+        worker_init.connect(_prepare_worker)
         if not _is_command():  # which shows them itself; a WSGI server runs no checks
             for problem in registry.problems:
                 logger.log(problem.level, "%s %s (%s)", problem.msg, problem.hint, problem.id)
+
+
+def _prepare_worker(sender: Any, **_kwargs: Any) -> None:
+    """Give a worker the library's tasks and threads, whatever the project's Celery app discovers."""
+    import_module("django_events_sourcing.tasks.worker").prepare(sender)
 
 
 def _is_command() -> bool:

@@ -1,4 +1,4 @@
-"""The worker's side: the Celery tasks. Celery's autodiscovery finds them by this module's name."""
+"""The worker's side: the Celery tasks. A worker loads them by itself, whatever its Celery app discovers (``apps``)."""
 
 import logging
 import math
@@ -12,6 +12,7 @@ from celery import Task, shared_task
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 
 from django_events_sourcing.conf import Settings, get_settings
+from django_events_sourcing.delivery.enqueue import PUBLISH_TASK, RELAY_TASK
 from django_events_sourcing.delivery.waker import EXPIRES
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import (
@@ -87,7 +88,7 @@ class SteadyTask(Task):  # type: ignore[misc]
             setattr(cls, name, value)
 
 
-@shared_task(name="django_events_sourcing.publish_event", bind=True, base=SteadyTask)  # type: ignore[untyped-decorator]
+@shared_task(name=PUBLISH_TASK, bind=True, base=SteadyTask)  # type: ignore[untyped-decorator]
 def publish_event(self: Task, *arguments: Any, **more: Any) -> None:
     """Publish one event of the delivery "direct". What is no event, or one of another delivery, is dropped.
 
@@ -136,7 +137,7 @@ def publish_event(self: Task, *arguments: Any, **more: Any) -> None:
 
 
 @shared_task(  # type: ignore[untyped-decorator]
-    name="django_events_sourcing.relay",
+    name=RELAY_TASK,
     bind=True,
     base=SteadyTask,
     # A wake-up that is lost with its worker is no loss, and one that comes back again and again could be harm.

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection
 from django.db import Error
 
 from django_events_sourcing.conf import get_settings
-from django_events_sourcing.delivery.enqueue import enqueue
-from django_events_sourcing.delivery.waker import RELAY_TASK, wake
+from django_events_sourcing.delivery.enqueue import RELAY_TASK, enqueue
+from django_events_sourcing.delivery.waker import wake
 from django_events_sourcing.exceptions import PublishError
 from django_events_sourcing.outbox.tables import raises_missing_tables
 from django_events_sourcing.tasks.circuit import Circuit

@@ -25,6 +25,7 @@ from django_events_sourcing.conf import get_settings
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.outbox.tables import has_tables, missing_tables
 from django_events_sourcing.tasks.circuit import worker_circuit
+from django_events_sourcing.tasks.neighbours import look_at_neighbours_if_due
 from django_events_sourcing.tasks.purging import Purging
 from django_events_sourcing.tasks.relaying import relay_database
 from django_events_sourcing.tasks.schedule import Schedule
@@ -212,6 +213,8 @@ class RelayThread:
             return _CONFIGURATION_DELAY
 
     def _sweep(self) -> None:
+        if self._place == 0:
+            look_at_neighbours_if_due()
         self._has_tables = self._has_tables or has_tables(self._using)
         if self._has_tables:
             self._purging.start_if_due()

@@ -5,7 +5,6 @@ from time import monotonic
 
 from django_events_sourcing.delivery.celery_app import project_app
 from django_events_sourcing.delivery.untaken import TOLD_EVERY, WakeUpQueue
-from django_events_sourcing.delivery.waker import RELAY_TASK
 from django_events_sourcing.tasks.schedule import Schedule
 from django_events_sourcing.texts import without_passwords
 
@@ -32,7 +31,7 @@ class UntakenWatch:
         if monotonic() < self._next:
             return
         self._next = monotonic() + _EVERY
-        queue = self._queue = self._queue or WakeUpQueue(RELAY_TASK, project_app())
+        queue = self._queue = self._queue or WakeUpQueue(project_app())
         try:
             queue.look()
         except Exception as exc:  # noqa: BLE001 - Celery itself tells of trouble with its broker

@@ -6,6 +6,7 @@ its processes, and each waits for its threads, for ``_STOPPED_WITHIN`` seconds a
 SIGTERM by itself does the same before it dies.
 """
 
+import logging
 import os
 import signal
 import time
@@ -16,16 +17,19 @@ from typing import Any
 from billiard.process import current_process
 from celery import bootsteps
 from celery.concurrency import prefork
-from celery.signals import worker_init, worker_process_init, worker_process_shutdown
+from celery.signals import worker_process_init, worker_process_shutdown
 from kombu.utils import functional
 
+from django_events_sourcing.delivery.enqueue import missing_tasks
 from django_events_sourcing.outbox.tables import outbox_databases
 from django_events_sourcing.tasks.celery_broker import outlive_lost_connections
 from django_events_sourcing.tasks.schedule import MOST_DATABASES
 from django_events_sourcing.tasks.threads import RelayThread
 from django_events_sourcing.types import Alias, PartitionNumber
 
-__all__ = ["relay_in_thread"]
+__all__ = ["prepare", "relay_in_thread"]
+
+logger = logging.getLogger(__name__)
 
 # How long the end of a process waits for its threads, in seconds: for confirms on their way.
 _STOPPED_WITHIN = 15.0
@@ -88,10 +92,16 @@ class _RelayThreads(bootsteps.StartStopStep):  # type: ignore[misc]
     terminate = stop
 
 
-@worker_init.connect  # type: ignore[untyped-decorator]
-def _add_step(sender: Any, **_kwargs: Any) -> None:
+def prepare(worker: Any) -> None:
+    """Have a worker of Celery's that is about to start relay."""
     outlive_lost_connections()
-    sender.app.steps["worker"].add(_RelayThreads)
+    worker.app.steps["worker"].add(_RelayThreads)
+    if missing := missing_tasks(worker.app.tasks):
+        logger.error(
+            "This worker's Celery app lacks the tasks %s: it throws away the wake-ups for new events, and the events "
+            "of the delivery 'direct'. Leave these names in its registry.",
+            ", ".join(missing),
+        )
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]

@@ -1,5 +1,6 @@
 """Checks of what leads to RabbitMQ, and to Celery's broker."""
 
+from importlib import import_module
 from typing import Any
 
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's own name
@@ -8,6 +9,7 @@ from kombu.serialization import registry as kombu_serializers
 from django_events_sourcing.capture.registry import registry
 from django_events_sourcing.checks.readable import readable_settings
 from django_events_sourcing.delivery.celery_app import broker_problem, project_app
+from django_events_sourcing.delivery.enqueue import missing_tasks
 from django_events_sourcing.delivery.transports import MEND, virtual_transport_problem
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.uris import uri_problem
@@ -49,6 +51,7 @@ def check_celery(**_kwargs: Any) -> list[CheckMessage]:
     """W001: without a Celery app of the project's own, events can't be enqueued.
 
     E014: one that refuses their tasks. E016: one whose broker's URL is malformed; the message holds no part of it.
+    E020: one that lacks their tasks.
     """
     if not registry.registrations:
         return []
@@ -79,6 +82,15 @@ def check_celery(**_kwargs: Any) -> list[CheckMessage]:
                 "whose tasks are JSON.",
                 hint="Add 'json' to it.",
                 id="django_events_sourcing.E014",
+            )
+        ]
+    import_module("django_events_sourcing.tasks")  # as a worker does
+    if missing := missing_tasks(app.tasks):
+        return [
+            Error(
+                f"The Celery app lacks the tasks {', '.join(missing)}: workers would throw the events away.",
+                hint="Leave these names in its registry.",
+                id="django_events_sourcing.E020",
             )
         ]
     return []

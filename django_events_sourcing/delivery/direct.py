@@ -7,7 +7,7 @@ from functools import partial
 from django.db import connections
 from django.db.transaction import TransactionManagementError
 
-from django_events_sourcing.delivery.enqueue import enqueue
+from django_events_sourcing.delivery.enqueue import PUBLISH_TASK, enqueue
 from django_events_sourcing.delivery.in_tests import is_withheld
 from django_events_sourcing.delivery.transactions import is_in_foreign_transaction
 from django_events_sourcing.events import Event
@@ -48,7 +48,7 @@ def hand_over(events: Sequence[Event], using: Alias) -> None:
 
 def _enqueue(event: Event) -> None:
     try:
-        enqueue("django_events_sourcing.publish_event", event.to_message())
+        enqueue(PUBLISH_TASK, event.to_message())
     except Exception as exc:  # noqa: BLE001 - whatever it is, the request goes on
         # without its traceback: the texts of other libraries in it may quote a password
         logger.error(  # noqa: TRY400

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Container
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
@@ -15,10 +16,13 @@ from django_events_sourcing.delivery.celery_app import broker_problem, broker_ur
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.uris import each_host_once
 
-__all__ = ["ENQUEUE_TIMEOUT", "enqueue", "queue_length"]
+__all__ = ["ENQUEUE_TIMEOUT", "PUBLISH_TASK", "RELAY_TASK", "enqueue", "missing_tasks", "queue_length", "queue_of"]
 
 #: How long one operation on Celery's broker may take, in seconds, before it is given up; a request waits for it.
 ENQUEUE_TIMEOUT = 2.0
+
+#: The names of the task that relays a database, and of the one that publishes an event.
+RELAY_TASK, PUBLISH_TASK = "django_events_sourcing.relay", "django_events_sourcing.publish_event"
 
 _TASKS = "django_events_sourcing.tasks"
 
@@ -69,27 +73,32 @@ def enqueue(name: str, *args: Any, app: Celery | None = None) -> None:
         )
 
 
-def queue_length(name: str, app: Celery) -> tuple[str, int]:
-    """How many tasks wait in the queue that Celery sends a task to; some brokers don't say, and some not to everybody.
+def missing_tasks(names: Container[str]) -> list[str]:
+    """Which of the library's tasks are not among these names."""
+    return [name for name in (RELAY_TASK, PUBLISH_TASK) if name not in names]
 
-    Args:
-        name: Of a task of the library's own.
-        app: The Celery app.
 
-    Returns:
-        The queue's name, and the number; 0 where that is not to be had.
+def queue_of(name: str, app: Celery) -> str | None:
+    """The queue that Celery sends a task of the library's to; None for an exchange, which has it go who knows where.
+
+    Raises:
+        ConfigurationError: The settings are wrong.
+    """
+    queue = app.amqp.router.route({"queue": get_settings().queue}, name).get("queue")
+    return None if queue is None else str(queue.name)
+
+
+def queue_length(queue: str, app: Celery) -> int:
+    """How many tasks wait in a queue of Celery's; 0 where its broker doesn't say, or not to everybody.
 
     Raises:
         ConfigurationError, Exception: As ``enqueue``.
     """
-    queue = app.amqp.router.route({"queue": get_settings().queue}, name).get("queue")
-    if queue is None:  # sent to an exchange, which has it go who knows where
-        return "", 0
     with _pool(app).acquire(block=True, timeout=ENQUEUE_TIMEOUT) as producer:  # type: ignore[no-untyped-call]
         try:
-            return queue.name, producer.channel.queue_declare(queue=queue.name, passive=True).message_count
+            return int(producer.channel.queue_declare(queue=queue, passive=True).message_count)
         except producer.connection.channel_errors:
-            return queue.name, 0
+            return 0
 
 
 def _pool(app: Celery) -> ProducerPool:

@@ -9,7 +9,7 @@ from time import monotonic
 
 from celery import Celery
 
-from django_events_sourcing.delivery.enqueue import queue_length
+from django_events_sourcing.delivery.enqueue import RELAY_TASK, queue_length, queue_of
 
 __all__ = ["MOST_UNTAKEN", "TOLD_EVERY", "WakeUpQueue"]
 
@@ -30,16 +30,14 @@ class WakeUpQueue:
     """Celery's queue of wake-ups, as one process sees it.
 
     Args:
-        name: Of the task that is a wake-up.
         app: The Celery app.
 
     Attributes:
         problem: What there is to be told where nobody takes from it; empty if that is not so.
     """
 
-    def __init__(self, name: str, app: Celery) -> None:
+    def __init__(self, app: Celery) -> None:
         self.problem = ""
-        self._name = name
         self._app = app
         self._length: int | None = None  # at the last look
         self._looked = 0.0
@@ -52,7 +50,7 @@ class WakeUpQueue:
         """Whether a wake-up may be sent there, which the caller then does. It looks at the queue every so often.
 
         Raises:
-            Exception: As ``queue_length``.
+            Exception: As ``look``.
         """
         if self._is_look_due():
             self.look()
@@ -65,7 +63,8 @@ class WakeUpQueue:
         Raises:
             Exception: As ``queue_length``.
         """
-        queue, length = queue_length(self._name, self._app)
+        queue = queue_of(RELAY_TASK, self._app)
+        length = 0 if queue is None else queue_length(queue, self._app)
         expected = 0 if self._length is None else self._length + self._sent
         self._length, self._sent, self._looked = length, 0, monotonic()
         self.problem = ""

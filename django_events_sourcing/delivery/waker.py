@@ -14,7 +14,7 @@ from typing import Any
 from celery import Celery
 
 from django_events_sourcing.delivery.celery_app import is_eager, project_app
-from django_events_sourcing.delivery.enqueue import enqueue
+from django_events_sourcing.delivery.enqueue import RELAY_TASK, enqueue
 from django_events_sourcing.delivery.in_tests import is_withheld
 from django_events_sourcing.delivery.untaken import TOLD_EVERY, WakeUpQueue
 from django_events_sourcing.exceptions import ConfigurationError
@@ -22,7 +22,7 @@ from django_events_sourcing.logs import LOG_PAUSE, log_once
 from django_events_sourcing.texts import without_passwords
 from django_events_sourcing.types import Alias, PartitionNumber
 
-__all__ = ["EXPIRES", "FLUSH_TIMEOUT", "RELAY_TASK", "wake"]
+__all__ = ["EXPIRES", "FLUSH_TIMEOUT", "wake"]
 
 #: Between two wake-ups that a process sends, in seconds; what is committed meanwhile shares one. Sending one takes a
 #: busy process more than a millisecond, so it is longer where more than 250 transactions are committed in a second.
@@ -37,9 +37,6 @@ EXPIRES = 600.0
 
 #: A wake-up that is for more partitions than this has the relay look for itself.
 _FEW = 4
-
-#: The name of the task that relays a database.
-RELAY_TASK = "django_events_sourcing.relay"
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +124,7 @@ class _Waker:
             time.sleep(min(max(PAUSE, PAUSE_FOR_EACH * asked), LONGEST_PAUSE))
 
     def _send(self, using: Alias, app: Celery, partitions: Collection[PartitionNumber]) -> None:
-        queue = self._queues.get(app) or self._queues.setdefault(app, WakeUpQueue(RELAY_TASK, app))
+        queue = self._queues.get(app) or self._queues.setdefault(app, WakeUpQueue(app))
         if queue.takes_one_more():
             enqueue(RELAY_TASK, *_arguments(using, partitions), app=app)
         else:

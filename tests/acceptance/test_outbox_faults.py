@@ -173,7 +173,7 @@ def thousand_wake_ups(shop: Shop) -> None:
     """Far more than there is to do, and many at the same time."""
     shop.system.django(
         "from django_events_sourcing.delivery.enqueue import enqueue\n"
-        "from django_events_sourcing.delivery.waker import RELAY_TASK\n"
+        "from django_events_sourcing.delivery.enqueue import RELAY_TASK\n"
         "for _ in range(1000):\n"
         "    enqueue(RELAY_TASK, 'default')"
     )

@@ -22,6 +22,7 @@ from django_events_sourcing.conf import get_settings
 from django_events_sourcing.delivery.deliver import deliver
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.tasks.relay import Relay
+from tests.project.celery import app
 
 
 def connect(alias: str, **options: Any) -> psycopg.Connection:
@@ -117,6 +118,7 @@ def channel(rabbitmq_proc, settings):
     settings.SERVICE_NAME = f"shop-{uuid4()}"
     settings.AMQP_URI = f"amqp://guest:guest@127.0.0.1:{rabbitmq_proc.port}/"
     pools.reset()  # a test before may have ended the connections in there
+    app._after_fork()  # which has a pool of these, too
     with Connection(settings.AMQP_URI) as connection:
         yield connection.default_channel
 

@@ -255,6 +255,14 @@ def test_celery__does_not_accept_json__error(make_celery_app):
     assert messages() == []
 
 
+def test_celery__lacks_the_tasks__error(make_celery_app):
+    """A project that keeps only those of its own."""
+    app = make_celery_app(broker="memory://")
+    assert messages() == []
+    app.tasks.pop("django_events_sourcing.relay")
+    assert_only("E020", "django_events_sourcing.relay", "registry")
+
+
 def test_service_name__missing__error_for_each_entry_without(settings):
     """An entry needs a service, its own or the common one."""
     settings.SERVICE_NAME = ""

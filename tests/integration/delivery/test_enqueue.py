@@ -17,7 +17,7 @@ from django_events_sourcing import Event
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.delivery import direct, enqueue
 from django_events_sourcing.delivery.celery_app import project_app
-from django_events_sourcing.delivery.waker import RELAY_TASK
+from django_events_sourcing.delivery.enqueue import RELAY_TASK
 from django_events_sourcing.tasks import publisher
 from tests.servers import stopped
 from tests.servers.proxy import Proxy

@@ -13,6 +13,8 @@ from tests.project.models import Product
 
 MOST = 40
 
+on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
 
 @pytest.fixture(autouse=True)
 def _few(settings, monkeypatch):
@@ -69,51 +71,51 @@ def broker(request, make_celery_app, redis_proc, rabbitmq_proc):
         broker.end()
 
 
-def test_wake_ups__that_nobody_takes__bounded_and_told_once(sqlite_alias, django_db_blocker, broker, caplog):
+@on_sqlite
+def test_wake_ups__that_nobody_takes__bounded_and_told_once(database, broker, caplog):
     """Four times as many commits as may wait. When somebody takes them, wake-ups are sent again, within seconds."""
-    with django_db_blocker.unblock():
-        save(sqlite_alias, 4 * MOST)
-        assert MOST <= broker.length() <= 2 * MOST
-        (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
-        assert "wait in Celery's queue 'celery'" in record.getMessage()
-        assert "celery worker -Q celery" in record.getMessage()
-        broker.clear()
-        wait_until(lambda: save(sqlite_alias) or broker.length(), "a wake-up is sent", within=5)
+    save(database, 4 * MOST)
+    assert MOST <= broker.length() <= 2 * MOST
+    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert "wait in Celery's queue 'celery'" in record.getMessage()
+    assert "celery worker -Q celery" in record.getMessage()
+    broker.clear()
+    wait_until(lambda: save(database) or broker.length(), "a wake-up is sent", within=5)
 
 
-def test_wake_ups__of_processes_that_end_soon__bounded(sqlite_alias, django_db_blocker, redis):
+@on_sqlite
+def test_wake_ups__of_processes_that_end_soon__bounded(database, redis):
     """Each of them looks before it sends one."""
-    with django_db_blocker.unblock():
-        for _ in range(MOST + 10):
-            waker._wakers.clear()
-            save(sqlite_alias)
+    for _ in range(MOST + 10):
+        waker._wakers.clear()
+        save(database)
     assert redis.llen("celery") == MOST
 
 
-def test_long_queue__that_shrinks__takes_wake_ups(sqlite_alias, django_db_blocker, redis, caplog):
+@on_sqlite
+def test_long_queue__that_shrinks__takes_wake_ups(database, redis, caplog):
     """The project's own tasks wait in it, and are taken one after another."""
     redis.rpush("celery", *["a task of the project's"] * 10 * MOST)
-    with django_db_blocker.unblock():
-        save(sqlite_alias)
-        before = redis.llen("celery")
-        assert before == 10 * MOST
+    save(database)
+    before = redis.llen("celery")
+    assert before == 10 * MOST
+    redis.ltrim("celery", 5, -1)
+    pause(untaken._LOOK_AGAIN)
+    for _ in range(10):
+        save(database)
         redis.ltrim("celery", 5, -1)
-        pause(untaken._LOOK_AGAIN)
-        for _ in range(10):
-            save(sqlite_alias)
-            redis.ltrim("celery", 5, -1)
-        assert redis.llen("celery") == before - 5 + 10 - 50
+    assert redis.llen("celery") == before - 5 + 10 - 50
 
 
-def test_queue__that_is_not_there__takes_wake_ups(sqlite_alias, django_db_blocker, broker):
+@on_sqlite
+def test_queue__that_is_not_there__takes_wake_ups(database, broker):
     """At first, say. RabbitMQ closes the channel on which it is asked for it."""
     broker.end()
-    with django_db_blocker.unblock():
-        for _ in range(3):
-            waker._wakers.clear()
-            save(sqlite_alias)
-            wait_until(lambda: broker.length() == 1, "the wake-up is there", within=5)
-            broker.clear()
+    for _ in range(3):
+        waker._wakers.clear()
+        save(database)
+        wait_until(lambda: broker.length() == 1, "the wake-up is there", within=5)
+        broker.clear()
 
 
 def test_worker__while_nobody_takes_wake_ups__tells_it_once_an_hour(redis, caplog):
