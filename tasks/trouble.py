@@ -4,11 +4,12 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import Error
+from django.db import Error, connections
 
 from django_events_sourcing.exceptions import EventsSourcingError
 from django_events_sourcing.logs import log_once
-from django_events_sourcing.outbox.tables import is_read_only
+from django_events_sourcing.outbox.identity import writable_twin
+from django_events_sourcing.outbox.tables import is_forbidden, is_read_only
 from django_events_sourcing.tasks.session import end_after
 from django_events_sourcing.types import Alias
 
@@ -45,4 +46,15 @@ def _log_database_error(using: Alias, exc: Error) -> None:
     problem += f"{type(exc).__name__}: {exc}"
     if is_read_only(exc):
         level, problem = logging.INFO, f"Database {using!r} is read-only: its events are left to its primary's workers."
+    elif is_forbidden(exc):
+        if twin := writable_twin(using):
+            level = logging.INFO
+            problem = (
+                f"Database {using!r} is that of {twin!r}, by a user who may not write: its events are left to that."
+            )
+        else:
+            problem += (
+                f". Let the user {connections[using].settings_dict['USER']!r} read and write the tables "
+                "django_events_sourcing_*."
+            )
     log_once(logger, level, (using, type(exc).__name__), problem)

@@ -10,13 +10,22 @@ from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
 from django_events_sourcing.types import Alias
 
-__all__ = ["TABLES", "has_tables", "is_read_only", "missing_tables", "outbox_databases", "raises_missing_tables"]
+__all__ = [
+    "TABLES",
+    "has_tables",
+    "is_forbidden",
+    "is_read_only",
+    "missing_tables",
+    "outbox_databases",
+    "raises_missing_tables",
+]
 
 #: Their names.
 TABLES = {model._meta.db_table for model in (LogEntry, QueueEntry, Failure, Partition, PublishedCount)}
 # Codes of PostgreSQL and of MySQL, and SQLite's words.
 _NO_SUCH_TABLE: set[object] = {"42P01", 1146, "no such table"}
 _READ_ONLY: set[object] = {"25006", 1290, 1792, 1836, "readonly database"}
+_FORBIDDEN: set[object] = {"42501", 1142}
 
 
 def has_tables(using: Alias) -> bool:
@@ -63,6 +72,11 @@ def raises_missing_tables(using: Alias) -> Iterator[None]:
 def is_read_only(exc: Exception) -> bool:
     """Whether an error of a database says that it is read-only: a replica, whose primary is relayed itself."""
     return _says(exc, _READ_ONLY)
+
+
+def is_forbidden(exc: Exception) -> bool:
+    """Whether an error of a database says that its user may not do what was asked."""
+    return _says(exc, _FORBIDDEN)
 
 
 def _says(exc: Exception, codes: set[object]) -> bool:

@@ -11,6 +11,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django_events_sourcing.exceptions import EventsSourcingError
 from django_events_sourcing.management.subcommands import SUBCOMMANDS
 from django_events_sourcing.management.subcommands.base import Problems
+from django_events_sourcing.outbox.identity import one_of_each_outbox
 from django_events_sourcing.outbox.tables import has_tables, missing_tables, outbox_databases
 
 
@@ -49,7 +50,7 @@ class Command(BaseCommand):
         if database is not None and database not in connections:
             raise CommandError(f"DATABASES has no {database!r}; it has {', '.join(connections)}.")
         problems = Problems()
-        aliases = [database] if database else list(_with_tables(problems))
+        aliases = [database] if database else one_of_each_outbox(_with_tables(problems))
         if not (aliases or problems):
             raise CommandError(missing_tables(DEFAULT_DB_ALIAS))
         (chosen,) = (each for each in SUBCOMMANDS if each.name == subcommand)
