@@ -14,6 +14,7 @@ from django_events_sourcing.capture.default_serializer import default_serializer
 from django_events_sourcing.capture.kept_serializers import KeptSerializers
 from django_events_sourcing.capture.serialization import project_locale, serialize
 from django_events_sourcing.capture.stored import StoredForm, concrete_model
+from django_events_sourcing.capture.tenants import tenant_of
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import ConfigurationError, SerializationError
@@ -64,8 +65,11 @@ class Registration:
         name = self.event_name(stored, action)
         body = serialize(stored, self._serializers)
         pk = ",".join(map(str, stored.pk)) if isinstance(stored.pk, tuple) else stored.pk
-        label = concrete_model(self.model)._meta.label_lower
-        return partial(Event, name=name, service=self.service, object=f"{label}:{pk}", body=body)
+        model = concrete_model(self.model)
+        key, headers = f"{model._meta.label_lower}:{pk}", {}
+        if tenant := tenant_of(model, using):
+            key, headers = f"{tenant}/{key}", {"event_tenant": tenant}
+        return partial(Event, name=name, service=self.service, object=key, body=body, headers=headers)
 
     def event_name(self, instance: Model, action: str) -> str:
         """``<model>__<action>``; with a status field ``<model>__<its value>`` for every save.

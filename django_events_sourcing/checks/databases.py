@@ -8,10 +8,14 @@ from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Djan
 from django.db import connections, router
 
 from django_events_sourcing.capture.registry import registry
+from django_events_sourcing.capture.tenants import is_of_each_tenant, is_shared
 from django_events_sourcing.checks.readable import readable_settings
 from django_events_sourcing.outbox.tables import has_tables, missing_tables
 
-__all__ = ["check_databases", "check_tables"]
+__all__ = ["check_databases", "check_tables", "check_tenants"]
+
+# The library's.
+_APP = "django_events_sourcing"
 
 
 def check_databases(**_kwargs: Any) -> list[CheckMessage]:
@@ -29,6 +33,25 @@ def check_databases(**_kwargs: Any) -> list[CheckMessage]:
         )
         for alias in connections
         if not connections[alias].settings_dict["AUTOCOMMIT"]
+    ]
+
+
+def check_tenants(**_kwargs: Any) -> list[CheckMessage]:
+    """E021: with django-tenants, an outbox that workers don't relay: it isn't in the schema that all tenants share."""
+    settings = readable_settings()
+    has_tenants = any(hasattr(connections[alias], "schema_name") for alias in connections)
+    if not (has_tenants and registry.registrations and settings and settings.delivery == "outbox"):
+        return []
+    if is_shared(_APP) and not is_of_each_tenant(_APP):
+        return []
+    return [
+        Error(
+            f"{_APP!r} is not in SHARED_APPS, and only there: no worker would see the events of tenants' rows.",
+            hint="Have it in SHARED_APPS and not in TENANT_APPS (or among the APPS of the public type alone, in "
+            "TENANT_TYPES), and run `manage.py migrate_schemas`. README says what to do where tenants' schemas have "
+            "its tables already.",
+            id="django_events_sourcing.E021",
+        )
     ]
 
 
