@@ -7,7 +7,16 @@ from django.db.models import Model
 
 from django_events_sourcing.types import Alias
 
-__all__ = ["is_of_each_tenant", "is_shared", "tenant_of"]
+__all__ = ["has_tenants", "is_of_each_tenant", "is_shared", "tenant_of"]
+
+# Of a connection of django-tenants: it searches this schema first, and then the one that all share.
+_SCHEMA = "schema_name"
+
+
+def has_tenants() -> bool:
+    """Whether a database is one of django-tenants."""
+    is_set_up = hasattr(settings, "TENANT_APPS") or hasattr(settings, "TENANT_TYPES")
+    return is_set_up and any(hasattr(connections[alias], _SCHEMA) for alias in connections)
 
 
 def tenant_of(model: type[Model], using: Alias) -> str | None:
@@ -20,8 +29,7 @@ def tenant_of(model: type[Model], using: Alias) -> str | None:
     Returns:
         None where there are no tenants, and for what they share.
     """
-    # Of a connection of django-tenants: it searches this schema first, and then the one that all share.
-    schema: str | None = getattr(connections[using], "schema_name", None)
+    schema: str | None = getattr(connections[using], _SCHEMA, None)
     if not schema or schema == _shared_schema() or not is_of_each_tenant(model._meta.app_label):
         return None
     return schema

@@ -8,7 +8,7 @@ from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Djan
 from django.db import connections, router
 
 from django_events_sourcing.capture.registry import registry
-from django_events_sourcing.capture.tenants import is_of_each_tenant, is_shared
+from django_events_sourcing.capture.tenants import has_tenants, is_of_each_tenant, is_shared
 from django_events_sourcing.checks.readable import readable_settings
 from django_events_sourcing.outbox.tables import has_tables, missing_tables
 
@@ -39,8 +39,7 @@ def check_databases(**_kwargs: Any) -> list[CheckMessage]:
 def check_tenants(**_kwargs: Any) -> list[CheckMessage]:
     """E021: with django-tenants, an outbox that workers don't relay: it isn't in the schema that all tenants share."""
     settings = readable_settings()
-    has_tenants = any(hasattr(connections[alias], "schema_name") for alias in connections)
-    if not (has_tenants and registry.registrations and settings and settings.delivery == "outbox"):
+    if not (registry.registrations and settings and settings.delivery == "outbox" and has_tenants()):
         return []
     if is_shared(_APP) and not is_of_each_tenant(_APP):
         return []
