@@ -6,10 +6,13 @@ from time import monotonic
 
 from django_events_sourcing.texts import without_passwords
 
-__all__ = ["LOG_PAUSE", "Numbers", "log_once"]
+__all__ = ["HOUR", "LOG_PAUSE", "Numbers", "log_once"]
 
 #: Between two lines of the log about the same trouble, in seconds.
 LOG_PAUSE = 60.0
+
+#: The same, for what no haste mends, in seconds.
+HOUR = 3600.0
 
 # When each was last logged, by what it is about: its text may hold numbers that are never the same.
 _last_logged: dict[tuple[str, ...], float] = {}
@@ -25,11 +28,11 @@ def log_once(
         level: As of ``logging``.
         about: What it is about: of a few values, such as the alias of a database and the class of an error.
         problem: Its text. Control characters and the passwords of URIs in it are made harmless.
-        every: How long no other is logged then, in seconds.
+        every: How long no other is logged then: ``LOG_PAUSE`` or ``HOUR``.
     """
     if monotonic() - _last_logged.get(about, -every) >= every:
         _last_logged[about] = monotonic()
-        period = "a minute" if every == LOG_PAUSE else f"in {every / 60:g} minutes"
+        period = "an hour" if every == HOUR else "a minute"
         logger.log(level, "%s (Logged once %s at most.)", without_passwords(problem), period)
 
 

@@ -8,13 +8,11 @@ from celery import Celery
 
 from django_events_sourcing.delivery.celery_app import project_app
 from django_events_sourcing.delivery.enqueue import PUBLISH_TASK, RELAY_TASK, missing_tasks, queue_of
+from django_events_sourcing.logs import HOUR
 from django_events_sourcing.tasks.schedule import Schedule
 from django_events_sourcing.texts import without_passwords
 
 __all__ = ["look_at_neighbours_if_due"]
-
-# Between two looks of a worker, in seconds.
-_EVERY = 3600.0
 
 # How long an answer may take, in seconds.
 _TIMEOUT = 2.0
@@ -29,7 +27,7 @@ def look_at_neighbours_if_due() -> None:
 
     It waits for nothing: a thread does it.
     """
-    if _looks.claim_if_due(0, _EVERY):
+    if _looks.claim_if_due(0, HOUR):
         threading.Thread(target=_look, name="events-neighbours", daemon=True).start()
 
 

@@ -10,15 +10,12 @@ import logging
 from time import monotonic
 
 from django_events_sourcing.conf import get_settings
-from django_events_sourcing.logs import log_once
+from django_events_sourcing.logs import HOUR, log_once
 from django_events_sourcing.tasks.circuit import Circuit
 from django_events_sourcing.tasks.moments import SharedMoments
 from django_events_sourcing.tasks.schedule import MOST_DATABASES, Schedule
 
 __all__ = ["StandingBack", "tell"]
-
-# Between two lines of the log, in seconds.
-_TOLD_EVERY = 3600.0
 
 # How often it is looked for what those who stand back were asked for, in seconds.
 _LOOK_EVERY = 0.1
@@ -32,7 +29,7 @@ _until = SharedMoments(MOST_DATABASES)
 def tell(problem: object) -> None:
     """Log, once an hour, that this process has no connection."""
     text = f"This process has no connection to RabbitMQ; others of the worker publish in its place. {problem}"
-    log_once(logger, logging.WARNING, ("no connection",), text, every=_TOLD_EVERY)
+    log_once(logger, logging.WARNING, ("no connection",), text, every=HOUR)
 
 
 class StandingBack:

@@ -4,7 +4,8 @@ import logging
 from time import monotonic
 
 from django_events_sourcing.delivery.celery_app import project_app
-from django_events_sourcing.delivery.untaken import TOLD_EVERY, WakeUpQueue
+from django_events_sourcing.delivery.untaken import WakeUpQueue
+from django_events_sourcing.logs import HOUR
 from django_events_sourcing.tasks.schedule import Schedule
 from django_events_sourcing.texts import without_passwords
 
@@ -37,5 +38,5 @@ class UntakenWatch:
         except Exception as exc:  # noqa: BLE001 - Celery itself tells of trouble with its broker
             logger.debug("The queue of wake-ups can't be looked at. %s", without_passwords(exc))
             return
-        if queue.problem and _tellings.claim_if_due(0, TOLD_EVERY):
-            logger.warning("%s (Logged once in an hour at most.)", queue.problem)
+        if queue.problem and _tellings.claim_if_due(0, HOUR):
+            logger.warning("%s (Logged once an hour at most.)", queue.problem)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 from celery import Celery, current_app
+from kombu.transport import memory
 
 from django_events_sourcing import Event, conf, logs
 from django_events_sourcing.delivery import in_tests
@@ -32,6 +33,12 @@ def _no_trouble_yet(monkeypatch):
     from django_events_sourcing.tasks import circuit  # when Django is ready
 
     monkeypatch.setattr(circuit.worker_circuit, "_moments", circuit.Circuit()._moments)
+
+
+@pytest.fixture(autouse=True)
+def _no_wake_ups_from_before():
+    """Those of other tests lie in Celery's broker in memory, where nobody takes them."""
+    memory.Channel.queues.clear()
 
 
 @pytest.fixture(autouse=True)

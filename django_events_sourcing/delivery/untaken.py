@@ -11,13 +11,10 @@ from celery import Celery
 
 from django_events_sourcing.delivery.enqueue import RELAY_TASK, queue_length, queue_of
 
-__all__ = ["MOST_UNTAKEN", "TOLD_EVERY", "WakeUpQueue"]
+__all__ = ["MOST_UNTAKEN", "WakeUpQueue"]
 
 #: How many tasks may wait in a queue that nobody takes from, before no more wake-ups are sent there.
 MOST_UNTAKEN = 500
-
-#: Between two lines of the log about it, in seconds.
-TOLD_EVERY = 3600.0
 
 # How many wake-ups are sent between two looks at the queue: while it is short, and else.
 _BETWEEN_LOOKS, _BETWEEN_CLOSE_LOOKS = 20, 1

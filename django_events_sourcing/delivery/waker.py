@@ -16,9 +16,9 @@ from celery import Celery
 from django_events_sourcing.delivery.celery_app import is_eager, project_app
 from django_events_sourcing.delivery.enqueue import RELAY_TASK, enqueue
 from django_events_sourcing.delivery.in_tests import is_withheld
-from django_events_sourcing.delivery.untaken import TOLD_EVERY, WakeUpQueue
+from django_events_sourcing.delivery.untaken import WakeUpQueue
 from django_events_sourcing.exceptions import ConfigurationError
-from django_events_sourcing.logs import LOG_PAUSE, log_once
+from django_events_sourcing.logs import HOUR, LOG_PAUSE, log_once
 from django_events_sourcing.texts import without_passwords
 from django_events_sourcing.types import Alias, PartitionNumber
 
@@ -128,7 +128,7 @@ class _Waker:
         if queue.takes_one_more():
             enqueue(RELAY_TASK, *_arguments(using, partitions), app=app)
         else:
-            log_once(logger, logging.WARNING, ("untaken",), queue.problem, every=TOLD_EVERY)
+            log_once(logger, logging.WARNING, ("untaken",), queue.problem, every=HOUR)
 
 
 class _Trouble:
