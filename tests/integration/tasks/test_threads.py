@@ -74,8 +74,11 @@ def test_thread__asked__relays_before_it_answers(database, thread):
 def test_partition__that_backs_off__tried_again_when_its_delay_is_over(database, thread, is_swept):
     """Not when the next sweep happens to be due."""
     queries.ensure_partitions(database)
-    relaying = None if is_swept else thread()
-    wait_until(lambda: is_swept or threads._sweeps.seconds_until_due(0) > 0, "the first sweep has begun")
+    relaying = None
+    if not is_swept:
+        relaying = thread()
+        wait_until(lambda: threads._sweeps.seconds_until_due(0) > 0, "the first sweep has begun")
+        relaying.relay(30)  # answered when that has ended
     save(database)
     Partition.objects.using(database).update(failures=1, retry_at=from_now(1.5))
     relaying = relaying or thread()
