@@ -176,11 +176,11 @@ def _publish(event: Event, settings: Settings) -> None:
         try:
             event_dispatcher(settings)(event)
         except _OF_RABBITMQ as exc:
-            others_publish = monotonic() - worker_circuit.last_success < 2 * settings.sweep_interval
-            if isinstance(exc, NoConnectionLeft) and others_publish:
-                tell(exc)
-                raise
-            worker_circuit.failed(without_passwords(exc), settings)
+            since_success = monotonic() - worker_circuit.last_success
+            if isinstance(exc, NoConnectionLeft) and since_success < 2 * settings.sweep_interval:
+                tell(exc)  # others of the worker publish
+            else:
+                worker_circuit.failed(without_passwords(exc), settings)
             raise
         worker_circuit.succeeded()
 

@@ -33,17 +33,17 @@ def one_of_each_outbox(aliases: Iterable[Alias]) -> list[Alias]:
     """
     by_identity: dict[object, list[Alias]] = {}
     for alias in aliases:
-        by_identity.setdefault(_identity_or_alias(alias), []).append(alias)
+        by_identity.setdefault(_identity(alias), []).append(alias)
     return [next(filter(_may_write, same), same[0]) if len(same) > 1 else same[0] for same in by_identity.values()]
 
 
 def writable_twin(using: Alias) -> Alias | None:
     """Another alias, which leads to the outbox of database ``using`` and may write; None if there is none."""
-    identity = _identity_or_alias(using)
+    identity = _identity(using)
     for alias in outbox_databases():
         had_session = connections[alias].connection is not None
         try:
-            if alias != using and _identity_or_alias(alias) == identity and _may_write(alias):
+            if alias != using and _identity(alias) == identity and _may_write(alias):
                 return alias
         finally:
             if not had_session:
@@ -51,18 +51,15 @@ def writable_twin(using: Alias) -> Alias | None:
     return None
 
 
-def _identity_or_alias(using: Alias) -> object:
+def _identity(using: Alias) -> object:
+    """What other aliases of the same outbox have, too; where that is not to be had, the alias itself."""
+    kind = dialect(connections[using])
     try:
-        return _identity(using)
+        with transaction.atomic(using=using), connections[using].cursor() as cursor:
+            cursor.execute(_ASK[kind])
+            found = cursor.fetchone()
     except Error:
         return using
-
-
-def _identity(using: Alias) -> object:
-    kind = dialect(connections[using])
-    with transaction.atomic(using=using), connections[using].cursor() as cursor:
-        cursor.execute(_ASK[kind])
-        found = cursor.fetchone()
     return (kind, *found) if all(found) else using  # a database in memory has no file
 
 
