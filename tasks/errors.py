@@ -38,15 +38,15 @@ _BASIC_PUBLISH = (60, 40)
 _NO_ROUTE = 312
 
 
-def add_place(exc: BaseException, place: str, elsewhere: Iterable[str] = ()) -> None:
+def add_place(exc: BaseException, place: str, more: Iterable[str] = ()) -> None:
     """Note with an error of RabbitMQ's where it was, for ``publish_error``.
 
     Args:
         exc: The error.
         place: Which host, as whom.
-        elsewhere: What went wrong at other hosts before.
+        more: What else there is to be said, such as what went wrong at other hosts before.
     """
-    for note in (place, *elsewhere):
+    for note in (place, *more):
         exc.add_note(note)
 
 
@@ -67,14 +67,14 @@ def publish_error(exc: Exception, exchange: str) -> PublishError:
     """
     if own_fault := _own_fault(exc, exchange):
         return EventRefused(own_fault)
-    place, *elsewhere = getattr(exc, "__notes__", None) or [""]
+    place, *more = getattr(exc, "__notes__", None) or [""]
     text = f"{place}: " if place else ""
     text += str(exc) if isinstance(exc, AMQPError) else f"{type(exc).__name__}: {exc}"
     if exchange and isinstance(exc, TimeoutError):
         text += f" to what was sent for the exchange {exchange}"
     if advice := _advice(exc, exchange):
         text += f". {advice}"
-    return _kind_of_trouble(exc)(". ".join([text.removesuffix("."), *elsewhere]))
+    return _kind_of_trouble(exc)(". ".join([text.removesuffix("."), *more]))
 
 
 def _kind_of_trouble(exc: Exception) -> type[PublishError]:

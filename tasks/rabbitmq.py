@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from functools import lru_cache
 from time import monotonic
 from typing import Any
@@ -75,11 +76,11 @@ class RabbitMQ:
             connection = producer.connection
             is_connecting = True
             awaited = f"no answer to the attempt to connect within {connection.connect_timeout:g} s"
-            elsewhere: list[str] = []
+            more: list[str] = []
 
             def on_error(exc: Exception, _interval: float) -> None:
                 say_what_was_awaited(exc, awaited)
-                elsewhere.append(f"Before that, {_place(connection)}: {type(exc).__name__}: {exc}")
+                more.append(f"Before that, {_place(connection)}: {type(exc).__name__}: {exc}")
 
             try:
                 connection.ensure_connection(on_error, reraise_as_library_errors=False, **self._each_host_once)
@@ -92,7 +93,9 @@ class RabbitMQ:
                 yield producer
             except BaseException as exc:
                 say_what_was_awaited(exc, awaited)
-                add_place(exc, _place(connection), elsewhere)
+                if is_connecting and isinstance(exc, ConnectionResetError):
+                    more.append("If the listener there asks for TLS, the URI begins with amqps://")
+                add_place(exc, _place(connection), more)
                 connection.collect()  # in what state it is nobody knows, and the pool would give it to the next event
                 if isinstance(exc, self.errors) and (is_connecting or not is_over_one_event(exc)):
                     connection.maybe_switch_next()
@@ -112,7 +115,7 @@ class RabbitMQ:
         return Connection(  # type: ignore[no-untyped-call]
             with_port_and_vhost(config["AMQP_URI"]),
             transport_options=options,
-            ssl=config.get("AMQP_SSL"),
+            ssl=copy(config.get("AMQP_SSL")),  # kombu writes the host's name there
             login_method=config.get("LOGIN_METHOD"),
         )
 

@@ -9,9 +9,25 @@ from kombu.transport import memory
 from django_events_sourcing import Event, conf, logs
 from django_events_sourcing.delivery import in_tests
 from tests import servers
-from tests.servers import mariadb_proc, pgbouncer_port, postgresql_proc, rabbitmq_proc, redis_proc
+from tests.servers import (
+    certificates,
+    mariadb_proc,
+    pgbouncer_port,
+    postgresql_proc,
+    rabbitmq_proc,
+    redis_proc,
+    redis_tls_url,
+)
 
-__all__ = ["mariadb_proc", "pgbouncer_port", "postgresql_proc", "rabbitmq_proc", "redis_proc"]
+__all__ = [
+    "certificates",
+    "mariadb_proc",
+    "pgbouncer_port",
+    "postgresql_proc",
+    "rabbitmq_proc",
+    "redis_proc",
+    "redis_tls_url",
+]
 
 _events: list[Event] = []
 

@@ -12,13 +12,13 @@ from django_events_sourcing.delivery.celery_app import broker_problem, project_a
 from django_events_sourcing.delivery.enqueue import missing_tasks
 from django_events_sourcing.delivery.transports import MEND, virtual_transport_problem
 from django_events_sourcing.exceptions import ConfigurationError
-from django_events_sourcing.uris import uri_problem
+from django_events_sourcing.uris import hosts, uri_problem
 
 __all__ = ["check_broker", "check_celery"]
 
 
 def check_broker(**_kwargs: Any) -> list[CheckMessage]:
-    """``AMQP_URI`` and ``NAMEKO_CONFIG``: E007, E010 and E019. A message never holds any part of the URI's password."""
+    """``AMQP_URI`` and ``NAMEKO_CONFIG``: E007, E010, E019, W010. A message holds no part of the URI's password."""
     settings = readable_settings()
     if settings is None or not registry.registrations:
         return []
@@ -34,6 +34,15 @@ def check_broker(**_kwargs: Any) -> list[CheckMessage]:
         )
     elif problem := virtual_transport_problem(settings):
         messages.append(Error(problem, hint=MEND, id="django_events_sourcing.E019"))
+    elif len(hosts(settings.nameko_config["AMQP_URI"])) > 1 and _names_no_host(settings.nameko_config.get("AMQP_SSL")):
+        messages.append(
+            Warning(
+                "NAMEKO_CONFIG['AMQP_SSL']['server_hostname'] is None, and AMQP_URI has several hosts: of each kombu "
+                "expects the certificate of the first.",
+                hint="Set it to a name that the certificates of all hosts have.",
+                id="django_events_sourcing.W010",
+            )
+        )
     serializer = settings.nameko_config.get("serializer", "json")
     known = {*kombu_serializers.name_to_type, *(settings.nameko_config.get("SERIALIZERS") or {})}
     if serializer not in known:
@@ -45,6 +54,10 @@ def check_broker(**_kwargs: Any) -> list[CheckMessage]:
             )
         )
     return messages
+
+
+def _names_no_host(tls: object) -> bool:
+    return isinstance(tls, dict) and tls.get("server_hostname", "") is None
 
 
 def check_celery(**_kwargs: Any) -> list[CheckMessage]:

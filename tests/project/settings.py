@@ -41,7 +41,10 @@ for alias, prefix, engine, user in (
 CELERY_BROKER_URL = os.environ.get("REDIS_URL", "memory://")
 
 CELERY_TASK_DEFAULT_QUEUE = SERVICE_NAME = os.environ.get("SERVICE_NAME", "shop")
-NAMEKO_CONFIG = {"AMQP_URI": os.environ.get("AMQP_URI", "amqp://127.0.0.1:1/")}  # nobody is there
+NAMEKO_CONFIG = {
+    "AMQP_URI": os.environ.get("AMQP_URI", "amqp://127.0.0.1:1/"),  # nobody is there
+    **json.loads(os.environ.get("NAMEKO_CONFIG", "{}")),
+}
 SWAPPED_MODEL = "project.Product"
 MODELS_CRUD_EVENT = [
     {"model": "project.Product"},

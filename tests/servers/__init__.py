@@ -9,10 +9,13 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+import trustme
 from mirakuru import TCPExecutor
 from mirakuru.exceptions import ProcessFinishedWithError
 from pytest_postgresql.factories import postgresql_proc as postgresql_factory
@@ -22,6 +25,8 @@ from pytest_redis.factories import redis_proc as redis_factory
 from tests.processes import run, running, wait_until
 
 __all__ = [
+    "Certificates",
+    "certificates",
     "free_port",
     "killed",
     "make_postgresql",
@@ -30,6 +35,7 @@ __all__ = [
     "postgresql_proc",
     "rabbitmq_proc",
     "redis_proc",
+    "redis_tls_url",
     "stopped",
     "suspended",
 ]
@@ -150,14 +156,64 @@ def pgbouncer_port(tmp_path: Path, postgresql_proc: TCPExecutor) -> Iterator[int
 redis_proc = redis_factory(port=(20000, 25000))
 
 
+@dataclass(frozen=True)
+class Certificates:
+    """Files with certificates: an authority's, and those with their keys that it gave to a server and a client."""
+
+    authority: Path
+    server: Path
+    client: Path
+
+
 @pytest.fixture(scope="session")
-def rabbitmq_proc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMqExecutor]:
-    """A RabbitMQ with an Erlang port mapper and a cookie of its own, so that it meets no other."""
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """The server is 127.0.0.1, the client guest."""
+    folder = tmp_path_factory.mktemp("certificates")
+    found = Certificates(*(folder / f"{name}.pem" for name in ("authority", "server", "client")))
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(found.authority))
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(found.server))
+    client = authority.issue_cert("guest@localhost", common_name="guest")
+    client.private_key_and_cert_chain_pem.write_to_path(str(found.client))
+    return found
+
+
+@pytest.fixture
+def redis_tls_url(tmp_path: Path, certificates: Certificates) -> Iterator[str]:
+    """URL of a Redis that lets in who has a certificate, with the client's."""
+    command = ["redis-server", "--port", "0", "--tls-port", str(port := free_port()), "--dir", str(tmp_path)]
+    server = ["--tls-cert-file", str(certificates.server), "--tls-key-file", str(certificates.server)]
+    others = ["--tls-ca-cert-file", str(certificates.authority)]
+    client = {"ssl_certfile": certificates.client, "ssl_keyfile": certificates.client}
+    options = {"ssl_cert_reqs": "required", "ssl_ca_certs": certificates.authority, **client}
+    with running([*command, *server, *others], "Ready to accept connections", tmp_path / "redis.log", os.environ):
+        yield f"rediss://127.0.0.1:{port}/0?{urlencode(options)}"
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_proc(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[RabbitMqExecutor]:
+    """A RabbitMQ with an Erlang port mapper and a cookie of its own, so that it meets no other.
+
+    At its ``tls_port`` it lets in who has a certificate, which may stand for the password, too.
+    """
     folder = tmp_path_factory.mktemp("rabbitmq")
-    (folder / "plugins").write_text("[].\n")
+    (folder / "plugins").write_text("[rabbitmq_auth_mechanism_ssl].\n")
+    (folder / "rabbitmq.conf").write_text(
+        f"listeners.ssl.1 = 127.0.0.1:{(tls_port := free_port())}\n"
+        f"ssl_options.cacertfile = {certificates.authority}\n"
+        f"ssl_options.certfile = {certificates.server}\n"
+        f"ssl_options.keyfile = {certificates.server}\n"
+        "ssl_options.verify = verify_peer\n"
+        "ssl_options.fail_if_no_peer_cert = true\n"
+        "ssl_cert_login_from = common_name\n"
+        "auth_mechanisms.1 = PLAIN\n"
+        "auth_mechanisms.2 = AMQPLAIN\n"
+        "auth_mechanisms.3 = EXTERNAL\n"
+    )
     port, distribution_port, epmd_port = free_port(), free_port(), free_port()
     with pytest.MonkeyPatch.context() as env:
         env.setenv("PATH", _RABBITMQ_BIN)
+        env.setenv("RABBITMQ_CONFIG_FILE", str(folder / "rabbitmq.conf"))
         env.setenv("ERL_EPMD_PORT", str(epmd_port))
         env.setenv("ERL_EPMD_ADDRESS", "127.0.0.1")
         env.setenv("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-setcookie tests")
@@ -173,23 +229,36 @@ def rabbitmq_proc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMq
             plugin_path=folder,
             node_name=f"tests-{port}@localhost",
         )
+        server.tls_port = tls_port  # type: ignore[attr-defined]
         with server:
             yield server
 
 
 @pytest.fixture(scope="session")
 def mariadb_proc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TCPExecutor]:
-    """A MariaDB with a user ``root`` who needs no password, and a database for each kind of tests."""
+    """A MariaDB with a user ``root`` who needs no password, and a database for each kind of tests.
+
+    It is the MySQL whose ``mysqld`` the environment's MYSQLD names, if it names one.
+    """
     folder = tmp_path_factory.mktemp("mariadb")
     data, port = folder / "data", free_port()
     as_us = f"--user={pwd.getpwuid(os.geteuid()).pw_name}"  # else it would change to user mysql
-    install = ["mariadb-install-db", "--no-defaults", as_us, f"--datadir={data}", "--skip-test-db"]
-    run([*install, "--auth-root-authentication-method=normal"], {**os.environ, "PATH": _SBIN})
-    command = ["mariadbd", "--no-defaults", as_us, f"--datadir={data}", f"--socket={folder / 'socket'}"]
+    statements = [
+        f"CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4" for name in ("integration", "acceptance")
+    ]
+    if mysqld := os.environ.get("MYSQLD"):
+        server, install = [mysqld, "--mysqlx=OFF"], [mysqld, "--no-defaults", "--initialize-insecure"]
+        statements += [
+            "CREATE USER IF NOT EXISTS root@127.0.0.1",
+            "GRANT ALL ON *.* TO root@127.0.0.1 WITH GRANT OPTION",
+        ]
+    else:
+        server, install = ["mariadbd"], ["mariadb-install-db", "--no-defaults", "--skip-test-db"]
+        install.append("--auth-root-authentication-method=normal")
+    run([*install, as_us, f"--datadir={data}"], {**os.environ, "PATH": _SBIN})
+    (init := folder / "init.sql").write_text("".join(f"{statement};\n" for statement in statements))
+    command = [server[0], "--no-defaults", *server[1:], as_us, f"--datadir={data}", f"--socket={folder / 'socket'}"]
     options = [f"--port={port}", "--bind-address=127.0.0.1", "--skip-name-resolve", f"--log-error={folder / 'log'}"]
-    path = {"PATH": _SBIN}
-    with TCPExecutor([*command, *options], "127.0.0.1", port, timeout=60, cwd=str(folder), envvars=path) as server:
-        mariadb = ["mariadb", "--no-defaults", "--host=127.0.0.1", f"--port={port}", "--user=root"]
-        for name in ("integration", "acceptance"):
-            run([*mariadb, f"--execute=CREATE DATABASE {name} CHARACTER SET utf8mb4"], os.environ)
-        yield server
+    command += [*options, f"--pid-file={folder / 'pid'}", f"--init-file={init}"]
+    with TCPExecutor(command, "127.0.0.1", port, timeout=60, cwd=str(folder), envvars={"PATH": _SBIN}) as executor:
+        yield executor

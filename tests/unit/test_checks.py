@@ -336,6 +336,18 @@ def test_amqp_uri__sound__no_error(settings, uri):
     assert messages() == []
 
 
+def test_certificates__compared_with_each_hosts_name__warned(settings):
+    """kombu would compare them with the first one's; with one host, or one name for all, it is well."""
+    settings.AMQP_URI = "amqps://a;amqps://b"
+    settings.NAMEKO_CONFIG = {"AMQP_SSL": {"server_hostname": None}}
+    assert_only("W010", "AMQP_SSL", "certificates of all hosts")
+    settings.NAMEKO_CONFIG = {"AMQP_SSL": {"server_hostname": "rabbit"}}
+    assert messages() == []
+    settings.AMQP_URI = "amqps://a"
+    settings.NAMEKO_CONFIG = {"AMQP_SSL": {"server_hostname": None}}
+    assert messages() == []
+
+
 VIRTUAL = ["redis://:s3cret@h/0", "sqs://", "filesystem://", "memory://", "sqla+sqlite:///x", "amqp://a;redis://b"]
 
 
