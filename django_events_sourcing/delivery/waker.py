@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
 
 from celery import Celery
@@ -113,8 +114,9 @@ class _Waker:
                 taken, self._waiting, self._is_sending = self._waiting, {}, True
                 asked, self._asked = self._asked, 0
             try:
-                for (using, app), partitions in taken.items():
-                    self._send(using, app, partitions)
+                with _sending:
+                    for (using, app), partitions in taken.items():
+                        self._send(using, app, partitions)
                 self._trouble.ends()
             except Exception as exc:  # noqa: BLE001 - whatever it is, the thread goes on
                 self._trouble.lasts(exc)
@@ -160,6 +162,30 @@ class _Trouble:
             logger.warning("Wake-ups are sent again, after %.1f s and %d that were not sent.", seconds, self._failed)
             self._failed = 0
 
+
+# Note [A fork waits for the thread]
+# A web server may fork its processes while the thread of the one that loaded the application sends its first wake-up: a
+# child would have for ever the modules that are half imported by then, and the locks that nobody is there to release,
+# for all that the project itself does with Celery.
+_sending = threading.RLock()
+
+
+def _before_fork() -> None:
+    _sending.acquire(timeout=FLUSH_TIMEOUT)
+
+
+def _after_fork_in_parent() -> None:
+    with suppress(RuntimeError):  # it was not to be had
+        _sending.release()
+
+
+def _after_fork_in_child() -> None:
+    global _sending  # noqa: PLW0603 - the parent's thread may hold it
+    _sending = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # where there are forks
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 # By process: a forked one has not the thread of its parent, and its lock may be held by nobody who is there.
 _wakers: dict[int, _Waker] = {}

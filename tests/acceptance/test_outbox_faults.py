@@ -447,7 +447,7 @@ def test_redis__away__saves_as_fast_as_ever_and_events_come_by_the_sweep(shop, a
     shop.wait_until_drained()
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent", "eventlet"])
 def test_pool__of_any_kind_with_redis_away_from_the_start__sweeps(shop, pool):
     """No event needs Celery's broker: not for a worker that has never met it."""
     with stopped(shop.redis):

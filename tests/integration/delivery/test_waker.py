@@ -40,6 +40,20 @@ for number in range(3):
     assert os.wait()[1] == 0
 Product.objects.create(name="parent", price=1)
 """
+FORK_MEANWHILE = f"""{SAVE}
+import os, time
+from django_events_sourcing.delivery import waker
+for number in range(10):
+    if os.fork() == 0:
+        from django.db import connections
+        connections.close_all()
+        Product.objects.create(name=number, price=1)
+        waker._of_this_process().flush(5)
+        os._exit(0)
+    time.sleep(0.02)
+for number in range(10):
+    assert os.wait()[1] == 0
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -278,6 +292,12 @@ def test_process__forked_after_it_saved__wakes_from_parent_and_children(process_
     """A server that forks after it has saved, say: no thread, lock or connection of the parent's is used."""
     run([sys.executable, "-c", FORK], process_env)
     assert len(wake_ups(redis)) == 5
+
+
+def test_processes__forked_while_the_first_wake_up_is_sent__each_wakes(redis, process_env):
+    """They have no module that was half imported, and no lock that somebody held."""
+    run([sys.executable, "-c", FORK_MEANWHILE], process_env)
+    assert len(wake_ups(redis)) == 11
 
 
 def test_eager_mode__commit__relays_inline(database, queue, make_celery_app, caplog):
