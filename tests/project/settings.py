@@ -32,7 +32,7 @@ for alias, prefix, engine, user in (
     if f"{prefix}_PORT" in os.environ:
         DATABASES[alias] = {
             "ENGINE": f"django.db.backends.{engine}",
-            "HOST": "127.0.0.1",
+            "HOST": os.environ.get(f"{prefix}_HOST", "127.0.0.1"),
             "PORT": os.environ[f"{prefix}_PORT"],
             "USER": user,
             "NAME": os.environ[f"{prefix}_DATABASE"],

@@ -8,7 +8,7 @@ import pwd
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ from pytest_redis.factories import redis_proc as redis_factory
 from tests.processes import run, running, wait_until
 
 __all__ = [
+    "PG_CTL",
     "Certificates",
+    "RabbitMQ",
     "certificates",
     "free_port",
     "killed",
@@ -33,6 +35,7 @@ __all__ = [
     "mariadb_proc",
     "pgbouncer_port",
     "postgresql_proc",
+    "rabbitmq_cluster",
     "rabbitmq_proc",
     "redis_proc",
     "redis_tls_url",
@@ -118,11 +121,18 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+#: pg_ctl; root has user postgres run it, as PostgreSQL refuses to run as root.
+PG_CTL = str(
+    Path(__file__).parent / "pg_ctl_as_postgres"
+    if os.geteuid() == 0
+    else max(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), key=lambda path: int(path.parts[4]), default="pg_ctl")
+)
+
+
 def make_postgresql(options: str = "") -> Any:
     """The fixture of a PostgreSQL, which doesn't wait for the disk unless the options of its server say so."""
     return postgresql_factory(
-        # PostgreSQL refuses to run as root
-        executable=str(Path(__file__).parent / "pg_ctl_as_postgres") if os.geteuid() == 0 else None,
+        executable=PG_CTL,
         port=None,
         unixsocketdir="/tmp",
         postgres_options=options,
@@ -190,15 +200,45 @@ def redis_tls_url(tmp_path: Path, certificates: Certificates) -> Iterator[str]:
         yield f"rediss://127.0.0.1:{port}/0?{urlencode(options)}"
 
 
-@pytest.fixture(scope="session")
-def rabbitmq_proc(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[RabbitMqExecutor]:
-    """A RabbitMQ with an Erlang port mapper and a cookie of its own, so that it meets no other.
+class RabbitMQ(RabbitMqExecutor):
+    """A node. Those with one ``epmd_port``, Erlang's port mapper, may become a cluster, and meet no others."""
 
-    At its ``tls_port`` it lets in who has a certificate, which may stand for the password, too.
-    """
-    folder = tmp_path_factory.mktemp("rabbitmq")
-    (folder / "plugins").write_text("[rabbitmq_auth_mechanism_ssl].\n")
-    (folder / "rabbitmq.conf").write_text(
+    tls_port: int
+
+    def __init__(self, folder: Path, epmd_port: int, config: str = "") -> None:
+        (folder / "plugins").write_text("[rabbitmq_auth_mechanism_ssl].\n")
+        (folder / "rabbitmq.conf").write_text(config)
+        self._env = {
+            "PATH": _RABBITMQ_BIN,
+            "ERL_EPMD_PORT": str(epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-setcookie tests",
+            "RABBITMQ_CTL_ERL_ARGS": "-setcookie tests",
+        }
+        self.node_name = f"tests-{(port := free_port())}@localhost"
+        super().__init__(
+            "rabbitmq-server",
+            "127.0.0.1",
+            port,
+            free_port(),
+            "rabbitmqctl",
+            logpath=folder / "log",
+            path=folder,
+            plugin_path=folder,
+            node_name=self.node_name,
+        )
+
+    @property
+    def envvars(self) -> dict[str, str]:
+        """Its environment."""
+        return {**super().envvars, **self._env}
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_proc(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[RabbitMQ]:
+    """A RabbitMQ. At its ``tls_port`` it lets in who has a certificate, which may stand for the password, too."""
+    config = (
         f"listeners.ssl.1 = 127.0.0.1:{(tls_port := free_port())}\n"
         f"ssl_options.cacertfile = {certificates.authority}\n"
         f"ssl_options.certfile = {certificates.server}\n"
@@ -210,28 +250,23 @@ def rabbitmq_proc(tmp_path_factory: pytest.TempPathFactory, certificates: Certif
         "auth_mechanisms.2 = AMQPLAIN\n"
         "auth_mechanisms.3 = EXTERNAL\n"
     )
-    port, distribution_port, epmd_port = free_port(), free_port(), free_port()
-    with pytest.MonkeyPatch.context() as env:
-        env.setenv("PATH", _RABBITMQ_BIN)
-        env.setenv("RABBITMQ_CONFIG_FILE", str(folder / "rabbitmq.conf"))
-        env.setenv("ERL_EPMD_PORT", str(epmd_port))
-        env.setenv("ERL_EPMD_ADDRESS", "127.0.0.1")
-        env.setenv("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-setcookie tests")
-        env.setenv("RABBITMQ_CTL_ERL_ARGS", "-setcookie tests")
-        server = RabbitMqExecutor(
-            "rabbitmq-server",
-            "127.0.0.1",
-            port,
-            distribution_port,
-            "rabbitmqctl",
-            logpath=folder / "log",
-            path=folder,
-            plugin_path=folder,
-            node_name=f"tests-{port}@localhost",
-        )
-        server.tls_port = tls_port  # type: ignore[attr-defined]
-        with server:
-            yield server
+    with RabbitMQ(tmp_path_factory.mktemp("rabbitmq"), free_port(), config) as server:
+        server.tls_port = tls_port
+        yield server
+
+
+@pytest.fixture(scope="module")
+def rabbitmq_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RabbitMQ]]:
+    """Three nodes of a cluster."""
+    epmd_port, log = free_port(), tmp_path_factory.mktemp("epmd") / "log"
+    with ExitStack() as stack:
+        # Started by a node, it would end with it, and the others be known to nobody.
+        stack.enter_context(running(["epmd", "-address", "127.0.0.1", "-port", str(epmd_port)], "", log, os.environ))
+        nodes = [stack.enter_context(RabbitMQ(tmp_path_factory.mktemp("node"), epmd_port)) for _ in range(3)]
+        for node in nodes[1:]:
+            for command in (["stop_app"], ["reset"], ["join_cluster", nodes[0].node_name], ["start_app"]):
+                node.rabbitctl_output(*command)
+        yield nodes
 
 
 @pytest.fixture(scope="session")
