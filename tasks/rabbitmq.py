@@ -93,8 +93,8 @@ class RabbitMQ:
                 yield producer
             except BaseException as exc:
                 say_what_was_awaited(exc, awaited)
-                if is_connecting and isinstance(exc, ConnectionResetError):
-                    more.append("If the listener there asks for TLS, the URI begins with amqps://")
+                if is_connecting and _was_ended_without_a_word(exc):
+                    more.append(_ASKS_FOR["a certificate" if connection.ssl else "TLS"])
                 add_place(exc, _place(connection), more)
                 connection.collect()  # in what state it is nobody knows, and the pool would give it to the next event
                 if isinstance(exc, self.errors) and (is_connecting or not is_over_one_event(exc)):
@@ -118,6 +118,18 @@ class RabbitMQ:
             ssl=copy(config.get("AMQP_SSL")),  # kombu writes the host's name there
             login_method=config.get("LOGIN_METHOD"),
         )
+
+
+# What its listener may ask for that ends a connection without a word.
+_ASKS_FOR = {
+    "TLS": "If the listener there asks for TLS, the URI begins with amqps://",
+    "a certificate": "If the listener there asks for a certificate, NAMEKO_CONFIG['AMQP_SSL'] names it",
+}
+
+
+def _was_ended_without_a_word(exc: BaseException) -> bool:
+    # The other text is amqp's.
+    return isinstance(exc, ConnectionResetError | BrokenPipeError) or str(exc) == "Server unexpectedly closed connection"
 
 
 def _place(connection: Connection) -> str:

@@ -6,6 +6,7 @@ A wake-up may get lost. The worker's sweep finds what it was for.
 import atexit
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Collection
@@ -51,7 +52,7 @@ def wake(using: Alias, partitions: Collection[PartitionNumber] = ()) -> None:
         using: Alias of the database.
         partitions: Where to look first.
     """
-    if is_withheld(using):
+    if is_withheld(using) or _is_to_be_forked_by_uwsgi():
         return
     try:
         app = project_app()  # of this thread: the waker's may know another
@@ -166,8 +167,14 @@ class _Trouble:
 # Note [A fork waits for the thread]
 # A web server may fork its processes while the thread of the one that loaded the application sends its first wake-up: a
 # child would have for ever the modules that are half imported by then, and the locks that nobody is there to release,
-# for all that the project itself does with Celery.
+# for all that the project itself does with Celery. uWSGI (2.0.31) doesn't ask, and forks with Python's own lock held by
+# whichever thread runs: what is saved before is left to the sweep.
 _sending = threading.RLock()
+
+
+def _is_to_be_forked_by_uwsgi() -> bool:
+    uwsgi = sys.modules.get("uwsgi")
+    return uwsgi is not None and uwsgi.worker_id() == 0 and uwsgi.masterpid() in {0, os.getpid()}
 
 
 def _before_fork() -> None:

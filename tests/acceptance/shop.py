@@ -14,10 +14,10 @@ from kombu.connection import Connection
 from kombu.entity import Queue
 from mirakuru import TCPExecutor
 from nameko.standalone.events import get_event_exchange
-from pytest_rabbitmq.factories.executor import RabbitMqExecutor
 
 from tests.acceptance.verdict import Arrival, Changes, read_ledger
 from tests.processes import running, wait_until
+from tests.servers import RabbitMQ
 from tests.servers.proxy import Proxy
 
 __all__ = ["LEASE", "SWEEP_INTERVAL", "Shop", "p99"]
@@ -37,7 +37,7 @@ def p99(values: Iterable[float]) -> float:
 class Shop:
     """The system under fault: writers, workers, and a queue that keeps whatever arrives."""
 
-    def __init__(self, system, redis: TCPExecutor, rabbitmq: RabbitMqExecutor) -> None:
+    def __init__(self, system, redis: TCPExecutor, rabbitmq: RabbitMQ) -> None:
         self.system = system
         self.redis = redis
         self.rabbitmq = rabbitmq

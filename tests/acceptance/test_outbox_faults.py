@@ -491,8 +491,7 @@ def test_writers__killed_in_autocommit_mode__row_and_event_agree(shop):
 def test_poison_event__among_others__holds_back_its_own_object_until_it_is_dead(shop):
     """Others flow at once; it is dead after MAX_ATTEMPTS; then the 200 later ones of its object go on, in order."""
     shop.system.configure(MAX_ATTEMPTS=3, RETRY_BACKOFF=8, RETRY_BACKOFF_MAX=8)
-    shop.rabbitmq.rabbitctl_output("eval", "application:set_env(rabbit, max_message_size, 400).")
-    try:
+    with shop.rabbitmq.taking_at_most(400):
         shop.start_worker("worker")
         with shop.writing(writers=1):
             key = shop.system.django(
@@ -509,8 +508,6 @@ def test_poison_event__among_others__holds_back_its_own_object_until_it_is_dead(
             assert found["oldest_pending_seconds"] < 2
         shop.wait_until_drained()
         assert shop.system.status()["dead"] == 1
-    finally:
-        shop.rabbitmq.rabbitctl_output("eval", "application:set_env(rabbit, max_message_size, 134217728).")
     names = [("created", "first"), *(("updated", str(number)) for number in range(200))]
     shop.changes[f"project.product:{key.strip()}"] = names
     assert judge(shop.changes, shop.arrivals()) == Verdict()

@@ -229,6 +229,20 @@ class RabbitMQ(RabbitMqExecutor):
             node_name=self.node_name,
         )
 
+    @contextmanager
+    def taking_at_most(self, size: int) -> Iterator[None]:
+        """Within it it refuses messages of more bytes, on channels that are new."""
+        self._set_max_message_size(size)
+        try:
+            yield
+        finally:
+            self._set_max_message_size(134_217_728)
+
+    def _set_max_message_size(self, size: int) -> None:
+        term = "persistent_term:put(max_message_size, {0})"  # where RabbitMQ 4 has it
+        code = f"application:set_env(rabbit, max_message_size, {{0}}), {term}."
+        self.rabbitctl_output("eval", code.format(size))
+
     @property
     def envvars(self) -> dict[str, str]:
         """Its environment."""

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from time import monotonic
+from types import SimpleNamespace
 
 import pytest
 from django.core.management import call_command
@@ -298,6 +299,20 @@ def test_processes__forked_while_the_first_wake_up_is_sent__each_wakes(redis, pr
     """They have no module that was half imported, and no lock that somebody held."""
     run([sys.executable, "-c", FORK_MEANWHILE], process_env)
     assert len(wake_ups(redis)) == 11
+
+
+@pytest.mark.parametrize("worker, master, wakes", [(0, 0, 0), (0, None, 0), (0, 1, 1), (1, 1, 1)])
+def test_uwsgi__before_it_forks__nothing_is_sent_by_a_thread(
+    sqlite_alias, redis, monkeypatch, django_db_blocker, worker, master, wakes
+):
+    """It would fork in the middle of it. In a mule, and in its workers, wake-ups are sent."""
+    uwsgi = SimpleNamespace(worker_id=lambda: worker, masterpid=lambda: os.getpid() if master is None else master)
+    monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)
+    monkeypatch.setattr(waker, "_wakers", {})
+    with django_db_blocker.unblock():
+        save(sqlite_alias).delete(using=sqlite_alias)
+    waker._of_this_process().flush(5)
+    assert min(len(wake_ups(redis)), 1) == wakes
 
 
 def test_eager_mode__commit__relays_inline(database, queue, make_celery_app, caplog):

@@ -198,10 +198,9 @@ def test_events_gone_from_the_log__others_go_on(emit, relay, received, database,
 @pytest.fixture
 def small_messages(rabbitmq_proc):
     """RabbitMQ while it takes no message larger than 1,000 bytes: on new channels, so those of the pool are closed."""
-    rabbitmq_proc.rabbitctl_output("eval", "application:set_env(rabbit, max_message_size, 1000).")
-    pools.reset()
-    yield
-    rabbitmq_proc.rabbitctl_output("eval", "application:set_env(rabbit, max_message_size, 134217728).")
+    with rabbitmq_proc.taking_at_most(1000):
+        pools.reset()
+        yield
     pools.reset()
 
 
