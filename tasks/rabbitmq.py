@@ -128,8 +128,8 @@ _ASKS_FOR = {
 
 
 def _was_ended_without_a_word(exc: BaseException) -> bool:
-    # The other text is amqp's.
-    return isinstance(exc, ConnectionResetError | BrokenPipeError) or str(exc) == "Server unexpectedly closed connection"
+    ended = isinstance(exc, ConnectionResetError | BrokenPipeError)
+    return ended or str(exc) == "Server unexpectedly closed connection"  # as amqp says it
 
 
 def _place(connection: Connection) -> str:
