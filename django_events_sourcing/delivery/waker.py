@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Collection
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from celery import Celery
@@ -85,7 +85,7 @@ class _Waker:
         self._queues: dict[Celery, WakeUpQueue] = {}
         self._changed = threading.Condition()
         self._waiting: dict[tuple[Alias, Celery], set[PartitionNumber]] = {}
-        self._is_sending = False
+        self._is_sending = self._has_sent = False
         self._thread: threading.Thread | None = None
         self._asked = 0
 
@@ -115,9 +115,10 @@ class _Waker:
                 taken, self._waiting, self._is_sending = self._waiting, {}, True
                 asked, self._asked = self._asked, 0
             try:
-                with _sending:
+                with nullcontext() if self._has_sent else _first_time:
                     for (using, app), partitions in taken.items():
                         self._send(using, app, partitions)
+                self._has_sent = True
                 self._trouble.ends()
             except Exception as exc:  # noqa: BLE001 - whatever it is, the thread goes on
                 self._trouble.lasts(exc)
@@ -167,9 +168,9 @@ class _Trouble:
 # Note [A fork waits for the thread]
 # A web server may fork its processes while the thread of the one that loaded the application sends its first wake-up: a
 # child would have for ever the modules that are half imported by then, and the locks that nobody is there to release,
-# for all that the project itself does with Celery. uWSGI (2.0.31) doesn't ask, and forks with Python's own lock held by
-# whichever thread runs: what is saved before is left to the sweep.
-_sending = threading.RLock()
+# for all that the project itself does with Celery. uWSGI (2.0.31) calls no hooks, and forks with Python's own lock held
+# by whichever thread runs: what is saved before is left to the sweep.
+_first_time = threading.RLock()
 
 
 def _is_to_be_forked_by_uwsgi() -> bool:
@@ -178,17 +179,17 @@ def _is_to_be_forked_by_uwsgi() -> bool:
 
 
 def _before_fork() -> None:
-    _sending.acquire(timeout=FLUSH_TIMEOUT)
+    _first_time.acquire(timeout=FLUSH_TIMEOUT)
 
 
 def _after_fork_in_parent() -> None:
     with suppress(RuntimeError):  # it was not to be had
-        _sending.release()
+        _first_time.release()
 
 
 def _after_fork_in_child() -> None:
-    global _sending  # noqa: PLW0603 - the parent's thread may hold it
-    _sending = threading.RLock()
+    global _first_time  # noqa: PLW0603 - the parent's thread may hold it
+    _first_time = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):  # where there are forks

@@ -191,12 +191,11 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 @pytest.fixture
 def redis_tls_url(tmp_path: Path, certificates: Certificates) -> Iterator[str]:
     """URL of a Redis that lets in who has a certificate, with the client's."""
+    authority, server, client = certificates.authority, certificates.server, certificates.client
     command = ["redis-server", "--port", "0", "--tls-port", str(port := free_port()), "--dir", str(tmp_path)]
-    server = ["--tls-cert-file", str(certificates.server), "--tls-key-file", str(certificates.server)]
-    others = ["--tls-ca-cert-file", str(certificates.authority)]
-    client = {"ssl_certfile": certificates.client, "ssl_keyfile": certificates.client}
-    options = {"ssl_cert_reqs": "required", "ssl_ca_certs": certificates.authority, **client}
-    with running([*command, *server, *others], "Ready to accept connections", tmp_path / "redis.log", os.environ):
+    command += ["--tls-cert-file", str(server), "--tls-key-file", str(server), "--tls-ca-cert-file", str(authority)]
+    options = {"ssl_ca_certs": authority, "ssl_certfile": client, "ssl_keyfile": client, "ssl_cert_reqs": "required"}
+    with running(command, "Ready to accept connections", tmp_path / "redis.log", os.environ):
         yield f"rediss://127.0.0.1:{port}/0?{urlencode(options)}"
 
 
