@@ -2,6 +2,7 @@
 
 import logging
 import math
+import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -25,6 +26,7 @@ from django_events_sourcing.exceptions import (
 from django_events_sourcing.tasks.arguments import DirectEvent, WakeUp
 from django_events_sourcing.tasks.circuit import worker_circuit
 from django_events_sourcing.tasks.publisher import event_dispatcher
+from django_events_sourcing.tasks.rabbitmq import PUBLISH_TIMEOUT
 from django_events_sourcing.tasks.relaying import relay_database
 from django_events_sourcing.tasks.retry import delay
 from django_events_sourcing.tasks.standing_back import tell
@@ -125,6 +127,9 @@ def publish_event(self: Task, *arguments: Any, **more: Any) -> None:
             return
         if isinstance(exc, NoConnectionLeft):
             seconds = delay(1, settings)  # it may get to another process, which has one
+        elif isinstance(exc, RabbitMQUnavailable) and worker_circuit.is_being_tried:
+            # As long as the attempt may take, or the tasks of all that waits would keep the worker busy meanwhile.
+            seconds = max(seconds, min(PUBLISH_TIMEOUT * random.uniform(1, 1.5), settings.retry_backoff_max))  # noqa: S311
         # What the circuit logs stands there once for all events.
         level = logging.INFO if isinstance(exc, _OF_RABBITMQ) else logging.WARNING
         problem = without_passwords(exc)

@@ -55,6 +55,11 @@ class Circuit:
         return self._moments[_Of.BEGIN] > 0
 
     @property
+    def is_being_tried(self) -> bool:
+        """Whether somebody is at an attempt, which shows whether the trouble is over."""
+        return self._moments[_Of.CLAIM] > 0
+
+    @property
     def seconds_until_next(self) -> float:
         """How long until somebody may try again; 0 if that is now."""
         return max(0.0, self._moments[_Of.NEXT] - monotonic())

@@ -409,8 +409,10 @@ def test_postgresql__killed_in_the_middle_of_a_drain__keeps_the_promise(shop, po
         shop.system.django(f"Product.objects.create(name={number}, price=1).delete()")
         shop.wait_until_drained()
     shop.arrivals()
+    shop.system.django("from django.core.management import call_command; call_command('events', 'pause')")
     with shop.writing(events=1000):
         nothing(shop)
+    shop.system.django("from django.core.management import call_command; call_command('events', 'resume')")
     for _ in range(3):
         before = shop.arrived()
         wait_until(lambda before=before: shop.arrived() > before + 100, "some have gone out")  # type: ignore[misc]

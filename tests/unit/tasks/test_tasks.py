@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -19,7 +20,9 @@ from nameko.standalone.events import get_event_exchange
 from django_events_sourcing import Event, tasks
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.exceptions import ConfigurationError, EventRefused, PublishError
-from django_events_sourcing.tasks import publish_event, publisher
+from django_events_sourcing.tasks import circuit, publish_event, publisher
+from django_events_sourcing.tasks.circuit import worker_circuit
+from django_events_sourcing.tasks.rabbitmq import PUBLISH_TIMEOUT
 from django_events_sourcing.tasks.retry import delay
 from tests.project.celery import app
 from tests.project.models import Product
@@ -210,6 +213,18 @@ def test_publish_event__broker_trouble__retried_for_ever(attempt):
     retried = attempt(PublishError("connection refused"), retries=10_000)
     assert retried["args"][1] == 0
     assert 0 < retried["countdown"] <= get_settings().retry_backoff_max
+
+
+def test_publish_event__while_another_process_tries__comes_when_that_is_over(attempt, monkeypatch, settings):
+    """At its own first delay it would come back in vain, and so would all others that wait."""
+    worker_circuit.failed("no way", get_settings())
+    assert attempt(None)["countdown"] <= 1
+    monkeypatch.setattr(circuit, "monotonic", lambda: time.monotonic() + 2)
+    with worker_circuit.attempt() as may_try:
+        assert may_try
+        assert PUBLISH_TIMEOUT <= attempt(None)["countdown"] <= 1.5 * PUBLISH_TIMEOUT
+        settings.EVENTS_SOURCING = {"RETRY_BACKOFF_MAX": 3}
+        assert attempt(None)["countdown"] == 3
 
 
 def test_publish_event__refused__given_up_after_max_attempts(attempt, caplog):
