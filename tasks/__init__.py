@@ -2,7 +2,6 @@
 
 import logging
 import math
-import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -129,7 +128,7 @@ def publish_event(self: Task, *arguments: Any, **more: Any) -> None:
             seconds = delay(1, settings)  # it may get to another process, which has one
         elif isinstance(exc, RabbitMQUnavailable) and worker_circuit.is_being_tried:
             # As long as the attempt may take, or the tasks of all that waits would keep the worker busy meanwhile.
-            seconds = max(seconds, min(PUBLISH_TIMEOUT * random.uniform(1, 1.5), settings.retry_backoff_max))  # noqa: S311
+            seconds = delay(attempts, settings, shortest=PUBLISH_TIMEOUT)
         # What the circuit logs stands there once for all events.
         level = logging.INFO if isinstance(exc, _OF_RABBITMQ) else logging.WARNING
         problem = without_passwords(exc)

@@ -21,6 +21,7 @@ from django_events_sourcing.exceptions import EventRefused, NoConnectionLeft, Pu
 
 __all__ = [
     "add_place",
+    "advice_on_a_hang_up",
     "is_over_its_name",
     "is_over_one_event",
     "may_have_idled",
@@ -54,6 +55,21 @@ def say_what_was_awaited(exc: BaseException, awaited: str) -> None:
     """Have an error that says no more than "timed out" say ``awaited``."""
     if isinstance(exc, TimeoutError) and exc.errno is None and "timed out" in str(exc):
         exc.args = (awaited,)
+
+
+def advice_on_a_hang_up(exc: BaseException, *, over_tls: bool) -> str:
+    """What to do about a connection that was ended without a word before it was open; empty if that is not what it was.
+
+    Args:
+        exc: What amqp raised.
+        over_tls: Whether the connection was by TLS.
+    """
+    ended = isinstance(exc, ConnectionResetError | BrokenPipeError)
+    if not (ended or str(exc) == "Server unexpectedly closed connection"):  # as amqp says it
+        return ""
+    if over_tls:
+        return "If the listener there asks for a certificate, NAMEKO_CONFIG['AMQP_SSL'] names it"
+    return "If the listener there asks for TLS, the URI begins with amqps://"
 
 
 def publish_error(exc: Exception, exchange: str) -> PublishError:

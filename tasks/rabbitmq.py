@@ -19,7 +19,7 @@ from django_events_sourcing.delivery.in_tests import why_withheld
 from django_events_sourcing.delivery.transports import MEND, virtual_transport_problem
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.tasks.blocking import listen_for_blocking, why_blocked
-from django_events_sourcing.tasks.errors import add_place, is_over_one_event, say_what_was_awaited
+from django_events_sourcing.tasks.errors import add_place, advice_on_a_hang_up, is_over_one_event, say_what_was_awaited
 from django_events_sourcing.uris import each_host_once, uri_problem, with_port_and_vhost
 
 __all__ = ["PUBLISH_TIMEOUT", "RabbitMQ", "rabbitmq_of"]
@@ -93,8 +93,8 @@ class RabbitMQ:
                 yield producer
             except BaseException as exc:
                 say_what_was_awaited(exc, awaited)
-                if is_connecting and _was_ended_without_a_word(exc):
-                    more.append(_ASKS_FOR["a certificate" if connection.ssl else "TLS"])
+                if is_connecting and (advice := advice_on_a_hang_up(exc, over_tls=bool(connection.ssl))):
+                    more.append(advice)
                 add_place(exc, _place(connection), more)
                 connection.collect()  # in what state it is nobody knows, and the pool would give it to the next event
                 if isinstance(exc, self.errors) and (is_connecting or not is_over_one_event(exc)):
@@ -118,18 +118,6 @@ class RabbitMQ:
             ssl=copy(config.get("AMQP_SSL")),  # kombu writes the host's name there
             login_method=config.get("LOGIN_METHOD"),
         )
-
-
-# What its listener may ask for that ends a connection without a word.
-_ASKS_FOR = {
-    "TLS": "If the listener there asks for TLS, the URI begins with amqps://",
-    "a certificate": "If the listener there asks for a certificate, NAMEKO_CONFIG['AMQP_SSL'] names it",
-}
-
-
-def _was_ended_without_a_word(exc: BaseException) -> bool:
-    ended = isinstance(exc, ConnectionResetError | BrokenPipeError)
-    return ended or str(exc) == "Server unexpectedly closed connection"  # as amqp says it
 
 
 def _place(connection: Connection) -> str:

@@ -4,7 +4,6 @@ import os
 
 import django
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.project.settings")
 django.setup()
 
 from django.db import close_old_connections, connections  # noqa: E402 - models are there from here on

@@ -238,9 +238,8 @@ class RabbitMQ(RabbitMqExecutor):
             self._set_max_message_size(134_217_728)
 
     def _set_max_message_size(self, size: int) -> None:
-        term = "persistent_term:put(max_message_size, {0})"  # where RabbitMQ 4 has it
-        code = f"application:set_env(rabbit, max_message_size, {{0}}), {term}."
-        self.rabbitctl_output("eval", code.format(size))
+        in_rabbitmq_4 = f"persistent_term:put(max_message_size, {size})"
+        self.rabbitctl_output("eval", f"application:set_env(rabbit, max_message_size, {size}), {in_rabbitmq_4}.")
 
     @property
     def envvars(self) -> dict[str, str]:

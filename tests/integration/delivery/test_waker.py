@@ -26,34 +26,27 @@ from tests.servers import stopped, suspended
 SAVE = (
     "import django; django.setup()\nfrom tests.project.models import Product\nProduct.objects.create(name=1, price=1)"
 )
-FORK = f"""{SAVE}
-import os, time
-from django_events_sourcing.delivery import waker
-waker._of_this_process().flush(5)
-for number in range(3):
+IMPORTS = "import os, time\nfrom django.db import connections\nfrom django_events_sourcing.delivery import waker"
+CHILDREN = """
+for number in range({children}):
     if os.fork() == 0:
-        from django.db import connections
         connections.close_all()
         Product.objects.create(name=number, price=1)
         waker._of_this_process().flush(5)
         os._exit(0)
-for number in range(3):
+    time.sleep({pause})
+for number in range({children}):
     assert os.wait()[1] == 0
+"""
+FORK = f"""{SAVE}
+{IMPORTS}
+waker._of_this_process().flush(5)
+{CHILDREN.format(children=3, pause=0)}
 Product.objects.create(name="parent", price=1)
 """
 FORK_MEANWHILE = f"""{SAVE}
-import os, time
-from django_events_sourcing.delivery import waker
-for number in range(10):
-    if os.fork() == 0:
-        from django.db import connections
-        connections.close_all()
-        Product.objects.create(name=number, price=1)
-        waker._of_this_process().flush(5)
-        os._exit(0)
-    time.sleep(0.02)
-for number in range(10):
-    assert os.wait()[1] == 0
+{IMPORTS}
+{CHILDREN.format(children=10, pause=0.02)}
 """
 
 
