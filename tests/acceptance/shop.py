@@ -5,7 +5,7 @@ import random
 import signal
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -153,15 +153,18 @@ class Shop:
             processes = []
             for number in range(writers):
                 ledger = self.system.folder / f"{stop.name}-{number}.ledger"
-                command = [sys.executable, "-m", "tests.acceptance.writer", ledger, stop, str(events)]
-                log = self.system.log(f"{stop.name}-{number}")
-                processes.append((ledger, log, stack.enter_context(running(command, "", log, self.system.env))))
-            wait_until(lambda: all(ledger.exists() for ledger, *_ in processes), "all writers write")
+                processes.append((ledger, stack.enter_context(self.writer(ledger, stop, events))))
+            wait_until(lambda: all(ledger.exists() for ledger, _ in processes), "all writers write")
             yield
             stop.touch()
-            for ledger, log, process in processes:
-                assert process.wait(120) == 0, log.read_text()
+            for ledger, process in processes:
+                assert process.wait(120) == 0, self.system.log(ledger.stem).read_text()
                 self.learn(ledger)
+
+    def writer(self, ledger: Path, stop: Path = Path("never"), events: int = 0) -> AbstractContextManager[Any]:
+        """One of them, which goes on until the file ``stop`` is there."""
+        command: list[str | Path] = [sys.executable, "-m", "tests.acceptance.writer", ledger, stop, str(events)]
+        return running(command, "", self.system.log(ledger.stem), self.system.env)
 
     def learn(self, ledger: Path) -> None:
         """Take over what a writer wrote down."""

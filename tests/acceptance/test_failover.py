@@ -1,7 +1,6 @@
 """A PostgreSQL that fails over to its standby, while several write and workers relay."""
 
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 
 from tests.acceptance.conftest import create_database
 from tests.acceptance.verdict import Verdict, judge
-from tests.processes import run, running, wait_until
+from tests.processes import run, wait_until
 from tests.servers import PG_CTL, free_port
 
 
@@ -79,10 +78,7 @@ def test_standby__promoted_while_several_write__keeps_the_promise(shop, pair):
     shop.start_workers("worker-0", "worker-1")
     ledgers = [shop.system.folder / f"{number}.ledger" for number in range(3)]
     with ExitStack() as stack:
-        writers = []
-        for ledger in ledgers:
-            command = [sys.executable, "-m", "tests.acceptance.writer", ledger, "never", "0"]
-            writers.append(stack.enter_context(running(command, "", shop.system.log(ledger.name), shop.system.env)))
+        writers = [stack.enter_context(shop.writer(ledger)) for ledger in ledgers]
         wait_until(lambda: shop.arrived() > 300, "some have gone out")
         primary.end()
         standby.control("promote", "-w")

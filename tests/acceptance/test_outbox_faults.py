@@ -21,7 +21,7 @@ from redis import Redis
 from tests.acceptance.conftest import connect, held_open
 from tests.acceptance.shop import LEASE, SWEEP_INTERVAL, Shop
 from tests.acceptance.verdict import Verdict, judge
-from tests.processes import pause, run, running, wait_until
+from tests.processes import pause, run, wait_until
 from tests.servers import killed, stopped, suspended
 from tests.servers.proxy import Proxy
 
@@ -473,11 +473,8 @@ def test_writers__killed_in_autocommit_mode__row_and_event_agree(shop):
         with ExitStack() as stack:
             writers = []
             for number in range(3):
-                name = f"killed-{len(killed) + number}"
-                ledger = shop.system.folder / f"{name}.ledger"
-                command = [sys.executable, "-m", "tests.acceptance.writer", ledger, "never", "0"]
-                process = stack.enter_context(running(command, "", shop.system.log(name), shop.system.env))
-                writers.append((ledger, process))
+                ledger = shop.system.folder / f"killed-{len(killed) + number}.ledger"
+                writers.append((ledger, stack.enter_context(shop.writer(ledger))))
             for ledger, process in writers:
                 wait_for_lines(ledger, random.randrange(1, 60))
                 process.kill()
