@@ -65,10 +65,11 @@ def use_own_session(using: Alias) -> None:
         if cursor.fetchone() != (connection.connection.info.backend_pid,):
             _behind_something.add(using)
             return
+    given = connection.connection.info.options  # those of PGOPTIONS and of a service file, too
     connection.close()
     own: Any = connections.create_connection(using)
     more = {"server_side_binding": True, "prepare_threshold": _THRESHOLD}
-    settings = f"{options.get('options', '')} {_SETTINGS}".strip()
+    settings = f"{given} {_SETTINGS}".strip()
     own.settings_dict = {**own.settings_dict, "OPTIONS": {**options, **more, "options": settings}}
     setattr(own, _IS_OWN, True)
     connections[using] = own

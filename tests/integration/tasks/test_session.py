@@ -204,6 +204,25 @@ def test_session__whose_options_the_project_has_set__keeps_them(database, in_thr
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("place", ["environment", "service file"])
+def test_session__whose_options_libpq_finds_by_itself__has_them(database, in_thread, monkeypatch, tmp_path, place):
+    """It looks for them only where it is given none."""
+    if place == "environment":
+        monkeypatch.setenv("PGOPTIONS", "-c default_transaction_isolation=serializable")
+    else:
+        services = tmp_path / "services"
+        services.write_text("[shop]\noptions=-c default_transaction_isolation=serializable\n")
+        monkeypatch.setenv("PGSERVICEFILE", str(services))
+        monkeypatch.setitem(connections.settings[database], "OPTIONS", {"service": "shop"})
+
+    def relay():
+        use_own_session(database)
+        return [asked(database, f"SHOW {name}")[0][0] for name in ("transaction_isolation", "enable_seqscan")]
+
+    assert in_thread(relay) == ["serializable", "off"]
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_session__that_a_pooler_comes_between__begins_as_an_ordinary_one(
     database, in_thread, monkeypatch, pgbouncer_port
 ):
