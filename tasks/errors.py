@@ -147,6 +147,8 @@ def _on_other_arguments(exc: Any, exchange: str) -> str:
     )
 
 
+_ON_THE_SIZE = "Have its serializer leave something out, or raise max_message_size in rabbitmq.conf"
+
 _ADVICE: dict[type[Exception], Callable[[Any, str], str]] = {
     ConnectionRefusedError: lambda *_: "Nobody listens there: is RabbitMQ running, and is this its host and port?",
     socket.gaierror: lambda *_: "The host's name can't be resolved: is it spelt right?",
@@ -165,9 +167,11 @@ def _own_fault(exc: Exception, exchange: str) -> str | None:
         if not exchange:
             return "the queue that it is replayed to does not exist"
         return f"no queue is bound to {exchange} for it, and MANDATORY is set"
-    is_too_large = isinstance(exc, PreconditionFailed) and exc.method_sig == _BASIC_PUBLISH
+    if isinstance(exc, PreconditionFailed) and exc.method_sig == _BASIC_PUBLISH:
+        too_large = "message size" in str(exc)
+        return f"{exc}. {_ON_THE_SIZE}" if too_large else str(exc)
     is_odd_frame = isinstance(exc, AMQPConnectionError) and exc.reply_code in _FRAME_FAULTS  # its headers are too long
-    return str(exc) if is_too_large or is_odd_frame else None
+    return str(exc) if is_odd_frame else None
 
 
 def _is_over_an_exchange(exc: Exception) -> bool:
