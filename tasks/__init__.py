@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from time import monotonic, time
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from django_events_sourcing.exceptions import (
     RabbitMQUnavailable,
 )
 from django_events_sourcing.tasks.arguments import DirectEvent, WakeUp
+from django_events_sourcing.tasks.attempts import Attempts
 from django_events_sourcing.tasks.circuit import worker_circuit
 from django_events_sourcing.tasks.publisher import event_dispatcher
 from django_events_sourcing.tasks.rabbitmq import PUBLISH_TIMEOUT
@@ -42,6 +43,11 @@ _Given = TypeVar("_Given")
 # Between attempts while the settings, which would name another, can't be read; in seconds.
 _CONFIGURATION_DELAY = 60.0
 
+# How long a task waits for its event's confirm, in seconds, before the process is the project's own tasks' again.
+_PATIENCE = 2.0
+
+_attempts = Attempts()
+
 # How long a relay task runs before it enqueues itself anew, in seconds.
 _LONGEST_RUN = 30.0
 
@@ -50,7 +56,7 @@ _STARTED = datetime.now(UTC)
 # How long after a worker has new settings a web process may have the old ones.
 _ROLLING_DEPLOY = timedelta(hours=1)
 
-# What is not the event's own fault; a soft time limit of the project's is reached when RabbitMQ hangs.
+# What is not the event's own fault; a soft time limit of the project's is reached while RabbitMQ hangs.
 _OF_RABBITMQ = (RabbitMQUnavailable, SoftTimeLimitExceeded)
 _TROUBLE = (PublishError, ConfigurationError, *_OF_RABBITMQ)
 
@@ -117,7 +123,7 @@ def publish_event(self: Task, *arguments: Any, **more: Any) -> None:
         if self.request.is_eager:
             event_dispatcher(settings)(event)
         else:
-            _publish(event, settings)
+            _publish(event, settings, is_first=attempts == 1)
     except Exception as exc:
         if isinstance(exc, EventRefused) or not isinstance(exc, _TROUBLE):
             failures += 1
@@ -126,7 +132,7 @@ def publish_event(self: Task, *arguments: Any, **more: Any) -> None:
             return
         if isinstance(exc, NoConnectionLeft):
             seconds = delay(1, settings)  # it may get to another process, which has one
-        elif isinstance(exc, RabbitMQUnavailable) and worker_circuit.is_being_tried:
+        elif isinstance(exc, _OF_RABBITMQ) and (worker_circuit.is_being_tried or _attempts.are_left):
             # As long as the attempt may take, or the tasks of all that waits would keep the worker busy meanwhile.
             seconds = delay(attempts, settings, shortest=PUBLISH_TIMEOUT)
         # What the circuit logs stands there once for all events.
@@ -172,14 +178,26 @@ def relay(self: Task, *arguments: Any, **more: Any) -> None:
         relay_database(wake_up.using, lambda: is_stopping() or monotonic() >= ends, wake_up.partitions)
 
 
-def _publish(event: Event, settings: Settings) -> None:
+def _publish(event: Event, settings: Settings, *, is_first: bool) -> None:
+    """Publish it; while RabbitMQ hangs, leave that to a thread, and the process to the project's own tasks."""
+    if _attempts.are_left:
+        raise RabbitMQUnavailable("RabbitMQ has not answered to an earlier event of this process yet.")
+    # One that is merely slow would get the event once more at each attempt, if nobody waited for it ever.
+    patience = _PATIENCE if is_first or worker_circuit.is_open else None
+    if not _attempts.run(partial(_try, event, settings), patience):
+        raise RabbitMQUnavailable(
+            f"RabbitMQ has not confirmed it within {_PATIENCE:g} s. It is still waited for, without this task."
+        )
+
+
+def _try(event: Event, settings: Settings) -> None:
     """Publish it, if RabbitMQ is not known to be in trouble; what is learned of it, the whole worker learns."""
     with worker_circuit.attempt() as may_try:
         if not may_try:
             raise RabbitMQUnavailable("RabbitMQ is in trouble, and it is not this one's turn to try.")
         try:
             event_dispatcher(settings)(event)
-        except _OF_RABBITMQ as exc:
+        except RabbitMQUnavailable as exc:
             since_success = monotonic() - worker_circuit.last_success
             if isinstance(exc, NoConnectionLeft) and since_success < 2 * settings.sweep_interval:
                 tell(exc)  # others of the worker publish

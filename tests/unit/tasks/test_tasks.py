@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,10 +21,12 @@ from nameko.standalone.events import get_event_exchange
 from django_events_sourcing import Event, tasks
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.exceptions import ConfigurationError, EventRefused, PublishError
-from django_events_sourcing.tasks import circuit, publish_event, publisher
+from django_events_sourcing.tasks import attempts, circuit, publish_event, publisher
+from django_events_sourcing.tasks.attempts import Attempts
 from django_events_sourcing.tasks.circuit import worker_circuit
 from django_events_sourcing.tasks.rabbitmq import PUBLISH_TIMEOUT
 from django_events_sourcing.tasks.retry import delay
+from tests.processes import wait_until
 from tests.project.celery import app
 from tests.project.models import Product
 
@@ -171,8 +174,8 @@ def test_event__as_message_and_back__the_same():
 def test_delay__grows_with_jitter_up_to_the_cap(settings):
     """Each delay lies in the upper half of a doubling interval, and never above the cap."""
     settings.EVENTS_SOURCING = {"RETRY_BACKOFF": 1, "RETRY_BACKOFF_MAX": 60}
-    for attempts, interval in [(1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (10_000, 60)]:
-        delays = {delay(attempts, get_settings()) for _ in range(50)}
+    for failed, interval in [(1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (10_000, 60)]:
+        delays = {delay(failed, get_settings()) for _ in range(50)}
         assert len(delays) > 1
         assert interval / 2 <= min(delays) <= max(delays) <= interval
 
@@ -182,10 +185,12 @@ def attempt(monkeypatch, settings):
     """Call the task as a worker would, publishing ending in ``error``; returns the arguments of its retry, or None."""
     settings.EVENTS_SOURCING = {"MAX_ATTEMPTS": 3}
 
-    def call(error, retries=0, failures=0):
+    def call(error, retries=0, failures=0, publish=None):
         def dispatcher(settings):
             def dispatch(event):
-                raise error
+                if publish is None:
+                    raise error
+                publish()
 
             return dispatch
 
@@ -225,6 +230,59 @@ def test_publish_event__while_another_process_tries__comes_when_that_is_over(att
         assert PUBLISH_TIMEOUT <= attempt(None)["countdown"] <= 1.5 * PUBLISH_TIMEOUT
         settings.EVENTS_SOURCING = {"RETRY_BACKOFF_MAX": 3}
         assert attempt(None)["countdown"] == 3
+
+
+@pytest.fixture
+def hung(monkeypatch):
+    """Publishing hangs until this event is set; tasks wait for no more than a moment."""
+    monkeypatch.setattr(tasks, "_PATIENCE", 0.05)
+    monkeypatch.setattr(tasks, "_attempts", left := Attempts())
+    hung = threading.Event()
+    yield hung
+    hung.set()
+    wait_until(lambda: not left.are_left, "nothing is under way")
+
+
+def test_publish_event__while_rabbitmq_hangs__lets_other_tasks_have_the_process(attempt, hung):
+    """The first one waits for a moment, the others not at all; their events come when it is known how RabbitMQ is."""
+    tried = []
+
+    def publish():
+        tried.append(1)
+        hung.wait(30)
+
+    began = time.monotonic()
+    for _ in range(20):
+        assert PUBLISH_TIMEOUT <= attempt(None, publish=publish)["countdown"] <= 1.5 * PUBLISH_TIMEOUT
+    assert time.monotonic() - began < 10
+    assert len(tried) == 1
+    hung.set()
+    wait_until(lambda: not tasks._attempts.are_left, "the first one's end")
+    assert attempt(None, publish=lambda: tried.append(1)) is None
+    assert len(tried) == 2
+
+
+def test_publish_event__with_a_rabbitmq_that_is_merely_slow__published_at_the_second_attempt(attempt, hung):
+    """Once more at each attempt would be once more for ever."""
+
+    def publish():
+        time.sleep(0.3)
+
+    assert attempt(None, publish=publish)
+    wait_until(lambda: not tasks._attempts.are_left, "the first attempt's end")
+    assert attempt(None, retries=1, publish=publish) is None
+
+
+def test_publish_event__soft_time_limit_while_it_waits__turns_others_away(attempt, hung, monkeypatch):
+    """The attempt goes on; nobody knows yet how RabbitMQ is."""
+
+    def limited(*_arguments):
+        raise SoftTimeLimitExceeded
+
+    with monkeypatch.context() as patched:
+        patched.setattr(attempts, "wait", limited)
+        assert attempt(None, publish=lambda: hung.wait(30))["countdown"] >= PUBLISH_TIMEOUT
+    assert attempt(None, publish=pytest.fail)["countdown"] >= PUBLISH_TIMEOUT
 
 
 def test_publish_event__refused__given_up_after_max_attempts(attempt, caplog):
