@@ -21,8 +21,15 @@ def amqp_ssl(certificates):
     return {**options, "server_hostname": None}
 
 
-@pytest.mark.parametrize("delivery", ["outbox", "direct"])
-@pytest.mark.parametrize("user, login_method", [("guest:guest@", "PLAIN"), ("", "EXTERNAL")])
+@pytest.mark.parametrize(
+    ("delivery", "user", "login_method"),
+    [
+        ("outbox", "guest:guest@", "PLAIN"),
+        ("direct", "", "EXTERNAL"),
+        pytest.param("outbox", "", "EXTERNAL", marks=pytest.mark.soak),
+        pytest.param("direct", "guest:guest@", "PLAIN", marks=pytest.mark.soak),
+    ],
+)
 def test_brokers__that_ask_for_certificates__events_arrive(
     shop, rabbitmq_proc, redis_tls_url, amqp_ssl, delivery, user, login_method
 ):
