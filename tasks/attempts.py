@@ -9,7 +9,10 @@ __all__ = ["Attempts"]
 
 
 class Attempts:
-    """Those of one process. A worker that shuts down awaits none that was left."""
+    """Those of one process.
+
+    Each has a thread that nobody awaits as the process ends; those of ``ThreadPoolExecutor`` the interpreter does.
+    """
 
     def __init__(self) -> None:
         self._left: list[Future[None]] = []

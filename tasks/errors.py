@@ -81,14 +81,15 @@ def publish_error(exc: Exception, exchange: str) -> PublishError:
         exc: What amqp or kombu raised while one event was on its way to the exchange named ``exchange``.
         exchange: Its name; empty before there was any.
     """
+    advice = _advice(exc, exchange)
     if own_fault := _own_fault(exc, exchange):
-        return EventRefused(own_fault)
+        return EventRefused(f"{own_fault}. {advice}" if advice else own_fault)
     place, *more = getattr(exc, "__notes__", None) or [""]
     text = f"{place}: " if place else ""
     text += str(exc) if isinstance(exc, AMQPError) else f"{type(exc).__name__}: {exc}"
     if exchange and isinstance(exc, TimeoutError):
         text += f" to what was sent for the exchange {exchange}"
-    if advice := _advice(exc, exchange):
+    if advice:
         text += f". {advice}"
     return _kind_of_trouble(exc)(". ".join([text.removesuffix("."), *more]))
 
@@ -138,7 +139,9 @@ def _on_a_missing_exchange(_exc: Any, exchange: str) -> str:
     )
 
 
-def _on_other_arguments(exc: Any, exchange: str) -> str:
+def _on_a_precondition(exc: Any, exchange: str) -> str:
+    if exc.method_sig == _BASIC_PUBLISH and "message size" in str(exc):
+        return "Have its serializer leave something out, or raise max_message_size in rabbitmq.conf"
     if exc.method_sig != _EXCHANGE_DECLARE:
         return ""
     return (
@@ -147,8 +150,6 @@ def _on_other_arguments(exc: Any, exchange: str) -> str:
     )
 
 
-_ON_THE_SIZE = "Have its serializer leave something out, or raise max_message_size in rabbitmq.conf"
-
 _ADVICE: dict[type[Exception], Callable[[Any, str], str]] = {
     ConnectionRefusedError: lambda *_: "Nobody listens there: is RabbitMQ running, and is this its host and port?",
     socket.gaierror: lambda *_: "The host's name can't be resolved: is it spelt right?",
@@ -156,7 +157,7 @@ _ADVICE: dict[type[Exception], Callable[[Any, str], str]] = {
     NotAllowed: _on_a_vhost,
     AccessRefused: _on_access,
     NotFound: _on_a_missing_exchange,
-    PreconditionFailed: _on_other_arguments,
+    PreconditionFailed: _on_a_precondition,
 }
 
 
@@ -167,11 +168,9 @@ def _own_fault(exc: Exception, exchange: str) -> str | None:
         if not exchange:
             return "the queue that it is replayed to does not exist"
         return f"no queue is bound to {exchange} for it, and MANDATORY is set"
-    if isinstance(exc, PreconditionFailed) and exc.method_sig == _BASIC_PUBLISH:
-        too_large = "message size" in str(exc)
-        return f"{exc}. {_ON_THE_SIZE}" if too_large else str(exc)
+    is_too_large = isinstance(exc, PreconditionFailed) and exc.method_sig == _BASIC_PUBLISH
     is_odd_frame = isinstance(exc, AMQPConnectionError) and exc.reply_code in _FRAME_FAULTS  # its headers are too long
-    return str(exc) if is_odd_frame else None
+    return str(exc) if is_too_large or is_odd_frame else None
 
 
 def _is_over_an_exchange(exc: Exception) -> bool:
