@@ -46,6 +46,8 @@ _CONFIGURATION_DELAY = 60.0
 # How long a task waits for its event's confirm, in seconds, before the process is the project's own tasks' again.
 _PATIENCE = 2.0
 
+_NOT_ITS_TURN = "RabbitMQ is in trouble, and it is not this one's turn to try."
+
 _attempts = Attempts()
 
 # How long a relay task runs before it enqueues itself anew, in seconds.
@@ -124,6 +126,7 @@ def publish_event(self: Task, *arguments: Any, **more: Any) -> None:
             event_dispatcher(settings)(event)
         else:
             _publish(event, settings, is_first=attempts == 1)
+        return
     except Exception as exc:
         if isinstance(exc, EventRefused) or not isinstance(exc, _TROUBLE):
             failures += 1
@@ -139,11 +142,14 @@ def publish_event(self: Task, *arguments: Any, **more: Any) -> None:
         level = logging.INFO if isinstance(exc, _OF_RABBITMQ) else logging.WARNING
         problem = without_passwords(exc)
         logger.log(level, "Event %s: attempt %d failed, next in %.1f s. %s", event.label, attempts, seconds, problem)
-        try:
-            raise self.retry(args=[event.to_message(), failures], kwargs={}, countdown=seconds, exc=exc)
-        except Reject as rejected:
-            # Celery's broker did not take the retry; what it still holds of this attempt is all there is.
-            raise Reject(rejected.reason, requeue=True) from exc
+        failed = exc.with_traceback(None)
+    # Not while the error is handled: Celery would send its main process the traceback of it, which takes longer than
+    # all the rest, at each event's each attempt of an outage.
+    try:
+        raise self.retry(args=[event.to_message(), failures], kwargs={}, countdown=seconds, exc=failed, throw=False)
+    except Reject as rejected:
+        # Celery's broker did not take the retry; what it still holds of this attempt is all there is.
+        raise Reject(rejected.reason, requeue=True) from failed
 
 
 @shared_task(  # type: ignore[untyped-decorator]
@@ -182,6 +188,8 @@ def _publish(event: Event, settings: Settings, *, is_first: bool) -> None:
     """Publish it; while RabbitMQ hangs, leave that to a thread, and the process to the project's own tasks."""
     if _attempts.are_left:
         raise RabbitMQUnavailable("RabbitMQ has not answered to an earlier event of this process yet.")
+    if worker_circuit.is_open and worker_circuit.seconds_until_next:
+        raise RabbitMQUnavailable(_NOT_ITS_TURN)
     # One that is merely slow would get the event once more at each attempt, if nobody waited for it ever.
     patience = _PATIENCE if is_first or worker_circuit.is_open else None
     if not _attempts.run(partial(_try, event, settings), patience):
@@ -194,7 +202,7 @@ def _try(event: Event, settings: Settings) -> None:
     """Publish it, if RabbitMQ is not known to be in trouble; what is learned of it, the whole worker learns."""
     with worker_circuit.attempt() as may_try:
         if not may_try:
-            raise RabbitMQUnavailable("RabbitMQ is in trouble, and it is not this one's turn to try.")
+            raise RabbitMQUnavailable(_NOT_ITS_TURN)
         try:
             event_dispatcher(settings)(event)
         except RabbitMQUnavailable as exc:

@@ -204,8 +204,8 @@ def attempt(monkeypatch, settings):
         publish_event.push_request(retries=retries, called_directly=False)
         try:
             publish_event.run(an_event().to_message(), failures)
-        except Retry:
-            pass
+        except Retry as exc:
+            retried[-1]["context"] = exc.__context__
         finally:
             publish_event.pop_request()
         return retried[0] if retried else None
@@ -223,13 +223,30 @@ def test_publish_event__broker_trouble__retried_for_ever(attempt):
 def test_publish_event__while_another_process_tries__comes_when_that_is_over(attempt, monkeypatch, settings):
     """At its own first delay it would come back in vain, and so would all others that wait."""
     worker_circuit.failed("no way", get_settings())
-    assert attempt(None)["countdown"] <= 1
     monkeypatch.setattr(circuit, "monotonic", lambda: time.monotonic() + 2)
     with worker_circuit.attempt() as may_try:
         assert may_try
         assert PUBLISH_TIMEOUT <= attempt(None)["countdown"] <= 1.5 * PUBLISH_TIMEOUT
         settings.EVENTS_SOURCING = {"RETRY_BACKOFF_MAX": 3}
         assert attempt(None)["countdown"] == 3
+
+
+def test_publish_event__before_the_next_attempt__begins_no_thread(attempt, settings, monkeypatch):
+    """Nothing is tried until then; the event comes back after its own delay."""
+    monkeypatch.setattr(Attempts, "run", pytest.fail)
+    settings.EVENTS_SOURCING = {"RETRY_BACKOFF": 60}
+    worker_circuit.failed("no way", get_settings())
+    settings.EVENTS_SOURCING = {"RETRY_BACKOFF": 1}
+    retried = attempt(None)
+    assert "not this one's turn" in str(retried["exc"])
+    assert retried["countdown"] <= 1
+
+
+def test_publish_event__retried__without_the_traceback(attempt):
+    """Celery sends its main process all of it, at each attempt; what went wrong is told all the same."""
+    retried = attempt(PublishError("connection refused"))
+    assert str(retried["exc"]) == "connection refused"
+    assert (retried["exc"].__traceback__, retried["context"]) == (None, None)
 
 
 @pytest.fixture
