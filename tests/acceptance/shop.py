@@ -137,7 +137,9 @@ class Shop:
         """By SIGTERM to its main process, as service managers do; it ends by itself."""
         _, process = self._workers[name]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0, self.system.log(name).read_text()
+        # Where a task was just begun, Celery's main process may read its result no more, for which billiard's child
+        # waits for 30 s (GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT in billiard/pool.py).
+        assert process.wait(60) == 0, self.system.log(name).read_text()
         self.end_worker(name)
 
     def end(self) -> None:
