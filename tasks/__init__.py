@@ -46,6 +46,9 @@ _CONFIGURATION_DELAY = 60.0
 # How long a task waits for its event's confirm, in seconds, before the process is the project's own tasks' again.
 _PATIENCE = 2.0
 
+# Whoever is at an attempt for longer than this, in seconds, has met a RabbitMQ that hangs, not one that is away.
+_HANGS = 1.0
+
 _NOT_ITS_TURN = "RabbitMQ is in trouble, and it is not this one's turn to try."
 
 _attempts = Attempts()
@@ -135,7 +138,7 @@ def publish_event(self: Task, *arguments: Any, **more: Any) -> None:
             return
         if isinstance(exc, NoConnectionLeft):
             seconds = delay(1, settings)  # it may get to another process, which has one
-        elif isinstance(exc, _OF_RABBITMQ) and (worker_circuit.is_being_tried or _attempts.are_left):
+        elif isinstance(exc, _OF_RABBITMQ) and (worker_circuit.seconds_tried >= _HANGS or _attempts.are_left):
             # As long as the attempt may take, or the tasks of all that waits would keep the worker busy meanwhile.
             seconds = delay(attempts, settings, shortest=PUBLISH_TIMEOUT)
         # What the circuit logs stands there once for all events.

@@ -55,9 +55,10 @@ class Circuit:
         return self._moments[_Of.BEGIN] > 0
 
     @property
-    def is_being_tried(self) -> bool:
-        """Whether somebody is at an attempt, which shows whether the trouble is over."""
-        return self._moments[_Of.CLAIM] > 0
+    def seconds_tried(self) -> float:
+        """For how long somebody has been at an attempt, which shows whether the trouble is over; 0 if nobody is."""
+        claim = self._moments[_Of.CLAIM]
+        return monotonic() - claim if claim else 0.0
 
     @property
     def seconds_until_next(self) -> float:

@@ -220,12 +220,14 @@ def test_publish_event__broker_trouble__retried_for_ever(attempt):
     assert 0 < retried["countdown"] <= get_settings().retry_backoff_max
 
 
-def test_publish_event__while_another_process_tries__comes_when_that_is_over(attempt, monkeypatch, settings):
-    """At its own first delay it would come back in vain, and so would all others that wait."""
+def test_publish_event__while_another_process_tries_for_long__comes_when_that_is_over(attempt, monkeypatch, settings):
+    """At its own first delay it would come back in vain, and so would all others that wait; not if it is soon known."""
     worker_circuit.failed("no way", get_settings())
     monkeypatch.setattr(circuit, "monotonic", lambda: time.monotonic() + 2)
     with worker_circuit.attempt() as may_try:
         assert may_try
+        assert attempt(None)["countdown"] <= 1
+        monkeypatch.setattr(circuit, "monotonic", lambda: time.monotonic() + 4)
         assert PUBLISH_TIMEOUT <= attempt(None)["countdown"] <= 1.5 * PUBLISH_TIMEOUT
         settings.EVENTS_SOURCING = {"RETRY_BACKOFF_MAX": 3}
         assert attempt(None)["countdown"] == 3
