@@ -191,7 +191,7 @@ def _publish(event: Event, settings: Settings, *, is_first: bool) -> None:
     """Publish it; while RabbitMQ hangs, leave that to a thread, and the process to the project's own tasks."""
     if _attempts.are_left:
         raise RabbitMQUnavailable("RabbitMQ has not answered to an earlier event of this process yet.")
-    if worker_circuit.is_open and worker_circuit.seconds_until_next:
+    if worker_circuit.seconds_until_next:
         raise RabbitMQUnavailable(_NOT_ITS_TURN)
     # One that is merely slow would get the event once more at each attempt, if nobody waited for it ever.
     patience = _PATIENCE if is_first or worker_circuit.is_open else None

@@ -168,9 +168,9 @@ def _own_fault(exc: Exception, exchange: str) -> str | None:
         if not exchange:
             return "the queue that it is replayed to does not exist"
         return f"no queue is bound to {exchange} for it, and MANDATORY is set"
-    is_too_large = isinstance(exc, PreconditionFailed) and exc.method_sig == _BASIC_PUBLISH
+    is_unmet = isinstance(exc, PreconditionFailed) and exc.method_sig == _BASIC_PUBLISH  # it is too large, mostly
     is_odd_frame = isinstance(exc, AMQPConnectionError) and exc.reply_code in _FRAME_FAULTS  # its headers are too long
-    return str(exc) if is_too_large or is_odd_frame else None
+    return str(exc) if is_unmet or is_odd_frame else None
 
 
 def _is_over_an_exchange(exc: Exception) -> bool:

@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass, replace
 
 import pytest
-from django.db import connection
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -19,7 +18,7 @@ from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.queries import Selection
 from django_events_sourcing.tasks.batch import Batch
 from django_events_sourcing.tasks.relay import Relay
-from tests.model.world import LEASE, MOODS, Process, Stage, World, create, delete, roll_back, save
+from tests.model.world import LEASE, MOODS, Process, Stage, World, create, delete, roll_back, save, set_clock
 
 NUMBERS = st.integers(0, 9)
 SAVES = st.builds(save, NUMBERS)
@@ -229,8 +228,7 @@ def on_stage(monkeypatch, transactional_db, settings, make_celery_app):
     monkeypatch.setattr(logging.getLogger("django_events_sourcing"), "disabled", True)
     stage.set(monkeypatch)
     yield
-    # SQLite's own does not come back: without a function, the name has none.
-    connection.connection.create_function("JULIANDAY", 1, lambda _: time.time() / 86_400 + 2_440_587.5)
+    set_clock(time.time)
 
 
 HOW = settings(

@@ -32,7 +32,7 @@ from django_events_sourcing.tasks import reading, relaying
 from django_events_sourcing.tasks.batch import Batch
 from tests.project.models import Product
 
-__all__ = ["LEASE", "MOODS", "Process", "Stage", "World", "create", "delete", "roll_back", "save"]
+__all__ = ["LEASE", "MOODS", "Process", "Stage", "World", "create", "delete", "roll_back", "save", "set_clock"]
 
 #: Of a relay, in seconds.
 LEASE = 30.0
@@ -504,6 +504,15 @@ class _NoTransactions:
         return nullcontext()
 
 
+def set_clock(seconds: Callable[[], float]) -> None:
+    """Have the database tell the time, in seconds since 1970, by a function of ours.
+
+    It is what DatabaseNow asks, as the SQL that does is kept from one test to the next. SQLite's own doesn't come back.
+    """
+    connection.ensure_connection()
+    connection.connection.create_function("JULIANDAY", 1, lambda _: seconds() / 86_400 + 2_440_587.5)
+
+
 class Stage:
     """Where the library's own code runs in a world.
 
@@ -521,9 +530,7 @@ class Stage:
         for name in ("start_pass", "read"):
             patch.setattr(queries, name, self._noted(getattr(queries, name)))
         self._set_transactions(patch)
-        connection.ensure_connection()
-        # What DatabaseNow asks; the SQL that does is kept from one test to the next.
-        connection.connection.create_function("JULIANDAY", 1, lambda _: self.world.now / 86_400 + 2_440_587.5)
+        set_clock(lambda: self.world.now)
         relay = import_module("django_events_sourcing.tasks.relay")  # where the package has the task of that name
         for module in (leases, operations, purge, reading, relay, replay):
             patch.setattr(module, "monotonic", lambda: self.world.now)
