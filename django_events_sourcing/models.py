@@ -7,7 +7,7 @@ All times are microseconds since 1970 by ``clock``.
 
 from django.db import models
 
-__all__ = ["Failure", "LogEntry", "Partition", "PublishedCount", "QueueEntry"]
+__all__ = ["Failure", "LogEntry", "Partition", "PublishedCount", "QueueEntry", "Worker"]
 
 
 class LogEntry(models.Model):
@@ -37,7 +37,8 @@ class LogEntry(models.Model):
 class QueueEntry(models.Model):
     """An event of the log that is pending. The row is deleted when the event is published.
 
-    ``replay_to`` is set on one that is published once more: the name of the only queue it is for, or empty.
+    ``replay_to`` is set on one that is published once more: the name of the only queue it is for, or empty. So is
+    ``queued_at``: when it was put back.
     """
 
     pk = models.CompositePrimaryKey("partition", "sequence")
@@ -45,6 +46,7 @@ class QueueEntry(models.Model):
     sequence = models.BigIntegerField()
     object_hash = models.BigIntegerField()
     replay_to = models.CharField(max_length=255, null=True)
+    queued_at = models.BigIntegerField(null=True)
 
     class Meta:
         db_table = "django_events_sourcing_queue"
@@ -56,7 +58,8 @@ class QueueEntry(models.Model):
 class Failure(models.Model):
     """An event that RabbitMQ refused by itself: pending still, and tried again at ``retry_at``, or dead.
 
-    Or one that an operator buried, for the reason in ``error``: dead, and in no later event's way.
+    Or one that an operator buried: dead, and in no later event's way. ``error`` is RabbitMQ's; empty if it refused
+    nothing.
     """
 
     sequence = models.BigIntegerField(primary_key=True)
@@ -66,6 +69,8 @@ class Failure(models.Model):
     retry_at = models.BigIntegerField(null=True)
     dead_at = models.BigIntegerField(null=True)
     buried_at = models.BigIntegerField(null=True)
+    buried_by = models.TextField(null=True)
+    buried_why = models.TextField(null=True)
     replay_to = models.CharField(max_length=255, null=True)
     error = models.TextField()
 
@@ -81,18 +86,22 @@ class Failure(models.Model):
 class Partition(models.Model):
     """Which relay works on a part of the queue, and until when it backs off after trouble.
 
-    While it is paused, only an operator's command takes it. ``failures`` are in a row; ``lost`` counts the leases that
-    ran out under a relay that was at work.
+    While it is paused, only an operator's command takes it. ``holder`` tells people who ``owner`` is. ``failures`` are
+    in a row, since ``failing_since``; ``lost`` counts the leases that ran out under a relay that was at work.
     """
 
     number = models.SmallIntegerField(primary_key=True)
     owner = models.UUIDField(null=True)
+    holder = models.TextField(null=True)
     leased_until = models.BigIntegerField(null=True)
     failures = models.IntegerField(default=0)
+    failing_since = models.BigIntegerField(null=True)
     retry_at = models.BigIntegerField(null=True)
     error = models.TextField(default="")
     lost = models.IntegerField(default=0)
     paused_at = models.BigIntegerField(null=True)
+    paused_by = models.TextField(null=True)
+    paused_why = models.TextField(null=True)
 
     class Meta:
         db_table = "django_events_sourcing_partition"
@@ -102,15 +111,38 @@ class Partition(models.Model):
 
 
 class PublishedCount(models.Model):
-    """How many events were published within a minute, by the relay that held ``partition`` (and others with it)."""
+    """How many events were published within a minute, by the relay that held ``partition`` (and others with it).
+
+    ``unrouted`` of them RabbitMQ had no queue for; ``last_at`` is when some were published for the last time.
+    """
 
     pk = models.CompositePrimaryKey("minute", "partition")
     minute = models.BigIntegerField()
     partition = models.SmallIntegerField()
     count = models.IntegerField()
+    unrouted = models.IntegerField(default=0, db_default=0)
+    last_at = models.BigIntegerField(null=True)
 
     class Meta:
         db_table = "django_events_sourcing_published"
 
     def __str__(self) -> str:
         return f"{self.count} events"
+
+
+class Worker(models.Model):
+    """A worker of Celery's, and when one of its relays last looked for events in this database."""
+
+    id = models.UUIDField(primary_key=True)
+    name = models.CharField(max_length=255)
+    host = models.CharField(max_length=255)
+    pid = models.BigIntegerField()
+    version = models.CharField(max_length=255)
+    started_at = models.BigIntegerField()
+    looked_at = models.BigIntegerField()
+
+    class Meta:
+        db_table = "django_events_sourcing_worker"
+
+    def __str__(self) -> str:
+        return f"worker {self.name}"

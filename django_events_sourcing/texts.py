@@ -2,7 +2,7 @@
 
 import re
 
-__all__ = ["printable", "without_passwords"]
+__all__ = ["counted", "printable", "without_passwords"]
 
 # What stands between "://" and the last "@" before a blank or a quote.
 _CREDENTIALS = re.compile(r"(?<=://)[^\s'\"]*(?=@)")
@@ -23,3 +23,8 @@ def printable(text: object) -> str:
 def without_passwords(text: object) -> str:
     """``printable(text)`` without the user and password of any URI in it: other libraries' errors may quote one."""
     return _CREDENTIALS.sub("…", printable(text))
+
+
+def counted(number: int, noun: str) -> str:
+    """So many of something: "1 event", "20,001 events"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

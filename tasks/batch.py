@@ -1,6 +1,6 @@
 """Events on their way to RabbitMQ, one of each object at a time, and what became of them."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -18,12 +18,14 @@ class Outcome:
 
     Attributes:
         confirmed: Events that were confirmed, each by itself.
+        unrouted: How many of them RabbitMQ had no queue for, by service and name.
         refused: Events that were refused by themselves.
         troubled: Partitions with trouble that is no single event's fault.
         given_up: Why nothing more could be sent at all; None if that is not so.
     """
 
     confirmed: list[Queued] = field(default_factory=list)
+    unrouted: Counter[tuple[str, str]] = field(default_factory=Counter)
     refused: list[tuple[Queued, Event, EventRefused]] = field(default_factory=list)
     troubled: dict[PartitionNumber, PublishError] = field(default_factory=dict)
     given_up: PublishError | None = None
@@ -104,13 +106,15 @@ class Batch:
         """Have what is to be done while confirms are awaited be done."""
         self._while_awaited(self)
 
-    def confirm(self, row: Queued) -> None:
-        """The event has arrived: its object's next one may go."""
+    def confirm(self, row: Queued, *, is_unrouted: bool = False) -> None:
+        """The event has arrived, be it in no queue: its object's next one may go."""
         self.outcome.confirmed.append(row)
         self.left -= 1
         events_of_object = self._by_object[row.object_hash]
         _, event = events_of_object.popleft()
         self.bytes_left -= len(event.body)
+        if is_unrouted:
+            self.outcome.unrouted[event.service, event.name] += 1
         if row.replay_to is None:
             self.through.add(event.service)
         if events_of_object:

@@ -1,5 +1,6 @@
 """A channel of RabbitMQ's that confirms what is published over it."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,13 +13,31 @@ from kombu.messaging import Producer
 from django_events_sourcing.tasks.frames import encoded
 from django_events_sourcing.tasks.rabbitmq import PUBLISH_TIMEOUT
 
-__all__ = ["Channel"]
+__all__ = ["Channel", "listening"]
 
 # How many bytes to write at a time.
 _AT_ONCE = 65_536
 
 # On amqp's channel in confirm mode: the delivery tag of the last message.
 _TAG = "_django_events_sourcing_tag"
+
+
+@contextmanager
+def listening(channel: Any, **listeners: Callable[..., None]) -> Iterator[None]:
+    """Have functions called for what RabbitMQ sends: ``basic_ack``, ``basic_nack``, ``basic_return``.
+
+    Args:
+        channel: kombu's. On its virtual transports nothing is sent.
+        listeners: The functions, by what they are for.
+    """
+    events = getattr(channel, "events", defaultdict(set))
+    for name, listener in listeners.items():
+        events[name].add(listener)
+    try:
+        yield
+    finally:
+        for name, listener in listeners.items():
+            events[name].discard(listener)
 
 
 class Channel:
@@ -40,17 +59,6 @@ class Channel:
         if self.confirms and _TAG not in vars(self._channel):
             self._channel.confirm_select()
             vars(self._channel)[_TAG] = 0
-
-    @contextmanager
-    def listening(self, **listeners: Callable[..., None]) -> Iterator[None]:
-        """Have functions called for what RabbitMQ sends: ``basic_ack``, ``basic_nack``, ``basic_return``."""
-        for name, listener in listeners.items():
-            self._channel.events[name].add(listener)
-        try:
-            yield
-        finally:
-            for name, listener in listeners.items():
-                self._channel.events[name].discard(listener)
 
     def declare(self, exchange: Exchange) -> None:
         """Have RabbitMQ make the exchange, where it has none of that name."""

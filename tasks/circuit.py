@@ -19,6 +19,7 @@ from django_events_sourcing.conf import Settings
 from django_events_sourcing.logs import LOG_PAUSE
 from django_events_sourcing.tasks.moments import SharedMoments
 from django_events_sourcing.tasks.retry import delay
+from django_events_sourcing.texts import counted
 
 __all__ = ["Circuit", "worker_circuit"]
 
@@ -132,7 +133,7 @@ class Circuit:
             logger.warning(
                 "RabbitMQ is in trouble%s; %sthe next attempt is in %.1f s. (Logged when it begins, once a minute, and "
                 "when it ends.) %s",
-                "" if begins else f" for {lasts:.0f} s and {attempts} attempts by now",
+                "" if begins else f" for {lasts:.0f} s and {counted(attempts, 'attempt')} by now",
                 waiting(),
                 seconds,
                 problem,
@@ -157,7 +158,10 @@ class Circuit:
             moments[_Of.BEGIN] = moments[_Of.CLAIM] = moments[_Of.NEXT] = 0
         if was_told:
             logger.warning(
-                "RabbitMQ is well again, after %.1f s and %d attempts; %sevents go out.", lasted, attempts, waiting()
+                "RabbitMQ is well again, after %.1f s and %s; %sevents go out.",
+                lasted,
+                counted(attempts, "attempt"),
+                waiting(),
             )
 
 

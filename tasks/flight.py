@@ -12,7 +12,7 @@ from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import EventRefused, PublishError
 from django_events_sourcing.outbox.queries import Queued
 from django_events_sourcing.tasks.batch import Batch
-from django_events_sourcing.tasks.channel import Channel
+from django_events_sourcing.tasks.channel import Channel, listening
 from django_events_sourcing.tasks.errors import publish_error
 from django_events_sourcing.tasks.messages import Messages
 from django_events_sourcing.tasks.rabbitmq import PUBLISH_TIMEOUT
@@ -45,6 +45,7 @@ class Flight:
         self._in_flight: dict[int, tuple[Queued, Event]] = {}  # by delivery tag
         self._leaving: Queued | None = None
         self._returned: dict[str, EventRefused] = {}
+        self._unrouted: set[str] = set()
         self._declared: set[str] = set()
         self._progress = monotonic()
         self.exchange_name = ""
@@ -60,7 +61,9 @@ class Flight:
         if not channel.confirms:
             self._send(channel)
             return
-        with channel.listening(basic_ack=self._on_ack, basic_nack=self._on_nack, basic_return=self._on_return):
+        with listening(
+            producer.channel, basic_ack=self._on_ack, basic_nack=self._on_nack, basic_return=self._on_return
+        ):
             self._send(channel)
             while self._in_flight:
                 self._wait(channel)
@@ -110,7 +113,7 @@ class Flight:
             if refusal := self._returned.pop(str(event.id), None):
                 self._batch.refuse(row, refusal)
             else:
-                self._batch.confirm(row)
+                self._batch.confirm(row, is_unrouted=str(event.id) in self._unrouted)
 
     def _on_nack(self, tag: int, multiple: bool) -> None:
         for row, event in self._answered(tag, multiple):
@@ -123,8 +126,11 @@ class Flight:
             )
 
     def _on_return(self, exc: Exception, exchange: str, _routing_key: str, message: Any) -> None:
-        refusal = publish_error(exc, exchange)
-        self._returned[message.properties["message_id"]] = EventRefused(str(refusal))
+        event_id = message.properties["message_id"]
+        if self._messages.mandatory or not exchange:  # without one it is replayed to one queue
+            self._returned[event_id] = EventRefused(str(publish_error(exc, exchange)))
+        else:
+            self._unrouted.add(event_id)
 
     def _answered(self, tag: int, multiple: bool) -> list[tuple[Queued, Event]]:
         self._progress = monotonic()

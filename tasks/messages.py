@@ -26,6 +26,7 @@ class Messages:
         settings: For ``NAMEKO_CONFIG``, honoured whole, and ``MANDATORY``.
 
     Attributes:
+        mandatory: Whether an event that no queue takes is a failure.
         stored_as_is: Whether the text of an event's body is published as it stands in the log.
 
     Raises:
@@ -34,7 +35,7 @@ class Messages:
 
     def __init__(self, settings: Settings) -> None:
         self._config = config = settings.nameko_config
-        self._mandatory = settings.mandatory
+        self.mandatory = settings.mandatory
         try:
             self._serializer, _ = serialization.setup(config)
         except (NamekoConfigurationError, ImportError) as exc:
@@ -62,7 +63,8 @@ class Messages:
             body = {"body": event.body, "content_type": "application/json", "content_encoding": "utf-8"}
         else:
             body = {"body": event.data, "serializer": self._serializer}
-        way = {"routing_key": replay_to or event.name, "mandatory": bool(replay_to) or self._mandatory}
+        # Whether or not it is a failure, what no queue takes is to be known of.
+        way = {"routing_key": replay_to or event.name, "mandatory": True}
         return {**way, **body, **_properties(event, is_replayed=replay_to is not None)}
 
 

@@ -1,6 +1,7 @@
 """Publishing one event and waiting for its confirm, as nameko's standalone event dispatcher does."""
 
 from collections.abc import Callable
+from typing import Any
 
 from amqp.exceptions import NotFound, ResourceLocked
 from kombu.entity import Exchange
@@ -8,9 +9,11 @@ from kombu.entity import Exchange
 from django_events_sourcing.conf import Settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import EventRefused, PublishError
+from django_events_sourcing.tasks.channel import listening
 from django_events_sourcing.tasks.errors import is_over_its_name, may_have_idled, publish_error
 from django_events_sourcing.tasks.messages import messages_of
 from django_events_sourcing.tasks.rabbitmq import PUBLISH_TIMEOUT, rabbitmq_of
+from django_events_sourcing.tasks.unrouted import tell_of_unrouted
 
 __all__ = ["event_dispatcher", "has_queue"]
 
@@ -32,7 +35,12 @@ def event_dispatcher(settings: Settings) -> Callable[[Event], None]:
     rabbitmq, messages = rabbitmq_of(settings), messages_of(settings)
 
     def publish(event: Event, exchange: Exchange) -> None:
-        with rabbitmq.producer(confirms=True) as producer:
+        def on_return(exc: Exception, *_message: Any) -> None:
+            if messages.mandatory:
+                raise exc
+            tell_of_unrouted([(event.service, event.name)])
+
+        with rabbitmq.producer(confirms=True) as producer, listening(producer.channel, basic_return=on_return):
             producer.publish(  # type: ignore[no-untyped-call]
                 exchange=exchange,
                 declare=[exchange],

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.operating import purge
+from django_events_sourcing.tasks.presence import presence
 from django_events_sourcing.tasks.schedule import Schedule
 from django_events_sourcing.tasks.session import close_connection
 from django_events_sourcing.tasks.trouble import logs_whatever_happens
@@ -44,5 +45,5 @@ class Purging:
 
     def _run(self) -> None:
         with logs_whatever_happens(self._using):
-            purge.purge_database(self._using, get_settings(), self._stopping)
+            purge.purge_database(self._using, get_settings(), self._stopping, presence.holder)
         close_connection(self._using)

@@ -19,6 +19,7 @@ from django_events_sourcing.outbox.queries import PartitionState, Queued, Unread
 from django_events_sourcing.tasks.batch import Batch, Outcome
 from django_events_sourcing.tasks.circuit import Circuit
 from django_events_sourcing.tasks.pipeline import Pipeline
+from django_events_sourcing.tasks.presence import presence
 from django_events_sourcing.tasks.rate import PORTION, rate_limit
 from django_events_sourcing.tasks.reading import Reading
 from django_events_sourcing.tasks.report import Report
@@ -71,7 +72,7 @@ class Relay:
         self._stopping = stopping
         self._on_behind = on_behind
         self._pipeline = Pipeline(settings)
-        self._leases = Leases(using, settings.lease)
+        self._leases = Leases(using, settings.lease, presence.holder)
         self._circuit = circuit or Circuit()
         self._settler = Settler(
             using,
@@ -171,14 +172,15 @@ class Relay:
         size, most = self._batch_size(), self._settings.batch_bytes
         reading = Reading(self._using, numbers, size, most, dead_blocks=dead_blocks, ends=ends)
         logger.debug("Relay %s begins a pass: %r.", self._leases.owner, reading)
-        before = self.report.published
+        before = replace(self.report)
         try:
             while self._goes_on(reading):
                 self._leases.keep()
                 self._publish(reading)
         finally:
-            if published := self.report.published - before:
-                queries.count_published(self._using, reading.began, min(numbers), published)
+            if published := self.report.published - before.published:
+                unrouted = self.report.unrouted - before.unrouted
+                queries.count_published(self._using, reading.began, min(numbers), published, unrouted)
         return reading.was_all_at_once
 
     def _goes_on(self, reading: Reading) -> bool:

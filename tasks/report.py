@@ -13,6 +13,7 @@ class Report:
 
     Attributes:
         published: How many events were confirmed.
+        unrouted: How many of them RabbitMQ had no queue for.
         refused: How many attempts at single events were counted.
         dead: How many events are dead by them.
         trouble: The last trouble with RabbitMQ, None if there was none.
@@ -23,6 +24,7 @@ class Report:
     """
 
     published: int = 0
+    unrouted: int = 0
     refused: int = 0
     dead: int = 0
     trouble: PublishError | None = None

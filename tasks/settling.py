@@ -14,6 +14,8 @@ from django_events_sourcing.tasks.batch import Outcome
 from django_events_sourcing.tasks.circuit import Circuit
 from django_events_sourcing.tasks.report import Report
 from django_events_sourcing.tasks.retry import delay
+from django_events_sourcing.tasks.unrouted import tell_of_unrouted
+from django_events_sourcing.texts import counted
 from django_events_sourcing.types import Alias, PartitionNumber
 
 __all__ = ["Settler"]
@@ -22,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 # Of an event that no attempt could get published.
 _DEAD_AT_ONCE = RefusalPolicy(1, lambda _attempts: 0.0)
+
+# Of an event that is dead.
+_WHAT_NEXT = " (It is kept: `manage.py events list --dead` says what to do next.)"
 
 
 class Settler:
@@ -97,6 +102,10 @@ class Settler:
         self._on_published(len(outcome.confirmed))
         self._circuit.succeeded(partial(self._waiting, len(outcome.confirmed)))
         outcome.confirmed.clear()
+        if outcome.unrouted:
+            self.report.unrouted += outcome.unrouted.total()
+            tell_of_unrouted(outcome.unrouted)
+            outcome.unrouted.clear()
         well = partitions - outcome.troubled.keys()
         if recovered := {number for number in well if self.failures.get(number)}:
             # Where some get through and some don't, to try all of the others at once would be to try in a loop.
@@ -119,20 +128,21 @@ class Settler:
         self._count_refusal(row, f"{row.sequence} of the log", error, _DEAD_AT_ONCE)
 
     def _count_refusal(self, row: Queued, label: str, why: Exception, policy: RefusalPolicy) -> None:
-        counted = queries.refuse(self._using, self._leases.owner, row, str(why), policy)
-        if counted is None:
+        refusal = queries.refuse(self._using, self._leases.owner, row, str(why), policy)
+        if refusal is None:
             self._leases.renew()
             return
         self.report.refused += 1
-        self.report.dead += counted.is_dead
+        self.report.dead += refusal.is_dead
         logger.log(
-            logging.ERROR if counted.is_dead else logging.WARNING,
-            "Event %s %s, attempt %d of %d. %s",
+            logging.ERROR if refusal.is_dead else logging.WARNING,
+            "Event %s %s, attempt %d of %d. %s%s",
             label,
-            "is dead" if counted.is_dead else "was refused",
-            counted.attempts,
+            "is dead" if refusal.is_dead else "was refused",
+            refusal.attempts,
             policy.max_attempts,
             why,
+            _WHAT_NEXT if refusal.is_dead else "",
         )
 
     def _give_up(self, outcome: Outcome, trouble: PublishError) -> None:
@@ -159,9 +169,10 @@ class Settler:
             return
         problem = (
             f"Partitions {Numbers(outcome.troubled)} of database {self._using!r} wait, "
-            f"{max(self.failures[number] for number in outcome.troubled)} times in a row by now. {last}"
+            f"{counted(max(self.failures[number] for number in outcome.troubled), 'time')} in a row by now. {last}"
         )
         log_once(logger, logging.WARNING, (self._using, str(last)), problem)
 
     def _waiting(self, until_now: int = 0) -> str:
-        return f"{queries.count_pending(self._using) + until_now} events wait in database {self._using!r}; "
+        pending = queries.count_pending(self._using) + until_now
+        return f"{counted(pending, 'event')} {'waits' if pending == 1 else 'wait'} in database {self._using!r}; "

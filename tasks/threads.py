@@ -26,13 +26,14 @@ from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.outbox.tables import has_tables, missing_tables
 from django_events_sourcing.tasks.circuit import worker_circuit
 from django_events_sourcing.tasks.neighbours import look_at_neighbours_if_due
+from django_events_sourcing.tasks.presence import presence
 from django_events_sourcing.tasks.purging import Purging
 from django_events_sourcing.tasks.relaying import relay_database
 from django_events_sourcing.tasks.schedule import Schedule
 from django_events_sourcing.tasks.session import close_connection, has_session, use_own_session
 from django_events_sourcing.tasks.standing_back import StandingBack
 from django_events_sourcing.tasks.stopping import is_stopping
-from django_events_sourcing.tasks.trouble import logs_whatever_happens
+from django_events_sourcing.tasks.trouble import logs_trouble, logs_whatever_happens
 from django_events_sourcing.tasks.untaken import UntakenWatch
 from django_events_sourcing.types import Alias, PartitionNumber
 
@@ -52,6 +53,10 @@ _STALLED = 1.0
 _LOOK_AGAIN, _SHORTEST_LOOK = 1.0, 0.05
 
 _sweeps = Schedule()
+
+# When the worker next writes down that it has looked: at each sweep, and no more often for there being wake-ups.
+_looks = Schedule()
+_OF_AN_INTERVAL = 0.9
 
 
 class RelayThread:
@@ -199,6 +204,9 @@ class RelayThread:
         )
         if retry_in is not None:
             _sweeps.bring_forward(self._place, retry_in)
+        if _looks.claim_if_due(self._place, _OF_AN_INTERVAL * self._interval()):
+            with logs_trouble(self._using):
+                presence.note_look(self._using)
 
     def _note_progress(self, _count: int) -> None:
         self._progress = monotonic()

@@ -23,6 +23,7 @@ from kombu.utils import functional
 from django_events_sourcing.delivery.enqueue import missing_tasks
 from django_events_sourcing.outbox.tables import outbox_databases
 from django_events_sourcing.tasks.celery_broker import outlive_lost_connections
+from django_events_sourcing.tasks.presence import presence
 from django_events_sourcing.tasks.schedule import MOST_DATABASES
 from django_events_sourcing.tasks.threads import RelayThread
 from django_events_sourcing.types import Alias, PartitionNumber
@@ -95,6 +96,7 @@ class _RelayThreads(bootsteps.StartStopStep):  # type: ignore[misc]
 def prepare(worker: Any) -> None:
     """Have a worker of Celery's that is about to start relay."""
     outlive_lost_connections()
+    presence.begin(worker.hostname)
     worker.app.steps["worker"].add(_RelayThreads)
     if missing := missing_tasks(worker.app.tasks):
         logger.error(

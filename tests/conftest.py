@@ -41,8 +41,11 @@ def collect(events: Sequence[Event], using: str) -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_logged_yet(monkeypatch):
-    """What is logged once a minute is logged in each test."""
+    """What is logged once a minute, or an hour, is logged in each test."""
+    from django_events_sourcing.tasks import moments, unrouted  # when Django is ready
+
     monkeypatch.setattr(logs, "_last_logged", {})
+    monkeypatch.setattr(unrouted, "_told", moments.SharedMoments())
 
 
 @pytest.fixture(autouse=True)

@@ -7,12 +7,14 @@ from uuid import UUID
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
+from django_events_sourcing.operating.listing import state_of
 from django_events_sourcing.operating.operations import queue_row
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.clock import DatabaseNow, from_microseconds, seconds_until
 from django_events_sourcing.outbox.queries import Queued
 from django_events_sourcing.outbox.queries.common import waiting_failures
 from django_events_sourcing.outbox.tables import raises_missing_tables
+from django_events_sourcing.texts import counted
 from django_events_sourcing.types import Alias, Microseconds, PartitionNumber
 
 __all__ = ["EventState", "inspect"]
@@ -28,8 +30,11 @@ class EventState:
         state: "pending", "refused" (pending, to be tried again), "dead", "buried" or "published".
         partition: The number of its partition.
         attempts: How often it was refused.
-        error: Why it was refused last, or buried; empty when it was not.
+        error: Why it was refused last; empty when it was not.
         dead_since: When it was found dead, None when it is not.
+        buried_since: When it was buried, None when it is not.
+        buried_by: By whom; empty where that is not known.
+        buried_why: Why.
         waits_for: What keeps it from being published, the most decisive first; empty when it isn't pending.
     """
 
@@ -40,6 +45,9 @@ class EventState:
     attempts: int
     error: str
     dead_since: datetime | None
+    buried_since: datetime | None
+    buried_by: str
+    buried_why: str
     waits_for: list[str]
 
 
@@ -67,29 +75,31 @@ def inspect(using: Alias, event_id: UUID, *, characters: int | None = None) -> E
         return EventState(
             event=event,
             body_length=body_length,
-            state=_state(failure, is_pending=is_pending),
+            state=state_of(failure, is_pending=is_pending),
             partition=row.partition,
             attempts=failure.attempts if failure else 0,
             error=failure.error if failure else "",
             dead_since=from_microseconds(failure.dead_at) if failure and failure.dead_at else None,
-            waits_for=[*_partition_says(partition, now), *_object_says(using, row, now)] if is_pending else [],
+            buried_since=from_microseconds(failure.buried_at) if failure and failure.buried_at else None,
+            buried_by=failure.buried_by or "" if failure else "",
+            buried_why=failure.buried_why or "" if failure else "",
+            waits_for=_waits_for(using, partition, row, now) if is_pending else [],
         )
 
 
-def _state(failure: Failure | None, *, is_pending: bool) -> str:
-    if failure and failure.buried_at is not None:
-        return "buried"
-    if failure and failure.dead_at is not None:
-        return "dead"
-    if is_pending:
-        return "refused" if failure else "pending"
-    return "published"
+def _waits_for(using: Alias, partition: Partition, row: Queued, now: Microseconds) -> list[str]:
+    reasons = [*_partition_says(partition, now), *_object_says(using, row, now)]
+    return reasons or ["it is due: the next wake-up or sweep takes it"]
 
 
 def _partition_says(partition: Partition, now: Microseconds) -> list[str]:
     reasons = []
     if partition.paused_at is not None:
-        reasons.append(f"partition {partition.number} is paused; `manage.py events resume` lets it go on")
+        whose = f" by {partition.paused_by}" if partition.paused_by else ""
+        because = f": {partition.paused_why}" if partition.paused_why else ""
+        reasons.append(
+            f"partition {partition.number} is paused{whose}{because}; `manage.py events resume` lets it go on"
+        )
     if seconds := seconds_until(partition.retry_at, now):
         trouble = f" after trouble: {partition.error}" if partition.error else ""
         reasons.append(f"partition {partition.number} backs off for {seconds:.1f} s more{trouble}")
@@ -112,8 +122,9 @@ def _object_says(using: Alias, row: Queued, now: Microseconds) -> list[str]:
         if failure.dead_at is not None:
             reasons.append(f"{which} is dead, and DEAD_BLOCKS_OBJECT is set: replay it, or bury it")
         elif seconds := seconds_until(failure.retry_at, now):
-            reasons.append(f"{which} was refused {failure.attempts} times; next attempt in {seconds:.1f} s")
+            reasons.append(f"{which} was refused {counted(failure.attempts, 'time')}; next attempt in {seconds:.1f} s")
     queue = QueueEntry.objects.using(using).filter(partition=row.partition, object_hash=row.object_hash)
     if earlier := queue.filter(sequence__lt=row.sequence).count():
-        reasons.append(f"{earlier} earlier events of its object are pending")
-    return reasons or ["it is due: the next wake-up or sweep takes it"]
+        are = "is" if earlier == 1 else "are"
+        reasons.append(f"{counted(earlier, 'earlier event')} of its object {are} pending")
+    return reasons

@@ -10,6 +10,7 @@ from django_events_sourcing.delivery.waker import wake
 from django_events_sourcing.exceptions import OperationError
 from django_events_sourcing.models import LogEntry
 from django_events_sourcing.outbox import queries
+from django_events_sourcing.outbox.leases import this_process
 from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
 from django_events_sourcing.outbox.queries import Queued
 from django_events_sourcing.outbox.tables import raises_missing_tables
@@ -28,13 +29,20 @@ _PATIENCE = 5.0
 
 
 def pause(
-    using: Alias, numbers: Collection[PartitionNumber] = ALL, *, stopping: Callable[[], bool] = lambda: False
+    using: Alias,
+    numbers: Collection[PartitionNumber] = ALL,
+    *,
+    why: str = "",
+    who: str = "",
+    stopping: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Keep relays from partitions, until ``resume``. What is written meanwhile waits.
 
     Args:
         using: Alias of the database.
         numbers: The partitions.
+        why: What is shown to whoever finds them paused.
+        who: The same.
         stopping: Asked often; once it says yes, the end of the relays' turns is not awaited any longer.
 
     Returns:
@@ -46,7 +54,7 @@ def pause(
         django.db.Error: It can't be asked.
     """
     with _prepared(using, numbers):
-        queries.pause(using, numbers)
+        queries.pause(using, numbers, why, who)
         ends = monotonic() + get_settings().lease + _PATIENCE
         while queries.leased(using, numbers):
             if stopping() or monotonic() > ends:
@@ -91,13 +99,14 @@ def end_backoff(using: Alias, numbers: Collection[PartitionNumber] = ALL) -> Non
         queries.end_backoff(using, numbers)
 
 
-def bury(using: Alias, event_id: UUID, why: str) -> None:
+def bury(using: Alias, event_id: UUID, why: str, who: str = "") -> None:
     """Take an event that stands in the way out of it, as dead: it is not published, and holds back no other.
 
     Args:
         using: Alias of the database.
         event_id: Of the event, which is pending or dead.
-        why: What is kept as its error.
+        why: What is kept with it, beside the error that it was refused with.
+        who: The same.
 
     Raises:
         ConfigurationError: The database has no outbox, or a setting is wrong.
@@ -107,7 +116,7 @@ def bury(using: Alias, event_id: UUID, why: str) -> None:
     with raises_missing_tables(using):
         row = queue_row(using, event_id)
         with reserved(using, {row.partition}) as owner:
-            found = queries.bury(using, owner, row, why)
+            found = queries.bury(using, owner, row, why, who)
     if found is None:
         raise OperationError(f"Event {event_id} was not buried: the lease on its partition ran out. Try again.")
     if not found:
@@ -138,13 +147,13 @@ def reserved(using: Alias, numbers: Collection[PartitionNumber]) -> Iterator[UUI
         OperationError: They can't be had, as a relay holds on to them.
     """
     queries.ensure_partitions(using)
-    owner, lease = uuid4(), get_settings().lease
+    owner, holder, lease = uuid4(), f"a command, {this_process()}", get_settings().lease
     ends = monotonic() + lease + _PATIENCE
     asked_for: list[PartitionNumber] = []
     try:
         for number in sorted(numbers):  # the same way for all, so that no two wait for each other
             asked_for.append(number)
-            while not queries.reserve(using, owner, number, lease):
+            while not queries.reserve(using, owner, number, lease, holder):
                 if monotonic() > ends:
                     raise OperationError(
                         f"Partition {number} of database {using!r} could not be had: a relay holds on to it. Nothing "

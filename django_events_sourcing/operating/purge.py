@@ -9,9 +9,18 @@ from django_events_sourcing.exceptions import OperationError
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.leases import Leases
 from django_events_sourcing.outbox.tables import raises_missing_tables
+from django_events_sourcing.texts import counted
 from django_events_sourcing.types import Alias, SequenceNumber
 
-__all__ = ["BATCH_SIZE", "INTERVAL", "purge_database", "purge_now"]
+__all__ = [
+    "BATCH_SIZE",
+    "INTERVAL",
+    "count_buried",
+    "count_purgeable",
+    "purge_buried",
+    "purge_database",
+    "purge_now",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -25,13 +34,14 @@ INTERVAL = 60.0
 _LONGEST_PAUSE = 1.0
 
 
-def purge_database(using: Alias, settings: Settings, stopping: Callable[[], bool]) -> int:
+def purge_database(using: Alias, settings: Settings, stopping: Callable[[], bool], holder: str = "") -> int:
     """Delete what was published and is older than ``RETENTION``; nothing while another worker does, or just did.
 
     Args:
         using: Alias of the database.
         settings: All of them.
         stopping: Asked before each batch; once it says yes, the purge ends.
+        holder: As of ``Leases``.
 
     Returns:
         How many events were deleted.
@@ -39,7 +49,7 @@ def purge_database(using: Alias, settings: Settings, stopping: Callable[[], bool
     Raises:
         django.db.Error: The database is in trouble.
     """
-    leases = Leases(using, settings.lease)
+    leases = Leases(using, settings.lease, holder)
     leases.take({queries.PURGE})
     return _purge(using, leases, settings.retention, stopping) if leases.numbers else 0
 
@@ -84,5 +94,60 @@ def _purge(using: Alias, leases: Leases, retention: float, stopping: Callable[[]
     finally:
         leases.release(retry_in=INTERVAL)
     if purged:
-        logger.info("Purged %d events from the log of database %r.", purged, using)
+        logger.info("Purged %s from the log of database %r.", counted(purged, "event"), using)
     return purged
+
+
+def count_purgeable(using: Alias, retention: float | None = None) -> int:
+    """How many events ``purge_now`` would delete.
+
+    Args:
+        using: Alias of the database.
+        retention: In seconds; None for the setting ``RETENTION``.
+
+    Raises:
+        ConfigurationError: The database has no outbox, or a setting is wrong.
+        django.db.Error: It can't be asked.
+    """
+    if retention is None:
+        retention = get_settings().retention
+    count = 0
+    after: SequenceNumber | None = 0
+    with raises_missing_tables(using):
+        while after is not None:
+            found, after = queries.purgeable(using, retention, after, BATCH_SIZE)
+            count += len(found)
+    return count
+
+
+def purge_buried(using: Alias, age: float = 0.0, *, stopping: Callable[[], bool] = lambda: False) -> int:
+    """Delete events that were buried, for good.
+
+    Args:
+        using: Alias of the database.
+        age: Those only that were buried so many seconds ago.
+        stopping: Asked before each batch; once it says yes, the rest stays.
+
+    Returns:
+        How many events were deleted.
+
+    Raises:
+        ConfigurationError: The database has no outbox.
+        django.db.Error: It is in trouble; what was deleted until then is.
+    """
+    purged = 0
+    with raises_missing_tables(using):
+        while not stopping() and (deleted := queries.purge_buried(using, age, BATCH_SIZE)):
+            purged += deleted
+    return purged
+
+
+def count_buried(using: Alias, age: float = 0.0) -> int:
+    """How many events ``purge_buried`` would delete.
+
+    Raises:
+        ConfigurationError: The database has no outbox.
+        django.db.Error: It can't be asked.
+    """
+    with raises_missing_tables(using):
+        return queries.buried(using, age).count()

@@ -10,6 +10,7 @@ from django_events_sourcing.operating.operations import reserved
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.queries import Replayable, Selection
 from django_events_sourcing.outbox.tables import raises_missing_tables
+from django_events_sourcing.texts import counted
 from django_events_sourcing.types import Alias
 
 __all__ = ["Replayable", "Selection", "preview", "replay", "unknown"]
@@ -90,8 +91,8 @@ def replay(
                     count = queries.requeue(using, owner, portion, to_queue)
                 if count is None:
                     raise OperationError(
-                        f"The lease on a partition of database {using!r} ran out. {replayed} events are replayed so "
-                        "far; the same command once more takes those, too."
+                        f"The lease on a partition of database {using!r} ran out. Replayed so far: "
+                        f"{counted(replayed, 'event')}; the same command once more takes those, too."
                     )
                 replayed += count
                 yield count

@@ -1,6 +1,8 @@
 """The leases that one relay holds."""
 
 import logging
+import os
+import socket
 from collections.abc import Collection
 from time import monotonic
 from uuid import uuid4
@@ -9,7 +11,7 @@ from django_events_sourcing.logs import Numbers
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.types import Alias, PartitionNumber
 
-__all__ = ["Leases"]
+__all__ = ["Leases", "this_process"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +28,12 @@ class Leases:
     Args:
         using: Alias of the database.
         duration: Of a lease, in seconds.
+        holder: Who holds them, for people; by default, this process.
     """
 
-    def __init__(self, using: Alias, duration: float) -> None:
+    def __init__(self, using: Alias, duration: float, holder: str = "") -> None:
         self.owner = uuid4()
+        self._holder = holder or this_process()
         self._using = using
         self._duration = duration
         self._numbers: set[PartitionNumber] = set()
@@ -52,13 +56,15 @@ class Leases:
         """Lease what is free of the partitions, in place of those held before; or of that what met with no trouble."""
         self._numbers, self._asked = set(), monotonic()
         if numbers:
-            self._numbers = queries.take(self._using, self.owner, numbers, self._duration, only_well=only_well)
+            self._numbers = queries.take(
+                self._using, self.owner, numbers, self._duration, holder=self._holder, only_well=only_well
+            )
             logger.debug("Leased, of partitions %s: %r.", Numbers(numbers), self)
 
     def reserve(self, number: PartitionNumber) -> bool:
         """Lease a partition as an operator does, also one that is paused or backs off."""
         asked = monotonic()
-        if queries.reserve(self._using, self.owner, number, self._duration):
+        if queries.reserve(self._using, self.owner, number, self._duration, self._holder):
             self._numbers = {number}
             self._asked = asked
         logger.debug("Reserved, of partition %d: %r.", number, self)
@@ -93,3 +99,8 @@ class Leases:
             queries.release(self._using, self.owner, self._numbers, retry_in=retry_in)
             logger.debug("Gave back: %r.", self)
             self._numbers = set()
+
+
+def this_process() -> str:
+    """Where people find it."""
+    return f"pid {os.getpid()} on {socket.gethostname()}"

@@ -88,7 +88,7 @@ ORDER BY p."number"
 
 TAKE = """
 UPDATE "django_events_sourcing_partition"
-SET "owner" = %(owner)s, "leased_until" = {now} + CAST(%(lease)s AS {bigint})
+SET "owner" = %(owner)s, "holder" = %(holder)s, "leased_until" = {now} + CAST(%(lease)s AS {bigint})
 WHERE "number" {numbers}
     AND ("owner" IS NULL OR "leased_until" <= {now})
     AND ("retry_at" IS NULL OR "retry_at" <= {now})
@@ -165,7 +165,9 @@ DELETE = """DELETE FROM "django_events_sourcing_queue" WHERE "replay_to" {is_nul
 THOSE = """("partition" = CAST(%({name})s AS {bigint}) AND "sequence" {sequences})"""
 
 COUNT = """
-UPDATE "django_events_sourcing_published" SET "count" = "count" + CAST(%(count)s AS {bigint})
+UPDATE "django_events_sourcing_published"
+SET "count" = "count" + CAST(%(count)s AS {bigint}), "unrouted" = "unrouted" + CAST(%(unrouted)s AS {bigint}),
+    "last_at" = CAST(%(last_at)s AS {bigint})
 WHERE "minute" = CAST(%(minute)s AS {bigint}) AND "partition" = CAST(%(partition)s AS {bigint})
 """
 

@@ -1,7 +1,8 @@
 """``manage.py events``: what an operator asks of the outbox."""
 
+import os
 import sys
-from argparse import ArgumentParser
+from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,19 +28,32 @@ class Command(BaseCommand):
             subparser = subparsers.add_parser(subcommand.name, help=subcommand.help, description=subcommand.help)
             subparser.add_argument("--database", metavar="ALIAS", help="That database only.")
             subcommand.add_arguments(subparser)
+            for flags, kwargs in self._base_arguments:  # whose defaults must not undo what stands before it
+                subparser.add_argument(*flags, **(kwargs | {"default": SUPPRESS}))
+
+    def add_base_argument(self, parser: CommandParser, *args: Any, **kwargs: Any) -> None:
+        """Django's own options, which are taken after the subcommand, too."""
+        self._base_arguments.append((args, kwargs))
+        super().add_base_argument(parser, *args, **kwargs)
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         """One whose errors are ``CommandError``, in place of argparse's usage text and exit code 2."""
         self._called_from_command_line = False
+        self._base_arguments: list[tuple[tuple[str, ...], dict[str, Any]]] = []
         return super().create_parser(prog_name, subcommand, **kwargs)
 
     def run_from_argv(self, argv: list[str]) -> None:
-        """Django's own, which leaves the parser's errors to argparse."""
+        """Django's own, which leaves the parser's errors to argparse, and a reader that has gone to a traceback."""
         try:
             super().run_from_argv(argv)
+            sys.stdout.flush()
         except CommandError as exc:
             self.stderr.write(str(exc))
             sys.exit(exc.returncode)
+        except BrokenPipeError:
+            # https://docs.python.org/3/library/signal.html#note-on-sigpipe
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
 
     def handle(self, *, subcommand: str, database: str | None, **options: Any) -> None:
         """Do it in each database; one that can't be reached keeps none of the others from their turn.

@@ -2,6 +2,7 @@
 
 from django_events_sourcing.management.subcommands.base import Subcommand
 from django_events_sourcing.management.subcommands.bury import BurySubcommand
+from django_events_sourcing.management.subcommands.listing import ListSubcommand
 from django_events_sourcing.management.subcommands.pause import PauseSubcommand, ResumeSubcommand
 from django_events_sourcing.management.subcommands.purge import PurgeSubcommand
 from django_events_sourcing.management.subcommands.relay import RelaySubcommand
@@ -14,6 +15,7 @@ __all__ = ["SUBCOMMANDS"]
 #: In the order in which ``--help`` names them.
 SUBCOMMANDS: list[type[Subcommand]] = [
     StatusSubcommand,
+    ListSubcommand,
     ShowSubcommand,
     RelaySubcommand,
     ReplaySubcommand,

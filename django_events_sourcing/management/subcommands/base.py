@@ -1,17 +1,17 @@
 """What the subcommands share."""
 
-import math
 import signal
 from abc import ABC, abstractmethod
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any, ClassVar, TypeVar
+from uuid import UUID
 
 from django.core.management.base import CommandError, OutputWrapper
 from django.db import Error
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -20,15 +20,30 @@ from django_events_sourcing.exceptions import EventsSourcingError
 from django_events_sourcing.texts import printable
 from django_events_sourcing.types import Alias
 
-__all__ = ["Problems", "Subcommand", "duration", "number"]
+__all__ = ["Problems", "Subcommand"]
 
-_WIDTH_WITHOUT_TERMINAL = 120
+_WIDTH_WITHOUT_TERMINAL = 80
 
 _Found = TypeVar("_Found")
 
 
 class Problems(list[str]):
-    """What went wrong, a line each. One database's trouble keeps none of the others from their turn."""
+    """What went wrong, a line each. One database's trouble keeps none of the others from their turn.
+
+    Attributes:
+        by_database: The last one of each.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_database: dict[Alias, str] = {}
+
+    def copied(self) -> "Problems":
+        """The same, to be added to by itself."""
+        other = Problems()
+        other += self
+        other.by_database |= self.by_database
+        return other
 
     @contextmanager
     def reported(self, alias: Alias) -> Iterator[None]:
@@ -36,9 +51,13 @@ class Problems(list[str]):
         try:
             yield
         except EventsSourcingError as exc:
-            self.append(str(exc))
+            self._add(alias, str(exc))
         except Error as exc:
-            self.append(f"Database {alias!r} can't be asked: {printable(' '.join(str(exc).split()))}")
+            self._add(alias, f"Database {alias!r} can't be asked: {printable(' '.join(str(exc).split()))}")
+
+    def _add(self, alias: Alias, problem: str) -> None:
+        self.append(problem)
+        self.by_database[alias] = problem
 
 
 class Subcommand(ABC):
@@ -89,13 +108,58 @@ class Subcommand(ABC):
             do: Takes the alias of the database, and what to ask often whether to stop.
             stopped: What to report of the rest if it was stopped.
         """
-        with _stop_at_signals() as stopping:
+        with self.stop_at_signals() as stopping:
             for alias in self.aliases:
                 with self.problems.reported(alias):
                     do(alias, stopping)
                 if stopping():
                     self.problems.append(f"Stopped; {stopped}.")
                     return
+
+    @staticmethod
+    @contextmanager
+    def stop_at_signals() -> Iterator[Callable[[], bool]]:
+        """Ctrl-C and SIGTERM ask to stop, instead of ending the process in the middle."""
+        stopped = False
+
+        def stop(_number: int, _frame: object) -> None:
+            nonlocal stopped
+            stopped = True
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield lambda: stopped
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def confirm(self, what: str) -> None:
+        """Ask whether to go on.
+
+        Args:
+            what: What will happen, as a sentence without its full stop.
+
+        Raises:
+            django.core.management.CommandError: Nobody is there, or says yes.
+        """
+        self.stdout.write(f"{what}. Type 'yes' to go on: ", ending="")
+        self.stdout.flush()
+        try:
+            answer = input()
+        except EOFError:
+            raise CommandError("Nobody is there to say yes: give --no-input if that is meant.") from None
+        if answer.strip().lower() != "yes":
+            raise CommandError("Nothing was done.")
+
+    def say(self, sentence: str) -> None:
+        """Print a sentence, broken into lines between words."""
+        self.console.print(Text(printable(sentence)))
+
+    def show_event(self, event_id: UUID, lines: Iterable[str]) -> None:
+        """Print what there is to say about an event; its id stands in a line of its own, to be copied."""
+        self.say(str(event_id))
+        for line in lines:
+            self.console.print(Padding(Text(printable(line)), (0, 0, 0, 2), expand=False))
 
     def show(self, table: Table, rows: Iterable[Iterable[str | list[str]]]) -> None:
         """Print a table with these rows, whose cells are a line, or several."""
@@ -119,42 +183,3 @@ class Subcommand(ABC):
         with Progress(*columns, console=self.console) as progress:
             bar = progress.add_task(description, total=total)
             yield lambda count: progress.advance(bar, count)
-
-
-@contextmanager
-def _stop_at_signals() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM ask to stop, instead of ending the process in the middle."""
-    stopped = False
-
-    def stop(_number: int, _frame: object) -> None:
-        nonlocal stopped
-        stopped = True
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def number(text: str, *, may_be_zero: bool) -> float:
-    """An argument's value, for argparse.
-
-    Raises:
-        argparse.ArgumentTypeError: It isn't a finite number, or too low.
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf or (value == 0 and not may_be_zero):
-        raise ArgumentTypeError(f"{text!r} is not a number {'from 0 on' if may_be_zero else 'above 0'}")
-    return value
-
-
-def duration(seconds: float | None) -> str:
-    """For people."""
-    if seconds is None:
-        return "-"
-    return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))

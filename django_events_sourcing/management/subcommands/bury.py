@@ -1,9 +1,10 @@
 """``events bury``."""
 
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from typing import Any
 from uuid import UUID
 
+from django_events_sourcing.management.subcommands.arguments import add_by, text
 from django_events_sourcing.management.subcommands.base import Subcommand
 from django_events_sourcing.operating.inspection import inspect
 from django_events_sourcing.operating.operations import bury
@@ -22,18 +23,13 @@ class BurySubcommand(Subcommand):
         """Which one, and why."""
         parser.add_argument("--id", type=UUID, required=True, metavar="ID", help="Id of the event.")
         parser.add_argument(
-            "--why", type=_reason, required=True, metavar="TEXT", help="Kept with it, for whoever looks at it next."
+            "--why", type=text, required=True, metavar="TEXT", help="Kept with it, for whoever looks at it next."
         )
+        add_by(parser)
 
     def run(self, options: dict[str, Any]) -> None:
         """Bury it, in whichever database has it."""
         alias, state = self.first(lambda alias: inspect(alias, options["id"], characters=1))
         with self.problems.reported(alias):
-            bury(alias, options["id"], options["why"])
+            bury(alias, options["id"], options["why"], options["by"])
             self.stdout.write(f"Event {state.event.label} is buried.")
-
-
-def _reason(text: str) -> str:
-    if not text.strip():
-        raise ArgumentTypeError("it says nothing")
-    return text.strip()

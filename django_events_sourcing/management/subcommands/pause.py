@@ -4,6 +4,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import Any
 
+from django_events_sourcing.management.subcommands.arguments import add_by, text
 from django_events_sourcing.management.subcommands.base import Subcommand
 from django_events_sourcing.operating.operations import ALL, pause, resume
 from django_events_sourcing.types import Alias
@@ -25,12 +26,19 @@ class PauseSubcommand(_PartitionsSubcommand):
     name = "pause"
     help = "Publish nothing until `resume`; returns when nothing is on its way any more."
 
+    @classmethod
+    def add_arguments(cls, parser: ArgumentParser) -> None:
+        """And what to tell those who wonder."""
+        super().add_arguments(parser)
+        parser.add_argument("--why", type=text, metavar="TEXT", help="Shown to whoever wonders.")
+        add_by(parser)
+
     def run(self, options: dict[str, Any]) -> None:
         """Pause each database."""
         numbers = options["partition"] or ALL
 
         def pause_one(alias: Alias, stopping: Callable[[], bool]) -> None:
-            if pause(alias, numbers, stopping=stopping):
+            if pause(alias, numbers, why=options["why"] or "", who=options["by"], stopping=stopping):
                 self.stdout.write(f"Database {alias!r}: {_named(numbers)} paused.")
             elif not stopping():
                 self.problems.append(

@@ -4,36 +4,57 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import Any
 
-from django_events_sourcing.management.subcommands.base import Subcommand, number
-from django_events_sourcing.operating.purge import purge_now
+from django_events_sourcing.management.subcommands.arguments import days
+from django_events_sourcing.management.subcommands.base import Subcommand
+from django_events_sourcing.operating.purge import count_buried, count_purgeable, purge_buried, purge_now
+from django_events_sourcing.texts import counted
 from django_events_sourcing.types import Alias
 
 __all__ = ["PurgeSubcommand"]
 
 
 class PurgeSubcommand(Subcommand):
-    """What a worker does once a minute."""
+    """What a worker does once a minute; and what none does, with the buried ones."""
 
     name = "purge"
-    help = "Delete published events that are older than RETENTION, now; never what is pending or dead."
+    help = (
+        "Delete published events that are older than RETENTION, now; never what is pending or dead. With --buried, "
+        "those that were buried."
+    )
 
     @classmethod
     def add_arguments(cls, parser: ArgumentParser) -> None:
-        """How old."""
-        help_text = "In place of RETENTION: delete what was published and is older than so many days."
-        parser.add_argument("--older-than", type=_days, metavar="DAYS", help=help_text)
+        """Which, how old, and whether to ask."""
+        parser.add_argument("--buried", action="store_true", help="Buried events instead, for good.")
+        parser.add_argument(
+            "--older-than",
+            type=days,
+            metavar="DAYS",
+            help="In place of RETENTION: what is older than so many days; with --buried, has been so for longer.",
+        )
+        parser.add_argument("--dry-run", action="store_true", help="Say how many there are, and do nothing.")
+        parser.add_argument("--no-input", action="store_true", help="Don't ask before.")
 
     def run(self, options: dict[str, Any]) -> None:
-        """Purge each database."""
-        days = options["older_than"]
-        retention = None if days is None else days * 24 * 3600
+        """Count in each database, ask, and purge each."""
+        age = options["older_than"]
+        counts = {}
+        for alias in self.aliases:
+            with self.problems.reported(alias):
+                counts[alias] = count_buried(alias, age or 0.0) if options["buried"] else count_purgeable(alias, age)
+        which = counted(sum(counts.values()), "buried event" if options["buried"] else "published event")
+        if options["dry_run"]:
+            self.stdout.write(f"{which} would be deleted.")
+            return
+        if any(counts.values()) and not options["no_input"]:
+            self.confirm(f"{which} will be deleted, for good")
 
         def purge(alias: Alias, stopping: Callable[[], bool]) -> None:
-            purged = purge_now(alias, retention, stopping=stopping)
-            self.stdout.write(f"Database {alias!r}: {purged} events deleted.")
+            if options["buried"]:
+                purged = purge_buried(alias, age or 0.0, stopping=stopping)
+            else:
+                purged = purge_now(alias, age, stopping=stopping)
+            self.stdout.write(f"Database {alias!r}: {counted(purged, 'event')} deleted.")
 
+        self.aliases = list(counts)  # those that could be asked
         self.in_each(purge, "what was deleted is deleted, the rest is for the next purge")
-
-
-def _days(text: str) -> float:
-    return number(text, may_be_zero=True)

@@ -1,13 +1,15 @@
 """``events relay``."""
 
 from argparse import ArgumentParser
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.management.subcommands.base import Subcommand
 from django_events_sourcing.operating.operations import end_backoff
-from django_events_sourcing.operating.status import Status, status
+from django_events_sourcing.operating.status import PartitionStatus, Status, status
+from django_events_sourcing.texts import counted
 from django_events_sourcing.types import Alias
 
 __all__ = ["RelaySubcommand"]
@@ -41,23 +43,32 @@ class RelaySubcommand(Subcommand):
             report = Relay(alias, get_settings(), stopping=stopping, on_published=advance).run()
         after = status(alias)
         self.stdout.write(
-            f"Database {alias!r}: {report.published} published, {report.dead} dead, {after.pending} "
-            f"pending{_why_left(after)}."
+            f"Database {alias!r}: {report.published:,} published, {report.dead:,} dead, {after.pending:,} pending."
         )
+        if after.refused:
+            self.stdout.write(f"{counted(after.refused, 'event')} refused, with those of their objects behind them.")
+        for why, count in _why_left(after).items():
+            self.problems.append(f"Database {alias!r}: {counted(count, 'event')} left, {why}.")
         if report.got_nothing_done:
             self.problems.append(f"Database {alias!r}: {report.got_nothing_done}")
         if report.trouble:
             self.problems.append(f"RabbitMQ is in trouble; the events stay. {report.trouble}")
 
 
-def _why_left(one: Status) -> str:
-    reasons = []
-    if leased := sum(partition.pending for partition in one.partitions if partition.owner):
-        reasons.append(f"{leased} in partitions that another relay is at work on")
-    if paused := sum(partition.pending for partition in one.partitions if partition.paused_seconds is not None):
-        reasons.append(f"{paused} in partitions that are paused")
-    if backing_off := sum(partition.pending for partition in one.partitions if partition.retry_seconds):
-        reasons.append(f"{backing_off} in partitions that wait after trouble, but not with --now")
-    if one.refused:
-        reasons.append(f"{one.refused} refused, with those of their objects behind them")
-    return f" ({'; '.join(reasons)})" if reasons else ""
+def _why_left(one: Status) -> dict[str, int]:
+    """By why they were left, how many events were."""
+    left: Counter[str] = Counter()
+    for partition in one.partitions:
+        if partition.is_due:
+            left[_why(partition)] += partition.pending
+    return left
+
+
+def _why(partition: PartitionStatus) -> str:
+    if partition.paused_seconds is not None:
+        return "in partitions that are paused: `manage.py events resume` ends that"
+    if partition.owner:
+        return f"in partitions that another relay is at work on ({partition.holder})"
+    if partition.retry_seconds:
+        return "in partitions that wait after trouble: --now doesn't wait"
+    return "written meanwhile: the next relay takes them"

@@ -1,22 +1,18 @@
 """``events replay``."""
 
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from collections.abc import Callable
-from datetime import datetime, time
 from typing import Any
 from uuid import UUID
 
-from django.apps import apps
 from django.core.management.base import CommandError
-from django.utils import timezone
-from django.utils.dateparse import parse_date, parse_datetime
-from rich.table import Table
 
-from django_events_sourcing.capture.stored import concrete_model
 from django_events_sourcing.conf import get_settings
-from django_events_sourcing.management.subcommands.base import Subcommand, number
+from django_events_sourcing.management.subcommands.arguments import model, moment, number, object_key
+from django_events_sourcing.management.subcommands.base import Subcommand
 from django_events_sourcing.operating.replay import Replayable, Selection, preview, replay, unknown
 from django_events_sourcing.outbox.clock import from_microseconds
+from django_events_sourcing.texts import counted
 from django_events_sourcing.types import Alias
 
 __all__ = ["ReplaySubcommand"]
@@ -39,10 +35,10 @@ class ReplaySubcommand(Subcommand):
         """Which ones, and how."""
         parser.add_argument("--id", type=UUID, action="append", metavar="ID", help="That one; may be given often.")
         parser.add_argument("--dead", action="store_true", help="Dead events only; buried ones are left out.")
-        parser.add_argument("--model", type=_model, metavar="APP.MODEL", help="Events about objects of that model.")
-        parser.add_argument("--object", metavar="APP.MODEL:PK", help="Events about that object.")
-        parser.add_argument("--since", type=_moment, metavar="TIME", help="Events of that time and later; ISO 8601.")
-        parser.add_argument("--until", type=_moment, metavar="TIME", help="Events before that time; ISO 8601.")
+        parser.add_argument("--model", type=model, metavar="APP.MODEL", help="Events about objects of that model.")
+        parser.add_argument("--object", type=object_key, metavar="APP.MODEL:PK", help="Events about that object.")
+        parser.add_argument("--since", type=moment, metavar="TIME", help="Events of that time and later; ISO 8601.")
+        parser.add_argument("--until", type=moment, metavar="TIME", help="Events before that time; ISO 8601.")
         parser.add_argument("--queue", metavar="NAME", help="Into that queue of one consumer's alone.")
         parser.add_argument("--rate", type=_rate, metavar="N", help="At most so many in a second.")
         parser.add_argument("--dry-run", action="store_true", help="Show what would be replayed, and do nothing.")
@@ -68,7 +64,7 @@ class ReplaySubcommand(Subcommand):
         if options["queue"] is not None:
             _check_queue(options["queue"])
         if total > _MANY and not options["no_input"]:
-            self._ask(total)
+            self.confirm(f"{counted(total, 'event')} will be published once more")
 
         def replay_one(alias: Alias, stopping: Callable[[], bool]) -> None:
             replayed = 0
@@ -80,32 +76,19 @@ class ReplaySubcommand(Subcommand):
                         if stopping():
                             break
             finally:
-                self.stdout.write(f"Database {alias!r}: {replayed} events are to be published once more.")
+                self.stdout.write(
+                    f"Database {alias!r}: {counted(replayed, 'event')} back in the queue, to be published once more."
+                )
 
         self.aliases = list(counts)  # those that could be asked
-        self.in_each(replay_one, "what was put back is published, the rest is not")
-
-    def _ask(self, total: int) -> None:
-        self.stdout.write(f"{total:,} events will be published once more. Type 'yes' to go on: ", ending="")
-        self.stdout.flush()
-        try:
-            answer = input()
-        except EOFError:
-            raise CommandError("Nobody is there to say yes: give --no-input, or a narrower selection.") from None
-        if answer.strip().lower() != "yes":
-            raise CommandError("Nothing was done.")
+        self.in_each(replay_one, "what was put back is in the queue, the rest is not")
 
     def _show(self, total: int, shown: list[tuple[str, Replayable]]) -> None:
-        table = Table("database", "id", "event", "object", "time")
-        if shown:
-            self.show(table, (_row(alias, event) for alias, event in shown))
+        for alias, event in shown:
+            when = from_microseconds(event.time).isoformat(timespec="seconds")
+            self.show_event(event.event_id, [f"{event.name}, database {alias!r}", f"{event.object}, {when}"])
         more = f" The first {len(shown)} are shown." if total > len(shown) else ""
-        self.stdout.write(f"{total} events would be published once more.{more}")
-
-
-def _row(alias: Alias, event: Replayable) -> tuple[str, ...]:
-    when = from_microseconds(event.time).isoformat(timespec="seconds")
-    return alias, str(event.event_id), event.name, event.object, when
+        self.stdout.write(f"{counted(total, 'event')} would be published once more.{more}")
 
 
 def _selection(options: dict[str, Any]) -> Selection:
@@ -124,29 +107,10 @@ def _check_queue(name: str) -> None:
         raise CommandError(f"RabbitMQ has no queue {name!r}; nothing was done.")
 
 
-def _model(label: str) -> str:
-    try:
-        return str(concrete_model(apps.get_model(label))._meta.label_lower)
-    except (LookupError, ValueError):
-        raise ArgumentTypeError(f"no installed app has a model {label!r}") from None
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = parse_datetime(text)
-        if moment is None and (day := parse_date(text)):
-            moment = datetime.combine(day, time())
-    except ValueError:
-        moment = None
-    if moment is None:
-        raise ArgumentTypeError(f"{text!r} is no time like 2026-01-31 or 2026-01-31T12:00:00+01:00")
-    return timezone.make_aware(moment, timezone.get_default_timezone()) if timezone.is_naive(moment) else moment
-
-
 def _rate(text: str) -> float:
     return number(text, may_be_zero=False)
 
 
 def _named(ids: set[UUID]) -> str:
     first, *others = sorted(map(str, ids))
-    return f"an event {first}" + (f", nor {len(others)} others of those ids" if others else "")
+    return f"an event {first}" + (f", nor {counted(len(others), 'other')} of those ids" if others else "")

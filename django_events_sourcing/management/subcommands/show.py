@@ -54,6 +54,9 @@ def _facts(alias: Alias, state: EventState) -> dict[str, str | list[str]]:
         "attempts refused": str(state.attempts or ""),
         "last error": state.error,
         "dead since": state.dead_since.isoformat() if state.dead_since else "",
+        "buried since": state.buried_since.isoformat() if state.buried_since else "",
+        "buried by": state.buried_by,
+        "buried because": state.buried_why,
         "headers": json.dumps(dict(event.headers), ensure_ascii=False) if event.headers else "",
         "body": event.body,
     }

@@ -1,111 +1,230 @@
 """``events status``."""
 
 from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from datetime import datetime
 from json import dumps
+from time import monotonic, sleep
 from typing import Any
 
 from rich.table import Table
 
-from django_events_sourcing.management.subcommands.base import Subcommand, duration
-from django_events_sourcing.operating.status import PartitionStatus, Status, status
+from django_events_sourcing.management.subcommands.arguments import number
+from django_events_sourcing.management.subcommands.base import Problems, Subcommand
+from django_events_sourcing.operating.status import PartitionStatus, Status, WorkerStatus, status
+from django_events_sourcing.operating.verdict import duration, is_silent, verdict
 from django_events_sourcing.types import Alias
 
 __all__ = ["StatusSubcommand"]
+
+# With --watch, between two looks, in seconds.
+_EVERY = 2.0
+
+# How often it is asked whether to stop, in seconds.
+_POLL = 0.1
+
+# A worker that has not looked for longer, in seconds, is not named beside others.
+_LATELY = 600.0
 
 
 class StatusSubcommand(Subcommand):
     """How the outbox stands."""
 
     name = "status"
-    help = "How the outbox stands, in each database that has one."
+    help = "How the outbox stands: the answer first, then how each database that has one is."
 
     @classmethod
     def add_arguments(cls, parser: ArgumentParser) -> None:
-        """For programs, too."""
+        """For programs, too, and for who waits for something."""
         parser.add_argument("--json", action="store_true", help="As JSON: the totals, and each database by itself.")
+        parser.add_argument(
+            "--watch",
+            type=_seconds,
+            nargs="?",
+            const=_EVERY,
+            metavar="SECONDS",
+            help="Again and again, until Ctrl-C: every 2 seconds, or so many. With --json, a line each time.",
+        )
 
     def run(self, options: dict[str, Any]) -> None:
         """Show it."""
+        show = self._show_json if options["json"] else self._show
+        every = options["watch"]
+        if every is None:
+            show(self.problems, is_watching=False)
+            return
+        found_before = list(self.problems)
+        with self.stop_at_signals() as stopping:
+            while not stopping():
+                ends = monotonic() + every
+                problems = self.problems.copied()
+                if self.stdout.isatty() and not options["json"]:
+                    self.console.clear()
+                show(problems, is_watching=True)
+                self.stdout.flush()
+                while monotonic() < ends and not stopping():
+                    sleep(_POLL)
+        self.problems[:] = found_before
+
+    def _ask(self, problems: Problems) -> dict[Alias, Status]:
         found = {}
         for alias in self.aliases:
-            with self.problems.reported(alias):
+            with problems.reported(alias):
                 found[alias] = status(alias)
-        if options["json"]:
-            self.stdout.write(dumps(_as_json(found), indent=2))
-            return
-        for alias, one in found.items():
-            self._show(alias, one)
+        return found
 
-    def _show(self, alias: Alias, one: Status) -> None:
-        facts = {
-            "pending": str(one.pending),
+    def _show_json(self, problems: Problems, *, is_watching: bool) -> None:
+        found = self._ask(problems)
+        self.stdout.write(dumps(_as_json(found, problems), indent=None if is_watching else 2, default=_plain))
+
+    def _show(self, problems: Problems, *, is_watching: bool) -> None:
+        found = self._ask(problems)
+        for sentence in _answer(found):
+            self.say(sentence)
+        if is_watching:
+            for problem in problems:
+                self.say(problem)
+        for alias, one in found.items():
+            self._show_details(alias, one)
+
+    def _show_details(self, alias: Alias, one: Status) -> None:
+        facts: dict[str, str | list[str]] = {
+            "pending": f"{one.pending:,}",
             "oldest due": duration(one.oldest_pending_seconds),
-            "refused, to be tried again": str(one.refused),
-            "dead": str(one.dead),
-            "buried": str(one.buried),
-            "published in the last hour": str(one.published_last_hour),
+            "refused, to be tried again": f"{one.refused:,}",
+            "dead": f"{one.dead:,}",
+            "buried": f"{one.buried:,}",
+            "published in the last hour": f"{one.published_last_hour:,}",
+            "workers": _workers(one.workers) or "none has looked within a day",
         }
+        if one.unrouted_last_hour:
+            facts["of these, to no queue"] = f"{one.unrouted_last_hour:,}"
         if one.oldest_transaction:
             age = duration(one.oldest_transaction.seconds)
             facts["oldest open transaction"] = f"{age}: {one.oldest_transaction.holder}"
+        self.stdout.write("")
         summary = Table(title=f"Outbox of database {alias!r}", title_justify="left", show_header=False)
         self.show(summary, facts.items())
-        at_work = [each for each in one.partitions if _is_worth_showing(each)]
-        if not at_work:
-            return
-        table = Table(title_justify="left", title="Partitions with something to report")
-        for heading in (
-            "partition",
-            "pending",
-            "paused for",
-            "leased for",
-            "failures in a row",
-            "waits for",
-            "leases lost",
-            "trouble",
-        ):
-            table.add_column(heading)
-        rows = [
-            (
-                str(partition.number),
-                str(partition.pending),
-                duration(partition.paused_seconds),
-                duration(partition.leased_seconds),
-                str(partition.failures or "-"),
-                duration(partition.retry_seconds),
-                str(partition.lost or "-"),
-                partition.error or "-",
-            )
-            for partition in at_work
-        ]
-        self.show(table, rows)
+        if groups := list(_grouped(one.partitions)):
+            table = Table("partitions", "pending", "state", title_justify="left", title="Partitions")
+            self.show(table, ((_numbers(group), f"{_pending(group):,}", _state(group)) for group in groups))
+        for error, numbers in _troubles(one.partitions).items():
+            self.say(f"Trouble of {_numbers(numbers)}: {error}")
 
 
-def _is_worth_showing(partition: PartitionStatus) -> bool:
-    return bool(
-        partition.pending
-        or partition.owner
-        or partition.failures
-        or partition.lost
-        or partition.paused_seconds is not None
-    )
+def _answer(found: dict[Alias, Status]) -> Iterator[str]:
+    for alias, one in found.items():
+        which = f"Database {alias!r}: " if len(found) > 1 else ""
+        for sentence in verdict(one):
+            yield f"{which}{sentence}"
 
 
-def _as_json(found: dict[str, Status]) -> dict[str, Any]:
+def _workers(workers: list[WorkerStatus]) -> list[str]:
+    known = [each for each in workers if each.looked_seconds <= _LATELY] or workers[:1]
+    return [f"{each.name} (pid {each.pid}) looked {duration(each.looked_seconds)} ago" for each in known]
+
+
+def _grouped(partitions: list[PartitionStatus]) -> Iterator[list[PartitionStatus]]:
+    """Those with something to report, the equal ones together."""
+    groups: dict[object, list[PartitionStatus]] = {}
+    for each in partitions:
+        is_paused = each.paused_seconds is not None
+        if each.pending or each.owner or each.failures or each.lost or is_paused:
+            key = is_paused, each.paused_by, each.paused_why, each.error, each.holder, is_silent(each)
+            groups.setdefault(key, []).append(each)
+    yield from groups.values()
+
+
+def _pending(group: list[PartitionStatus]) -> int:
+    return sum(each.pending for each in group)
+
+
+def _numbers(group: list[PartitionStatus]) -> str:
+    spans: list[list[int]] = []
+    for each in group:
+        if spans and each.number == spans[-1][-1] + 1:
+            spans[-1] = [spans[-1][0], each.number]
+        else:
+            spans.append([each.number])
+    return ", ".join("-".join(map(str, span)) for span in spans)
+
+
+def _state(group: list[PartitionStatus]) -> list[str]:
+    one = group[0]
+    said = []
+    if one.paused_seconds is not None:
+        who = f" by {one.paused_by}" if one.paused_by else ""
+        why = f": {one.paused_why}" if one.paused_why else ""
+        said.append(f"paused for {duration(_most(each.paused_seconds for each in group))}{who}{why}")
+    if failures := max(each.failures for each in group):
+        waits = _least(each.retry_seconds for each in group)
+        following = f"next attempt in {duration(waits)}" if waits else "next attempt due"
+        said.append(f"{failures} failures in a row, {following}" if failures > 1 else f"in trouble, {following}")
+    elif one.retry_seconds:
+        said.append(f"waits {duration(_least(each.retry_seconds for each in group))}, for an operator's command")
+    if one.holder:
+        seen = duration(_least(each.holder_seen_seconds for each in group))
+        if is_silent(one):
+            most = duration(_most(each.leased_seconds for each in group))
+            said.append(f"held by {one.holder}, which gives no sign of life for {seen}; free in {most}")
+        else:
+            said.append(f"at work: {one.holder}, {seen} ago")
+    if lost := sum(each.lost for each in group):
+        said.append("1 lease ran out under its relay" if lost == 1 else f"{lost} leases ran out under their relays")
+    return said or ["due" if any(each.is_due for each in group) else "waits for a refused event"]
+
+
+def _least(found: Iterator[float | None]) -> float | None:
+    return min((each for each in found if each is not None), default=None)
+
+
+def _most(found: Iterator[float | None]) -> float | None:
+    return max((each for each in found if each is not None), default=None)
+
+
+def _troubles(partitions: list[PartitionStatus]) -> dict[str, list[PartitionStatus]]:
+    troubles: dict[str, list[PartitionStatus]] = {}
+    for each in partitions:
+        if each.error:
+            troubles.setdefault(each.error, []).append(each)
+    return troubles
+
+
+def _as_json(found: dict[Alias, Status], problems: Problems) -> dict[str, Any]:
     by_database = {alias: asdict(one) for alias, one in found.items()}
+
+    def total(of: Callable[[Status], float], add: Callable[[list[float]], float] = sum) -> float | None:
+        return None if problems else add([of(one) for one in found.values()])
+
     return {
-        "pending": sum(one.pending for one in found.values()),
-        "refused": sum(one.refused for one in found.values()),
-        "oldest_pending_seconds": max((one.oldest_pending_seconds for one in found.values()), default=0.0),
-        "dead": sum(one.dead for one in found.values()),
-        "buried": sum(one.buried for one in found.values()),
-        "published_last_hour": sum(one.published_last_hour for one in found.values()),
+        "answer": list(_answer(found)),
+        "pending": total(lambda one: one.pending),
+        "refused": total(lambda one: one.refused),
+        "oldest_pending_seconds": total(lambda one: one.oldest_pending_seconds, lambda ages: max(ages, default=0.0)),
+        "dead": total(lambda one: one.dead),
+        "buried": total(lambda one: one.buried),
+        "published_last_hour": total(lambda one: one.published_last_hour),
+        "unrouted_last_hour": total(lambda one: one.unrouted_last_hour),
         "partitions": [
             {"database": alias, **partition} for alias, one in by_database.items() for partition in one["partitions"]
         ],
         "databases": {
-            alias: {key: value for key, value in one.items() if key != "partitions"}
-            for alias, one in by_database.items()
+            **dict.fromkeys(problems.by_database),
+            **{
+                alias: {key: value for key, value in one.items() if key != "partitions"}
+                for alias, one in by_database.items()
+            },
         },
+        "errors": problems.by_database,
     }
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"JSON has nothing for {value!r}.")
+
+
+def _seconds(text: str) -> float:
+    return number(text, may_be_zero=False)

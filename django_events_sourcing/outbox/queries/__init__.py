@@ -50,8 +50,9 @@ from django_events_sourcing.outbox.queries.passes import (
     read,
     start_pass,
 )
-from django_events_sourcing.outbox.queries.purging import purge, purge_counts
-from django_events_sourcing.outbox.queries.replaying import Replayable, Selection, replayable, requeue
+from django_events_sourcing.outbox.queries.purging import buried, purge, purge_buried, purge_counts, purgeable
+from django_events_sourcing.outbox.queries.replaying import Replayable, Selection, replayable, requeue, selected
+from django_events_sourcing.outbox.queries.workers import note_look
 
 __all__ = [
     "PURGE",
@@ -66,6 +67,7 @@ __all__ = [
     "Selection",
     "UnreadableError",
     "back_off",
+    "buried",
     "bury",
     "complete",
     "count_lost",
@@ -78,9 +80,12 @@ __all__ = [
     "leased",
     "load",
     "look",
+    "note_look",
     "pause",
     "purge",
+    "purge_buried",
     "purge_counts",
+    "purgeable",
     "read",
     "recovered",
     "refuse",
@@ -90,6 +95,7 @@ __all__ = [
     "requeue",
     "reserve",
     "resume",
+    "selected",
     "settle",
     "start_pass",
     "take",

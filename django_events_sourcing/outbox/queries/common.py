@@ -13,6 +13,7 @@ from django_events_sourcing.types import Alias, PartitionNumber, SequenceNumber
 
 __all__ = [
     "PURGE",
+    "WELL",
     "blocks_object",
     "delete",
     "fence",
@@ -25,6 +26,9 @@ __all__ = [
 
 #: The lease on the purge of the log is kept beside those on the partitions, under this number.
 PURGE = PARTITIONS
+
+#: What the columns of a partition are that is in no trouble.
+WELL: dict[str, Any] = {"failures": 0, "failing_since": None, "retry_at": None, "error": ""}
 
 
 def delete(rows: QuerySet[Any], using: Alias) -> None:

@@ -10,9 +10,9 @@ from django.db import connections, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Coalesce
 
-from django_events_sourcing.models import Failure, PublishedCount, QueueEntry
+from django_events_sourcing.models import Failure, Partition, PublishedCount, QueueEntry
 from django_events_sourcing.outbox.clock import MINUTE, DatabaseNow, from_now
-from django_events_sourcing.outbox.queries.common import delete, fence
+from django_events_sourcing.outbox.queries.common import WELL, delete, fence
 from django_events_sourcing.outbox.queries.passes import Queued
 from django_events_sourcing.outbox.sql import COUNT, DELETE, THOSE, execute, sql, whole_numbers
 from django_events_sourcing.types import Alias, Microseconds, PartitionNumber, SequenceNumber
@@ -114,10 +114,18 @@ def _are_first(rows: Collection[Queued]) -> bool:
     return all(row.replay_to is None for row in rows)
 
 
-def count_published(using: Alias, now: Microseconds, partition: PartitionNumber, count: int) -> None:
-    """Count published events, for the status. ``now`` is the database's time, ``partition`` one that is leased."""
+def count_published(using: Alias, now: Microseconds, partition: PartitionNumber, count: int, unrouted: int = 0) -> None:
+    """Count published events, for the status.
+
+    Args:
+        using: Alias of the database.
+        now: The database's time.
+        partition: One that is leased.
+        count: How many were published.
+        unrouted: How many of them RabbitMQ had no queue for.
+    """
     minute = now - now % MINUTE
-    values = {"minute": minute, "partition": partition, "count": count}
+    values = {"minute": minute, "partition": partition, "count": count, "unrouted": unrouted, "last_at": now}
     if not execute(using, sql(using, COUNT), values):
         PublishedCount.objects.using(using).bulk_create([PublishedCount(**values)], ignore_conflicts=True)
 
@@ -169,14 +177,15 @@ def _wait_for_the_disk(using: Alias) -> None:
             cursor.execute("SET LOCAL synchronous_commit = on")
 
 
-def bury(using: Alias, owner: UUID, row: Queued, why: str) -> bool | None:
+def bury(using: Alias, owner: UUID, row: Queued, why: str, who: str) -> bool | None:
     """Take an event out of the way, as dead, for good.
 
     Args:
         using: Alias of the database.
         owner: Who holds the lease on its partition, so that it is not on its way just now.
         row: The event.
-        why: Kept as its error.
+        why: Kept with it, beside the error that it was refused with.
+        who: The same.
 
     Returns:
         Whether it was pending or dead; None if the lease was lost, so that nothing was done.
@@ -187,13 +196,16 @@ def bury(using: Alias, owner: UUID, row: Queued, why: str) -> bool | None:
         failures = Failure.objects.using(using).filter(sequence=row.sequence)
         was_refused = failures.exists()
         was_pending = _its_row(using, row).exists()
+        burial = {"buried_at": DatabaseNow(), "buried_by": who, "buried_why": why}
         if was_refused:
-            dead_at = Coalesce("dead_at", DatabaseNow())
-            failures.update(error=why, retry_at=None, dead_at=dead_at, buried_at=DatabaseNow())
+            failures.update(retry_at=None, dead_at=Coalesce("dead_at", DatabaseNow()), **burial)
         elif was_pending:
-            times = {"dead_at": DatabaseNow(), "buried_at": DatabaseNow()}
-            Failure.objects.using(using).bulk_create([Failure(**_keys(row), **times, attempts=0, error=why)])
+            died = {"dead_at": DatabaseNow(), "attempts": 0, "error": ""}
+            Failure.objects.using(using).bulk_create([Failure(**_keys(row), **died, **burial)])
         delete(_its_row(using, row), using)
+        if not QueueEntry.objects.using(using).filter(partition=row.partition).exists():
+            # Nothing is left that could show that the trouble is over.
+            Partition.objects.using(using).filter(number=row.partition).update(**WELL)
     return was_pending or was_refused
 
 

@@ -7,11 +7,12 @@ from uuid import UUID
 
 from django.db import connections
 from django.db.models import F, Q
+from django.db.models.functions import Coalesce
 
 from django_events_sourcing.models import Partition
 from django_events_sourcing.outbox.clock import MICROSECONDS, DatabaseNow, from_now, in_microseconds
 from django_events_sourcing.outbox.partitioning import PARTITIONS
-from django_events_sourcing.outbox.queries.common import PURGE, to_uuid
+from django_events_sourcing.outbox.queries.common import PURGE, WELL, to_uuid
 from django_events_sourcing.outbox.sql import (
     LOOK,
     ONLY_WELL,
@@ -94,8 +95,14 @@ def ensure_partitions(using: Alias) -> None:
         Partition.objects.using(using).bulk_create(every, ignore_conflicts=True)
 
 
-def take(
-    using: Alias, owner: UUID, numbers: Collection[PartitionNumber], lease: float, *, only_well: bool = False
+def take(  # noqa: PLR0913
+    using: Alias,
+    owner: UUID,
+    numbers: Collection[PartitionNumber],
+    lease: float,
+    *,
+    holder: str = "",
+    only_well: bool = False,
 ) -> set[PartitionNumber]:
     """Lease the partitions ``numbers`` for ``lease`` seconds, as far as they are free; returns those.
 
@@ -104,16 +111,17 @@ def take(
         owner: For whom.
         numbers: The partitions.
         lease: For how long, in seconds.
+        holder: Who that is, for people.
         only_well: Leave out those that met with trouble last.
     """
     those, params = whole_numbers(using, "numbers", numbers)
     statement = sql(using, TAKE, numbers=those, only_well=ONLY_WELL if only_well else "")
-    params |= {"owner": _owner(using, owner), "lease": in_microseconds(lease)}
+    params |= {"owner": _owner(using, owner), "holder": holder, "lease": in_microseconds(lease)}
     taken = execute(using, statement, params)
     return set(numbers) if taken == len(numbers) else _owned(using, owner, numbers) if taken else set()
 
 
-def reserve(using: Alias, owner: UUID, number: PartitionNumber, lease: float) -> bool:
+def reserve(using: Alias, owner: UUID, number: PartitionNumber, lease: float, holder: str = "") -> bool:
     """Lease a partition for an operator, also one that is paused or backs off.
 
     If a relay holds it, no relay takes it again when that one's turn is over, for a moment. Then try again.
@@ -122,7 +130,7 @@ def reserve(using: Alias, owner: UUID, number: PartitionNumber, lease: float) ->
         Whether it is leased.
     """
     partition = Partition.objects.using(using).filter(number=number)
-    if partition.filter(_is_free()).update(owner=owner, leased_until=from_now(lease)):
+    if partition.filter(_is_free()).update(owner=owner, holder=holder, leased_until=from_now(lease)):
         return True
     soon = from_now(_RESERVED)
     partition.filter(Q(retry_at__isnull=True) | Q(retry_at__lt=soon)).update(retry_at=soon)
@@ -136,14 +144,15 @@ def unreserve(using: Alias, owner: UUID, numbers: Collection[PartitionNumber]) -
     partitions.filter(owner=owner).update(owner=None, leased_until=None)
 
 
-def pause(using: Alias, numbers: Collection[PartitionNumber]) -> None:
-    """Have no relay take the partitions until they are resumed."""
-    Partition.objects.using(using).filter(number__in=numbers, paused_at__isnull=True).update(paused_at=DatabaseNow())
+def pause(using: Alias, numbers: Collection[PartitionNumber], why: str, who: str) -> None:
+    """Have no relay take the partitions until they are resumed; one that is paused already stays as it was."""
+    running = Partition.objects.using(using).filter(number__in=numbers, paused_at__isnull=True)
+    running.update(paused_at=DatabaseNow(), paused_by=who, paused_why=why)
 
 
 def resume(using: Alias, numbers: Collection[PartitionNumber]) -> None:
     """Let relays take the partitions again."""
-    Partition.objects.using(using).filter(number__in=numbers).update(paused_at=None)
+    Partition.objects.using(using).filter(number__in=numbers).update(paused_at=None, paused_by=None, paused_why=None)
 
 
 def end_backoff(using: Alias, numbers: Collection[PartitionNumber]) -> None:
@@ -196,7 +205,7 @@ def recovered(using: Alias, owner: UUID, numbers: Collection[PartitionNumber], r
         rest_in: After how many seconds the others are tried again, if not at once.
     """
     mine = Partition.objects.using(using).filter(owner=owner, number__in=numbers)
-    mine.update(failures=0, retry_at=None, error="")
+    mine.update(**WELL)
     if rest_in is None:
         end_backoff(using, range(PARTITIONS))
     else:
@@ -221,8 +230,9 @@ def back_off(  # noqa: PLR0913
         False if the lease was lost: then this is for its new holder to say.
     """
     mine = Partition.objects.using(using).filter(owner=owner, number=number)
-    retry_at = from_now(delay)
-    return bool(mine.update(failures=1 if anew else F("failures") + 1, retry_at=retry_at, error=error))
+    since = Coalesce("failing_since", DatabaseNow())
+    failures = 1 if anew else F("failures") + 1
+    return bool(mine.update(failures=failures, failing_since=since, retry_at=from_now(delay), error=error))
 
 
 def _is_leased() -> Q:

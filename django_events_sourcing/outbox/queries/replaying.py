@@ -9,12 +9,12 @@ from django.db import transaction
 from django.db.models import Max, QuerySet
 
 from django_events_sourcing.models import Failure, LogEntry, QueueEntry
-from django_events_sourcing.outbox.clock import to_microseconds
+from django_events_sourcing.outbox.clock import DatabaseNow, to_microseconds
 from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
 from django_events_sourcing.outbox.queries.common import delete, fence, lock_log, pending_among, span
 from django_events_sourcing.types import Alias, Microseconds, PartitionNumber, SequenceNumber
 
-__all__ = ["Replayable", "Selection", "replayable", "requeue"]
+__all__ = ["Replayable", "Selection", "replayable", "requeue", "selected"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class Selection:
     Attributes:
         ids: Their ids; empty for any. Only by its id is an event chosen that was buried.
         dead: Whether only dead ones are.
+        pending: Whether only pending ones are.
+        buried: Whether only buried ones are.
         model: Label of a model, in lower case.
         object: The object they are about, "app.model:pk".
         since: Those of that moment and later; aware.
@@ -32,6 +34,8 @@ class Selection:
 
     ids: frozenset[UUID] = frozenset()
     dead: bool = False
+    pending: bool = False
+    buried: bool = False
     model: str | None = None
     object: str | None = None
     since: datetime | None = None
@@ -59,7 +63,7 @@ def replayable(using: Alias, selection: Selection, limit: int) -> Iterator[list[
 
     Only what is in the log by now is considered: what is published meanwhile would be replayed for ever.
     """
-    rows = _selected(using, selection)
+    rows = selected(using, selection)
     top = LogEntry.objects.using(using).aggregate(top=Max("sequence"))["top"] or 0
     after = 0
     while True:
@@ -111,6 +115,7 @@ def requeue(using: Alias, owner: UUID, events: Collection[Replayable], replay_to
                 sequence=event.sequence,
                 object_hash=object_hash(event.object),
                 replay_to=(before.get(event.sequence) or "") if replay_to is None else replay_to,
+                queued_at=DatabaseNow(),
             )
             for event in events
             if event.sequence in wanted
@@ -119,13 +124,19 @@ def requeue(using: Alias, owner: UUID, events: Collection[Replayable], replay_to
     return len(rows)
 
 
-def _selected(using: Alias, selection: Selection) -> QuerySet[LogEntry]:
+def selected(using: Alias, selection: Selection) -> QuerySet[LogEntry]:
+    """Those events."""
     rows = LogEntry.objects.using(using)
     if selection.ids:
         rows = rows.filter(event_id__in=selection.ids)
     if selection.dead:
         dead = Failure.objects.using(using).filter(dead_at__isnull=False)
         rows = rows.filter(sequence__in=dead.values("sequence"))
+    if selection.buried:
+        buried = Failure.objects.using(using).filter(buried_at__isnull=False)
+        rows = rows.filter(sequence__in=buried.values("sequence"))
+    if selection.pending:
+        rows = rows.filter(sequence__in=QueueEntry.objects.using(using).values("sequence"))
     if selection.model is not None:
         rows = rows.filter(object__startswith=f"{selection.model}:")
     if selection.object is not None:

@@ -148,7 +148,9 @@ def test_relay__while_another_is_at_work__says_so(events, emit, database, queue)
     emit("thing:1")
     queries.look(database, dead_blocks=False)
     queries.take(database, uuid4(), range(PARTITIONS), 60)
-    assert "1 pending (1 in partitions that another relay is at work on)" in events("relay")
+    with pytest.raises(CommandError, match="1 event left, in partitions that another relay is at work on") as caught:
+        events("relay")
+    assert caught.value.returncode == 1
 
 
 def test_database__unknown__one_line():

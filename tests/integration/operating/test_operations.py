@@ -36,7 +36,8 @@ def test_pause__of_all__nothing_goes_out_until_resumed(emit, relay, events, data
     assert found["pending"] == 2
     assert all(partition["paused_seconds"] >= 0 for partition in found["partitions"])
     assert "paused for" in events("status")
-    assert "2 in partitions that are paused" in events("relay")
+    with pytest.raises(CommandError, match="2 events left, in partitions that are paused: `manage.py events resume`"):
+        events("relay")
     assert "resumed" in events("resume")
     assert relay() == ["thing:1", "thing:2"]
     assert all(partition["paused_seconds"] is None for partition in status(events)["partitions"])
@@ -70,7 +71,8 @@ def back_off(emit, database):
 def test_relay__with_now__also_what_waits_after_trouble(back_off, events, relay):
     """After a repair, nobody waits for a delay."""
     back_off("thing:1")
-    assert "1 in partitions that wait after trouble, but not with --now" in events("relay")
+    with pytest.raises(CommandError, match="1 event left, in partitions that wait after trouble: --now doesn't wait"):
+        events("relay")
     assert "1 published" in events("relay", "--now")
 
 
@@ -117,12 +119,13 @@ def test_bury__of_a_pending_event__is_not_published_and_its_later_ones_are(emit,
     """It is kept, as buried, with the reason."""
     event = emit("thing:1")
     emit("thing:1")
-    assert "is buried" in events("bury", "--id", event.id, "--why", "the consumer chokes on it")
+    assert "is buried" in events("bury", "--id", event.id, "--why", "the consumer chokes on it", "--by", "anna")
     assert relay() == ["thing:1"]
     found = status(events)
     assert (found["pending"], found["dead"], found["buried"]) == (0, 0, 1)
     state = inspect(database, event.id)
-    assert (state.state, state.error, state.attempts) == ("buried", "the consumer chokes on it", 0)
+    assert (state.state, state.error, state.attempts) == ("buried", "", 0)
+    assert (state.buried_why, state.buried_by) == ("the consumer chokes on it", "anna")
     assert state.dead_since is not None
 
 
@@ -175,7 +178,7 @@ def test_bury__of_what_a_relay_holds_on_to__nothing_is_done(emit, at_work, datab
 
 
 def test_bury__in_a_partition_that_is_paused_or_backs_off__is_done(emit, database, relay):
-    """And leaves it so."""
+    """It stays paused; of its trouble nothing is left."""
     event = emit("thing:1")
     number = partition_of("thing:1")
     queries.ensure_partitions(database)
@@ -183,7 +186,7 @@ def test_bury__in_a_partition_that_is_paused_or_backs_off__is_done(emit, databas
     Partition.objects.using(database).filter(number=number).update(retry_at=10**17, failures=3)
     bury(database, event.id, "why not")
     partition = Partition.objects.using(database).get(number=number)
-    assert (partition.retry_at, partition.failures, partition.owner) == (10**17, 3, None)
+    assert (partition.retry_at, partition.failures, partition.error, partition.owner) == (None, 0, "", None)
     assert partition.paused_at is not None
 
 
@@ -233,12 +236,12 @@ def test_show__of_each_state__says_it_and_what_it_waits_for(emit, poison, relay,
     """From pending to published, and what stands in the way."""
     refused, behind = poison("thing:1"), emit("thing:1", body='{"name": "[bold]é"}')
     shown = events("show", behind.id)
-    for part in ("pending", "1 earlier events of its object", "thing__changed", "thing:1", '{"name": "[bold]é"}'):
+    for part in ("pending", "1 earlier event of its object", "thing__changed", "thing:1", '{"name": "[bold]é"}'):
         assert part in shown
     assert inspect(database, refused.id).waits_for == ["it is due: the next wake-up or sweep takes it"]
     assert relay() == []
     assert inspect(database, refused.id).state == "refused"
-    assert "it was refused 1 times; next attempt in" in inspect(database, refused.id).waits_for[0]
+    assert "it was refused 1 time; next attempt in" in inspect(database, refused.id).waits_for[0]
     assert f"event {refused.id} of its object was refused" in inspect(database, behind.id).waits_for[0]
     number = partition_of("thing:1")
     pause(database, {number})
@@ -271,7 +274,9 @@ def test_purge__on_demand__though_a_worker_just_did(emit, relay, events, databas
     emit("thing:2")
     Partition.objects.using(database).filter(number=queries.PURGE).update(retry_at=10**17)
     assert "0 events deleted" in events("purge")
-    assert "1 events deleted" in events("purge", "--older-than", "0")
+    assert "1 published event would be deleted" in events("purge", "--older-than", "0", "--dry-run")
+    assert LogEntry.objects.using(database).count() == 2
+    assert "1 event deleted" in events("purge", "--older-than", "0", "--no-input")
     assert LogEntry.objects.using(database).get().object == "thing:2"
     assert QueueEntry.objects.using(database).count() == 1
     Partition.objects.using(database).update(retry_at=None)

@@ -52,8 +52,8 @@ def test_replay__of_published_events__arrive_again_under_the_same_id_and_marked(
     published, events, relay, queue, database
 ):
     """In the order of their object; and settled as any other."""
-    first, second = published("thing:1", "thing:1")
-    assert "2 events are to be published once more" in events("replay", "--object", "thing:1")
+    first, second = published("project.thing:1", "project.thing:1")
+    assert "2 events back in the queue, to be published once more" in events("replay", "--object", "project.Thing:1")
     assert QueueEntry.objects.using(database).count() == 2
     assert "pending" in events("show", first.id)
     events("relay")
@@ -79,7 +79,7 @@ def test_replay__of_dead_events__tried_anew(emit, poison, relay, events, options
     assert relay() == ["thing:1"]
     bury(database, buried.id, "x")
     assert status(events)["dead"] == 1
-    assert "1 events are to be published" in events("replay", "--dead")
+    assert "1 event back in the queue" in events("replay", "--dead")
     assert inspect(database, dead.id).attempts == 0
     options(MAX_ATTEMPTS=2)
     assert relay() == []
@@ -123,7 +123,7 @@ def test_replay__to_a_queue_that_there_is_not__one_line_and_nothing_done(publish
     """Also when RabbitMQ can't be asked."""
     published("thing:1")
     with pytest.raises(CommandError, match="RabbitMQ has no queue 'nobodys'; nothing was done"):
-        events("replay", "--object", "thing:1", "--queue", "nobodys")
+        events("replay", "--since", "2020-01-01", "--queue", "nobodys")
     assert not QueueEntry.objects.using(database).exists()
 
 
@@ -134,7 +134,7 @@ def test_replay__to_a_queue_while_rabbitmq_is_away__one_line_and_nothing_done(
     published("thing:1")
     settings.AMQP_URI = f"amqp://guest:secret@127.0.0.1:{free_port}/"
     with pytest.raises(CommandError, match="RabbitMQ can't be asked for the queue 'any'") as caught:
-        events("replay", "--object", "thing:1", "--queue", "any")
+        events("replay", "--since", "2020-01-01", "--queue", "any")
     assert "secret" not in str(caught.value)
     assert not QueueEntry.objects.using(database).exists()
 
@@ -206,9 +206,9 @@ def test_replay__of_many__asks_first(published, events, database, monkeypatch):
         events(*since)
     assert not QueueEntry.objects.using(database).exists()
     monkeypatch.setattr("builtins.input", lambda: "yes")
-    assert "3 events are to be" in events(*since)
+    assert "3 events back in the queue" in events(*since)
     QueueEntry.objects.using(database).all().delete()
-    assert "3 events are to be" in events(*since, "--no-input")
+    assert "3 events back in the queue" in events(*since, "--no-input")
 
 
 def test_rate__given__is_kept(published, database):
@@ -270,7 +270,7 @@ def test_purge__of_events_that_are_replayed__leaves_them(published, database, ev
     published("thing:1", "thing:2")
     LogEntry.objects.using(database).update(time=to_microseconds(datetime(2000, 1, 2, tzinfo=UTC)))
     assert sum(replay(database, Selection(object="thing:1"))) == 1
-    assert "1 events deleted" in events("purge")
+    assert "1 event deleted" in events("purge", "--no-input")
     assert relay() == ["thing:1"]
     assert not Failure.objects.using(database).exists()
     assert not Partition.objects.using(database).filter(owner__isnull=False).exists()
@@ -282,7 +282,7 @@ def test_ids__that_no_log_has__one_line_and_nothing_done(published, events, data
     with pytest.raises(CommandError, match=f"No log has an event {(unknown := uuid4())}; nothing was done") as caught:
         events("replay", "--id", event.id, "--id", unknown)
     assert "\n" not in str(caught.value)
-    with pytest.raises(CommandError, match="nor 1 others of those ids"):
+    with pytest.raises(CommandError, match="nor 1 other of those ids"):
         events("replay", "--id", uuid4(), "--id", uuid4(), "--dry-run")
     assert not QueueEntry.objects.using(database).exists()
 
@@ -306,6 +306,9 @@ def test_show__of_an_object_whose_replay_to_one_queue_is_dead__does_not_say_that
         ([], "Say what to replay: --id, --dead, --model, --object, --since or --until"),
         (["--model", "no.such"], "no installed app has a model 'no.such'"),
         (["--model", "Product"], "no installed app has a model 'Product'"),
+        (["--object", "order"], "'order' is no object like app.Model:1"),
+        (["--object", "order:3"], "'order:3' is no object like app.Model:1"),
+        (["--object", "project.order:"], "'project.order:' is no object like app.Model:1"),
         (["--since", "yesterday"], "'yesterday' is no time like 2026-01-31"),
         (["--since", "2026-02-31"], "'2026-02-31' is no time like"),
         (["--id", "7"], "invalid UUID value: '7'"),

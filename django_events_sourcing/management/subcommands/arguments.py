@@ -1,0 +1,94 @@
+"""What several subcommands are given, as argparse takes it."""
+
+import getpass
+import math
+import os
+import socket
+from argparse import ArgumentParser, ArgumentTypeError
+from datetime import datetime, time
+
+from django.apps import apps
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
+
+from django_events_sourcing.capture.stored import concrete_model
+
+__all__ = ["add_by", "days", "model", "moment", "number", "object_key", "text"]
+
+
+def add_by(parser: ArgumentParser) -> None:
+    """Who does it."""
+    parser.add_argument("--by", type=text, metavar="NAME", default=_user(), help="Who says so; by default, the user.")
+
+
+def _user() -> str:
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError, ImportError):  # of a container, whose user has no name
+        name = f"user {os.getuid()}"
+    return f"{name} on {socket.gethostname()}"
+
+
+def number(text: str, *, may_be_zero: bool) -> float:
+    """A finite number.
+
+    Raises:
+        argparse.ArgumentTypeError: It isn't one, or too low.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf or (value == 0 and not may_be_zero):
+        raise ArgumentTypeError(f"{text!r} is not a number {'from 0 on' if may_be_zero else 'above 0'}")
+    return value
+
+
+def days(text: str) -> float:
+    """Days, as seconds."""
+    return number(text, may_be_zero=True) * 24 * 3600
+
+
+def text(given: str) -> str:
+    """Something that somebody says."""
+    if not given.strip():
+        raise ArgumentTypeError("it says nothing")
+    return given.strip()
+
+
+def model(label: str) -> str:
+    """The label by which the log has a model's objects."""
+    try:
+        return str(concrete_model(apps.get_model(label))._meta.label_lower)
+    except (LookupError, ValueError):
+        raise ArgumentTypeError(f"no installed app has a model {label!r}") from None
+
+
+def object_key(given: str) -> str:
+    """An object as the log has it: a model's label is in lower case there, and a tenant's schema comes before it.
+
+    A model that is installed no more may be named, too: its events are still there.
+    """
+    prefix, slash, rest = given.rpartition("/") if "/" in given.partition(":")[0] else ("", "", given)
+    label, _, key = rest.partition(":")
+    app, _, name = label.partition(".")
+    if not (app and name and key):
+        raise ArgumentTypeError(f"{given!r} is no object like app.Model:1")
+    try:
+        label = model(label)
+    except ArgumentTypeError:
+        label = label.lower()
+    return f"{prefix}{slash}{label}:{key}"
+
+
+def moment(text: str) -> datetime:
+    """A moment; one without a time zone is in that of the project."""
+    try:
+        found = parse_datetime(text)
+        if found is None and (day := parse_date(text)):
+            found = datetime.combine(day, time())
+    except ValueError:
+        found = None
+    if found is None:
+        raise ArgumentTypeError(f"{text!r} is no time like 2026-01-31 or 2026-01-31T12:00:00+01:00")
+    return timezone.make_aware(found, timezone.get_default_timezone()) if timezone.is_naive(found) else found

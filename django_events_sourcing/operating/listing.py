@@ -1,0 +1,110 @@
+"""Events of the log, with what became of them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from django_events_sourcing.models import Failure, LogEntry, QueueEntry
+from django_events_sourcing.outbox import queries
+from django_events_sourcing.outbox.clock import from_microseconds
+from django_events_sourcing.outbox.partitioning import PARTITIONS
+from django_events_sourcing.outbox.queries import Selection
+from django_events_sourcing.outbox.tables import raises_missing_tables
+from django_events_sourcing.types import Alias, SequenceNumber
+
+__all__ = ["ListedEvent", "Selection", "list_events", "state_of"]
+
+
+@dataclass(frozen=True)
+class ListedEvent:
+    """One event of a list.
+
+    Attributes:
+        id: Its id.
+        state: "pending", "refused" (pending, to be tried again), "dead", "buried" or "published".
+        name: Its name.
+        service: That it comes from.
+        object: That it is about.
+        time: When it happened.
+        attempts: How often it was refused.
+        error: Why, the last time; empty when it was not.
+        retry_at: When a refused one is tried again, None for all others.
+        dead_since: When it was found dead, None when it is not.
+        buried_by: By whom it was buried; empty where that is not so, or not known.
+        buried_why: Why; the same.
+    """
+
+    id: UUID
+    state: str
+    name: str
+    service: str
+    object: str
+    time: datetime
+    attempts: int
+    error: str
+    retry_at: datetime | None
+    dead_since: datetime | None
+    buried_by: str
+    buried_why: str
+
+
+def list_events(using: Alias, selection: Selection, limit: int) -> list[ListedEvent]:
+    """Events of database ``using``, without their bodies.
+
+    Args:
+        using: Alias of the database.
+        selection: Which are meant; with ``dead``, those that were buried are left out.
+        limit: How many at most: the latest, or of those that are pending the first.
+
+    Raises:
+        ConfigurationError: The database has no outbox.
+        django.db.Error: It can't be asked.
+    """
+    with raises_missing_tables(using):
+        rows = queries.selected(using, selection).order_by("sequence" if selection.pending else "-sequence")
+        if selection.dead:
+            rows = rows.exclude(sequence__in=queries.buried(using, 0.0).values("sequence"))
+        return _listed(using, rows.defer("body", "headers")[:limit])
+
+
+def state_of(failure: Failure | None, *, is_pending: bool) -> str:
+    """What the attribute ``state`` says of an event."""
+    if failure and failure.buried_at is not None:
+        return "buried"
+    if failure and failure.dead_at is not None:
+        return "dead"
+    if is_pending:
+        return "refused" if failure else "pending"
+    return "published"
+
+
+def _listed(using: Alias, rows: QuerySet[LogEntry]) -> list[ListedEvent]:
+    found = list(rows)
+    sequences = [row.sequence for row in found]
+    failures = Failure.objects.using(using).in_bulk(sequences)
+    pending = _pending(using, sequences)
+    return [_event(row, failures.get(row.sequence), is_pending=row.sequence in pending) for row in found]
+
+
+def _pending(using: Alias, sequences: list[SequenceNumber]) -> set[SequenceNumber]:
+    queue = QueueEntry.objects.using(using).filter(partition__in=range(PARTITIONS), sequence__in=sequences)
+    return set(queue.values_list("sequence", flat=True))
+
+
+def _event(row: LogEntry, failure: Failure | None, *, is_pending: bool) -> ListedEvent:
+    return ListedEvent(
+        id=row.event_id,
+        state=state_of(failure, is_pending=is_pending),
+        name=row.name,
+        service=row.service,
+        object=row.object,
+        time=from_microseconds(row.time),
+        attempts=failure.attempts if failure else 0,
+        error=failure.error if failure else "",
+        retry_at=from_microseconds(failure.retry_at) if failure and failure.retry_at is not None else None,
+        dead_since=from_microseconds(failure.dead_at) if failure and failure.dead_at is not None else None,
+        buried_by=failure.buried_by or "" if failure else "",
+        buried_why=failure.buried_why or "" if failure else "",
+    )
