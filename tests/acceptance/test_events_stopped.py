@@ -1,5 +1,7 @@
-"""``manage.py events`` as an operator runs it, and stops it by Ctrl-C or SIGTERM."""
+"""``manage.py events`` as an operator runs it, and stops it by Ctrl-C or SIGTERM, or stops to read."""
 
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -87,10 +89,10 @@ def test_purge__stopped_by_a_signal__another_may_go_on_at_once(system, database,
     def logged() -> int:
         return int(query("SELECT count(*) FROM django_events_sourcing_log"))
 
-    assert "Stopped" in stop(system, ["purge"], lambda: logged() < 100_000, signal.SIGTERM)
+    assert "Stopped" in stop(system, ["purge", "--no-input"], lambda: logged() < 100_000, signal.SIGTERM)
     left = logged()
     assert 0 < left < 100_000
-    assert f"{left} events deleted" in run([*EVENTS, "purge"], system.env)
+    assert f"{left:,} events deleted" in run([*EVENTS, "purge", "--no-input"], system.env)
 
 
 def test_pause__stopped_by_a_signal__stays_paused(system, database, query):
@@ -103,3 +105,54 @@ def test_pause__stopped_by_a_signal__stays_paused(system, database, query):
     paused = "SELECT count(paused_at) FROM django_events_sourcing_partition"
     assert "a relay may still be at work" in stop(system, ["pause"], lambda: query(paused) == 16, signal.SIGINT)
     assert query(paused) == 16
+
+
+def test_status__of_a_worker_that_was_killed__says_that_nobody_looks(system):
+    """And before that, who does: its name, and that all is well."""
+    system.configure(SWEEP_INTERVAL=1)
+    with system.service():
+        with system.worker() as worker:
+            system.django("Product.objects.create(name='pen', price=1)")
+            system.wait_for(1)
+            found = system.status()
+            assert re.fullmatch(r"All is well: last event \d\.\d s ago\.", *found["answer"])
+            (seen,) = found["databases"]["default"]["workers"]
+            assert (seen["name"].partition("@")[0], seen["pid"]) == ("worker", worker.pid)
+            os.killpg(worker.pid, signal.SIGKILL)
+        wait_until(lambda: "All is well" not in system.status()["answer"][0], "it is missed")
+        assert system.status()["answer"][0].startswith("No worker has looked for events since ")
+
+
+def test_options_of_django__after_the_subcommand__as_before_it(system):
+    """Where people write them."""
+    env = {key: value for key, value in system.env.items() if key != "DJANGO_SETTINGS_MODULE"}
+    options = ["--settings", system.env["DJANGO_SETTINGS_MODULE"], "-v", "2", "--no-color", "--traceback"]
+    for arguments in ([*EVENTS, *options, "status"], [*EVENTS, "status", *options]):
+        assert "Outbox of database" in run(arguments, env)
+
+
+def test_output__that_nobody_reads_on__ends_without_a_traceback(system):
+    """`events list | head`."""
+    system.django("for number in range(500): Product.objects.create(name=number, price=1)")
+    command, env = [*EVENTS, "list", "--limit", "500"], system.env | {"PYTHONUNBUFFERED": ""}
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as listing:
+        assert listing.stdout is not None
+        assert listing.stderr is not None
+        listing.stdout.readline()
+        listing.stdout.close()
+        assert (listing.stderr.read(), listing.wait(30)) == (b"", 1)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_screen__of_a_narrow_terminal__readable_in_any_encoding(system, encoding):
+    """Each line within its 40 columns; letters only, with --no-color, and ASCII, where there is nothing else."""
+    system.django("Product.objects.create(name='pen', price=1)")
+    env = system.env | {"PYTHONIOENCODING": encoding, "TERM": "xterm"}
+    for arguments in (["status", "--no-color"], ["list", "--no-color"]):
+        command = " ".join([*EVENTS, *arguments])
+        shown = run(["script", "-qec", f"stty cols 40; {command}", "/dev/null"], env)
+        lines = shown.replace("\r", "").splitlines()
+        assert max(map(len, lines)) <= 40, shown
+        assert shown.isascii() or encoding == "utf-8"
+        assert len(lines) > 3
+        assert "\x1b" not in shown

@@ -1,5 +1,6 @@
 """RabbitMQ hung, or blocking those who publish: the worker is the project's own tasks', and its log stays short."""
 
+import re
 import time
 from contextlib import AbstractContextManager
 from statistics import median
@@ -13,6 +14,13 @@ from tests.servers import suspended
 
 #: How long a task of "direct" waits for RabbitMQ, in seconds.
 PATIENCE = 2.0
+
+#: What `events status` says first meanwhile.
+SAYS = {
+    "hung": r"^RabbitMQ at 127\.0\.0\.1:\d+, vhost '/' does not answer since .* events wait; ",
+    "alarm": r"^RabbitMQ at 127\.0\.0\.1:\d+, vhost '/' blocks those who publish since .* events wait; ",
+    "direct": r"^The outbox isn't used",
+}
 
 WORK = """
 import time
@@ -81,10 +89,12 @@ def test_rabbitmq__in_trouble__the_projects_own_tasks_run_as_ever(shop, how):
             if is_direct:
                 assert max(project.work(5)) < 2 * PATIENCE
             troubled = median(project.work(int(PUBLISH_TIMEOUT) + 3))
+            answer = shop.system.status()["answer"]
         ends = time.monotonic()
         wait_until(lambda: shop.arrived() >= project.saved, "all events", within=60)
         print(f"{how}: delayed by {troubled:.4f} s, else by {well:.4f} s; {time.monotonic() - ends:.1f} s to the end")
         log = shop.system.log("worker").read_text()
+    assert re.search(SAYS["direct" if is_direct else how], answer[0]), answer
     assert troubled <= 2 * well + (0.5 if is_direct else 0.02)
     lines = [line for line in log.splitlines() if ": WARNING/" in line or ": ERROR/" in line]
     assert sum("RabbitMQ is in trouble" in line for line in lines) == 1, log

@@ -69,7 +69,7 @@ class Command(BaseCommand):
             raise CommandError(missing_tables(DEFAULT_DB_ALIAS))
         (chosen,) = (each for each in SUBCOMMANDS if each.name == subcommand)
         try:
-            chosen(self.stdout, aliases, problems).run(options)
+            chosen(self.stdout, aliases, problems, is_plain=options["no_color"]).run(options)
         except EventsSourcingError as exc:
             problems.append(str(exc))
         if problems:

@@ -67,15 +67,19 @@ class Subcommand(ABC):
         stdout: The command's.
         aliases: The databases to do it in.
         problems: What went wrong, to be reported at the end.
+        is_plain: Whether a terminal, too, gets letters only: neither colours, nor bold or italic ones.
     """
 
     name: ClassVar[str]
     help: ClassVar[str]
 
-    def __init__(self, stdout: OutputWrapper, aliases: list[str], problems: Problems) -> None:
+    def __init__(
+        self, stdout: OutputWrapper, aliases: list[str], problems: Problems, *, is_plain: bool = False
+    ) -> None:
         self.stdout = stdout
         self.aliases = aliases
         self.problems = problems
+        self.is_plain = is_plain
 
     @classmethod  # noqa: B027 - most have none
     def add_arguments(cls, parser: ArgumentParser) -> None:
@@ -171,7 +175,14 @@ class Subcommand(ABC):
     def console(self) -> Console:
         """Plain, where there is no terminal; what looks like rich's markup is none."""
         width = None if self.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL
-        return Console(file=self.stdout, width=width, highlight=False, markup=False, emoji=False)  # type: ignore[arg-type]
+        return Console(
+            file=self.stdout,  # type: ignore[arg-type]
+            width=width,
+            color_system=None if self.is_plain else "auto",
+            highlight=False,
+            markup=False,
+            emoji=False,
+        )
 
     @contextmanager
     def progress(self, description: str, total: int) -> Iterator[Callable[[int], None]]:

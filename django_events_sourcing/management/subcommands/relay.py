@@ -47,7 +47,7 @@ class RelaySubcommand(Subcommand):
         )
         if after.refused:
             self.stdout.write(f"{counted(after.refused, 'event')} refused, with those of their objects behind them.")
-        for why, count in _why_left(after).items():
+        for why, count in ({} if stopping() else _why_left(after)).items():
             self.problems.append(f"Database {alias!r}: {counted(count, 'event')} left, {why}.")
         if report.got_nothing_done:
             self.problems.append(f"Database {alias!r}: {report.got_nothing_done}")
@@ -69,6 +69,6 @@ def _why(partition: PartitionStatus) -> str:
         return "in partitions that are paused: `manage.py events resume` ends that"
     if partition.owner:
         return f"in partitions that another relay is at work on ({partition.holder})"
-    if partition.retry_seconds:
+    if partition.failures or partition.retry_seconds:
         return "in partitions that wait after trouble: --now doesn't wait"
     return "written meanwhile: the next relay takes them"

@@ -109,4 +109,5 @@ def test_status__while_somebody_keeps_a_transaction_open__names_the_session(post
     assert "idle in transaction" in found.holder
     assert found.seconds is not None
     assert 0 <= found.seconds < 60
-    assert "application report" in output.getvalue()
+    shown = " ".join(output.getvalue().replace("│", " ").split())
+    assert f"pid {pid}, user postgres, application report" in shown

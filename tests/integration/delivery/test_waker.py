@@ -329,4 +329,4 @@ def test_eager_mode__rabbitmq_away__event_stays_and_the_save_succeeds(
     settings.AMQP_URI = f"amqp://guest:secret@127.0.0.1:{free_port}/"
     save(database)
     assert QueueEntry.objects.using(database).count() == 1
-    assert f"RabbitMQ is in trouble; 1 events wait in database {database!r}" in caplog.text
+    assert f"RabbitMQ is in trouble; 1 event waits in database {database!r}" in caplog.text

@@ -415,7 +415,7 @@ def test_rabbitmq__back_again__the_log_says_how_long_it_was_away_and_how_many_wa
     settings.AMQP_URI = here
     Partition.objects.using(database).update(retry_at=None)
     assert Relay(database, get_settings(), circuit=circuit).run().published == 3
-    assert re.search(rf"well again, after .* s and 1 attempts; 3 events wait in database {database!r}", caplog.text)
+    assert re.search(rf"well again, after .* s and 1 attempt; 3 events wait in database {database!r}", caplog.text)
 
 
 def test_idle_connection__closed_by_a_restart__is_no_trouble(emit, relay, received, database, rabbitmq_proc):
