@@ -1,11 +1,11 @@
 """How the outbox of a database stands."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Exists, Max, OuterRef, Q, Subquery, Sum
+from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet, Subquery, Sum
 
 from django_events_sourcing.conf import Settings, get_settings
 from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry, Worker
@@ -15,7 +15,7 @@ from django_events_sourcing.outbox.clock import MICROSECONDS, MINUTE, DatabaseNo
 from django_events_sourcing.outbox.partitioning import PARTITIONS
 from django_events_sourcing.outbox.queries.common import waiting_failures
 from django_events_sourcing.outbox.tables import raises_missing_tables
-from django_events_sourcing.types import Alias, Microseconds, PartitionNumber
+from django_events_sourcing.types import Alias, Microseconds, PartitionNumber, SequenceNumber
 
 __all__ = ["PartitionStatus", "Status", "WorkerStatus", "status"]
 
@@ -129,31 +129,28 @@ def status(using: Alias) -> Status:
 
 
 def _status(using: Alias, settings: Settings) -> Status:
-    waits = waiting_failures(dead_blocks=settings.dead_blocks_object)
-    its_object = {"partition": OuterRef("partition"), "object_hash": OuterRef("object_hash")}
-    due = QueueEntry.objects.filter(~Exists(waits.filter(**its_object)), partition=OuterRef("number"))
-    first = due.order_by("sequence").values("sequence")
     rows = list(
-        Partition.objects.using(using)
-        .filter(number__lt=PARTITIONS)
-        .order_by("number")
-        .annotate(
-            now=DatabaseNow(),
-            first_new=Subquery(first.filter(replay_to__isnull=True)[:1]),
-            first_replayed=Subquery(first.filter(replay_to__isnull=False)[:1]),
-        )
+        Partition.objects.using(using).filter(number__lt=PARTITIONS).order_by("number").annotate(now=DatabaseNow())
     )
     now = max(row.now for row in rows)
-    counts = QueueEntry.objects.using(using).values("partition").annotate(count=Count("sequence"))
-    pending = dict(counts.values_list("partition", "count"))
+    queue = QueueEntry.objects.using(using).values("partition")
+    counts = {
+        number: (pending, replayed)
+        for number, pending, replayed in queue.annotate(
+            pending=Count("sequence"), replayed=Count("replay_to")
+        ).values_list("partition", "pending", "replayed")
+    }
+    due_since = _due_since(using, counts, dead_blocks=settings.dead_blocks_object)
     failures = Failure.objects.using(using)
     published = _published(using, now)
     return Status(
         now=from_microseconds(now),
         delivery=settings.delivery,
-        pending=sum(pending.values()),
+        pending=sum(pending for pending, _ in counts.values()),
         refused=failures.filter(dead_at__isnull=True).count(),
-        oldest_pending_seconds=max([0.0, *(_seconds(now, since) for since in _due_since(using, rows))]),
+        oldest_pending_seconds=max(
+            [0.0, *(0.0 if since is None else _seconds(now, since) for since in due_since.values())]
+        ),
         dead=failures.filter(dead_at__isnull=False, buried_at__isnull=True).count(),
         buried=failures.filter(buried_at__isnull=False).count(),
         published_last_hour=published["count"] or 0,
@@ -164,7 +161,10 @@ def _status(using: Alias, settings: Settings) -> Status:
             WorkerStatus(each.name, each.host, each.pid, each.version, max(0.0, _seconds(now, each.looked_at)))
             for each in Worker.objects.using(using).order_by("-looked_at")
         ],
-        partitions=[_partition(row, pending.get(row.number, 0), now, settings.lease) for row in rows],
+        partitions=[
+            _partition(row, counts.get(row.number, (0, 0))[0], now, settings.lease, is_due=row.number in due_since)
+            for row in rows
+        ],
     )
 
 
@@ -174,26 +174,49 @@ def _published(using: Alias, now: Microseconds) -> dict[str, Any]:
     return counts.aggregate(count=Sum("count"), unrouted=Sum("unrouted"), last=Max("last_at"))
 
 
-def _due_since(using: Alias, rows: Iterable[Any]) -> list[Microseconds]:
-    """Since when the first events of the partitions could have gone."""
-    new = [row.first_new for row in rows if row.first_new is not None]
-    replayed = Q()
-    for row in rows:
-        if row.first_replayed is not None:
-            replayed |= Q(partition=row.number, sequence=row.first_replayed)
-    since = list(LogEntry.objects.using(using).filter(sequence__in=new).values_list("time", flat=True))
-    if replayed:
-        back = QueueEntry.objects.using(using).filter(replayed)
-        since += [queued_at for queued_at in back.values_list("queued_at", flat=True) if queued_at is not None]
+def _due_since(
+    using: Alias, counts: Mapping[PartitionNumber, tuple[int, int]], *, dead_blocks: bool
+) -> dict[PartitionNumber, Microseconds | None]:
+    """Of the partitions with an event that is due: since when it could have gone, None where that is not known."""
+    # Neither is looked for in vain, in the whole of a long queue.
+    new = {number for number, (pending, replayed) in counts.items() if pending > replayed}
+    again = {number for number, (_, replayed) in counts.items() if replayed}
+    since: dict[PartitionNumber, Microseconds | None] = {}
+    waits = waiting_failures(dead_blocks=dead_blocks)
+    waits = waits.filter(partition=OuterRef("partition"), object_hash=OuterRef("object_hash"))
+    for numbers, is_new in ((new, True), (again, False)):
+        if numbers:
+            due = QueueEntry.objects.filter(
+                ~Exists(waits), partition=OuterRef("number"), replay_to__isnull=is_new
+            ).order_by("sequence")
+            partitions = Partition.objects.using(using).filter(number__in=numbers)
+            first = dict(partitions.annotate(first=Subquery(due.values("sequence")[:1])).values_list("number", "first"))
+            times = _times(using, {number: sequence for number, sequence in first.items() if sequence}, is_new=is_new)
+            for number, time in times.items():
+                known = [each for each in (since.get(number), time) if each is not None]
+                since[number] = min(known, default=None)
     return since
 
 
-def _partition(row: Any, pending: int, now: Microseconds, lease: float) -> PartitionStatus:
+def _times(
+    using: Alias, rows: Mapping[PartitionNumber, SequenceNumber], *, is_new: bool
+) -> dict[PartitionNumber, Microseconds | None]:
+    """When these events happened, or were put back for a replay."""
+    found: QuerySet[Any] = (
+        LogEntry.objects.using(using).filter(sequence__in=rows.values())
+        if is_new
+        else QueueEntry.objects.using(using).filter(partition__in=rows, sequence__in=rows.values())
+    )
+    times = dict(found.values_list("sequence", "time" if is_new else "queued_at"))
+    return {number: times.get(sequence) for number, sequence in rows.items()}
+
+
+def _partition(row: Any, pending: int, now: Microseconds, lease: float, *, is_due: bool) -> PartitionStatus:
     leased = seconds_until(row.leased_until, now) if row.owner else None
     return PartitionStatus(
         number=row.number,
         pending=pending,
-        is_due=row.first_new is not None or row.first_replayed is not None,
+        is_due=is_due,
         owner=str(row.owner) if leased else None,
         holder=row.holder or "unknown" if leased else None,
         holder_seen_seconds=max(0.0, lease - leased) if leased else None,

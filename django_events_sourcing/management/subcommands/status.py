@@ -8,6 +8,7 @@ from json import dumps
 from time import monotonic, sleep
 from typing import Any
 
+from django.db import connections
 from rich.table import Table
 
 from django_events_sourcing.management.subcommands.arguments import number
@@ -72,6 +73,8 @@ class StatusSubcommand(Subcommand):
         for alias in self.aliases:
             with problems.reported(alias):
                 found[alias] = status(alias)
+            if alias not in found:
+                connections[alias].close()  # by a new one it may be asked the next time
         return found
 
     def _show_json(self, problems: Problems, *, is_watching: bool) -> None:

@@ -126,6 +126,9 @@ def test_bury__of_a_pending_event__is_not_published_and_its_later_ones_are(emit,
     state = inspect(database, event.id)
     assert (state.state, state.error, state.attempts) == ("buried", "", 0)
     assert (state.buried_why, state.buried_by) == ("the consumer chokes on it", "anna")
+    shown = events("show", event.id)
+    assert "anna" in shown
+    assert "the consumer chokes on it" in shown
     assert state.dead_since is not None
 
 
