@@ -148,6 +148,7 @@ def test_screen__of_a_narrow_terminal__readable_in_any_encoding(system, encoding
     """Each line within its 40 columns; letters only, with --no-color, and ASCII, where there is nothing else."""
     system.django("Product.objects.create(name='pen', price=1)")
     env = system.env | {"PYTHONIOENCODING": encoding, "TERM": "xterm"}
+    env.pop("COLUMNS", None)  # by readline, which pytest loads: it would stand for the terminal's own
     for arguments in (["status", "--no-color"], ["list", "--no-color"]):
         command = " ".join([*EVENTS, *arguments])
         shown = run(["script", "-qec", f"stty cols 40; {command}", "/dev/null"], env)
