@@ -63,6 +63,12 @@ def _count(value: object) -> int:
     return value
 
 
+def _most(value: object) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        raise ValueError("a whole number from 0 on, or None for no bound")
+    return value
+
+
 def _rate(value: object) -> float | None:
     if value is None:
         return None
@@ -107,6 +113,8 @@ class Settings:
     dead_blocks_object: bool = _option(default=False, parse=_flag)
     queue: str | None = _option(None, _queue)
     mandatory: bool = _option(default=False, parse=_flag)
+    health_max_age: float = _option(300.0, _seconds)
+    health_max_dead: int | None = _option(None, _most)
     publish_in_tests: bool = _option(default=False, parse=_flag)
     virtual_transport: bool = _option(default=False, parse=_flag)
 

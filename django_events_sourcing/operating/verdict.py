@@ -12,7 +12,7 @@ from django_events_sourcing.logs import Numbers
 from django_events_sourcing.operating.status import PartitionStatus, Status
 from django_events_sourcing.texts import counted
 
-__all__ = ["duration", "is_silent", "looks", "verdict"]
+__all__ = ["duration", "in_short", "is_silent", "looks", "verdict"]
 
 # After how many times SWEEP_INTERVAL a worker that has not looked is missed.
 _MISSED = 3
@@ -59,6 +59,11 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return "-"
     return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
+
+
+def in_short(error: str) -> str:
+    """What RabbitMQ does, by the error of a partition, "refuses connections"; empty where it needs the whole error."""
+    return next((short for words, short in _IN_SHORT.items() if words in error), "")
 
 
 def looks(one: Status) -> bool:
@@ -118,7 +123,7 @@ def _trouble(one: Status) -> Iterator[_Finding]:
         return
     error = max(failing, key=lambda each: each.failing_seconds or 0.0).error
     place = _PLACE.search(error)
-    what = next((short for words, short in _IN_SHORT.items() if words in error), "")
+    what = in_short(error)
     since = _since(one, max(each.failing_seconds or 0.0 for each in failing))
     waits = [each.retry_seconds for each in failing if each.retry_seconds is not None]
     following = f"next attempt in {min(waits):.0f} s" if waits else "the next attempt is due"

@@ -5,9 +5,11 @@ from typing import Any, assert_type
 from uuid import UUID
 
 from django.db.models import Model
+from django.http import HttpRequest, JsonResponse
 
 from django_events_sourcing import Event
 from django_events_sourcing.testing import disable_dispatcher, disable_model_obj_dispatcher
+from django_events_sourcing.views import health
 
 event = Event(name="order__created", service="shop", object="shop.order:1", body="{}")
 assert_type(event.id, UUID)
@@ -39,3 +41,6 @@ TestSomething().test_it()
 def use(instance: Model) -> None:
     with disable_dispatcher([type(instance), "shop.Order"]), disable_model_obj_dispatcher(instance):
         instance.save()
+
+
+assert_type(health(HttpRequest()), JsonResponse)

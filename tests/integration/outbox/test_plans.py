@@ -1,11 +1,11 @@
-"""What PostgreSQL makes of the relay's and the purge's statements when there are many events."""
+"""What PostgreSQL makes of the relay's, the purge's and the probes' statements when there are many events."""
 
 import pytest
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
 
 from django_events_sourcing.conf import get_settings
-from django_events_sourcing.operating import purge
+from django_events_sourcing.operating import health, purge
 from django_events_sourcing.tasks.relay import Relay
 from tests.backlog import fill
 from tests.integration.conftest import connect
@@ -28,6 +28,7 @@ def test_plans__with_many_events__go_by_an_index(database, queue, options, setti
         relay = Relay(database, get_settings(), stopping=lambda: sum(published) >= 2000, on_published=published.append)
         relay.run()
         passed = len(captured)
+        assert not health._look(database, get_settings()).trouble
         assert purge.purge_now(database, 3600, stopping=iter([False, False, True]).__next__) > 0
     assert sum(published) >= 2000
     assert passed < len(captured)

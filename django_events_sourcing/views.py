@@ -1,0 +1,66 @@
+"""Ready views for a project's URLconf: ``path("health/", django_events_sourcing.views.health)``."""
+
+from typing import Any
+
+from django.db import router, transaction
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from django_events_sourcing.capture.registry import registry
+from django_events_sourcing.operating.health import ANSWERS, Problem
+from django_events_sourcing.operating.health import health as ask
+
+__all__ = ["health", "problems"]
+
+
+@transaction.non_atomic_requests
+@never_cache
+@require_safe
+def health(request: HttpRequest, only: str = "") -> JsonResponse:
+    """Whether this process can save events, and whether they flow: 200, or 503 and what is wrong since when.
+
+    It says nothing that an event holds, and names no host and no user; whether it is for everybody to see is the
+    project's to decide. Within two seconds it answers also where a database hangs, and takes two statements for each.
+
+    Args:
+        request: GET or HEAD. Its ``only`` is as the argument.
+        only: "save" or "flow": that alone. Who restarts or takes out web processes by a probe wants "save", as these
+            are not at fault where events don't flow.
+    """
+    try:
+        found = problems(only or request.GET.get("only", ""))
+    except ValueError as exc:
+        return JsonResponse({"error": str(exc)}, status=400)
+    is_well = not any(found.values())
+    body = {"status": _status(is_well=is_well), **{answer: _as_json(those) for answer, those in found.items()}}
+    return JsonResponse(body, status=200 if is_well else 503)
+
+
+def problems(only: str = "") -> dict[str, list[Problem]]:
+    """What is wrong, by what is asked.
+
+    Args:
+        only: "save" or "flow": that alone.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if only and only not in ANSWERS:
+        raise ValueError(f"There is no {only!r} to ask for: {' or '.join(ANSWERS)}.")
+    written_to = {router.db_for_write(each.model) for each in registry.registrations}
+    return ask(written_to, {only} if only else ())
+
+
+def _as_json(those: list[Problem]) -> dict[str, Any]:
+    return {
+        "status": _status(is_well=not those),
+        "problems": [
+            {"database": each.database, "problem": each.problem, "since": each.since and each.since.isoformat()}
+            for each in those
+        ],
+    }
+
+
+def _status(*, is_well: bool) -> str:
+    return "ok" if is_well else "failing"
