@@ -1,9 +1,9 @@
-"""Ready views for a project's URLconf: ``path("health/", django_events_sourcing.views.health)``."""
+"""Ready views for a project's URLconf, such as ``path("health/", django_events_sourcing.views.health)``."""
 
 from typing import Any
 
 from django.db import router, transaction
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -11,7 +11,7 @@ from django_events_sourcing.capture.registry import registry
 from django_events_sourcing.operating.health import ANSWERS, Problem
 from django_events_sourcing.operating.health import health as ask
 
-__all__ = ["health", "problems"]
+__all__ = ["health", "metrics", "problems"]
 
 
 @transaction.non_atomic_requests
@@ -35,6 +35,24 @@ def health(request: HttpRequest, only: str = "") -> JsonResponse:
     is_well = not any(found.values())
     body = {"status": _status(is_well=is_well), **{answer: _as_json(those) for answer, those in found.items()}}
     return JsonResponse(body, status=200 if is_well else 503)
+
+
+@transaction.non_atomic_requests
+@never_cache
+@require_safe
+def metrics(_request: HttpRequest) -> HttpResponse:
+    """How the outbox stands, as text for Prometheus.
+
+    Raises:
+        ImportError: prometheus-client is missing, which the extra ``[prometheus]`` brings.
+    """
+    from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest  # noqa: PLC0415 - an extra
+
+    from django_events_sourcing.metrics import OutboxCollector  # noqa: PLC0415 - it imports that
+
+    registry_of_ours = CollectorRegistry()
+    registry_of_ours.register(OutboxCollector())
+    return HttpResponse(generate_latest(registry_of_ours), content_type=CONTENT_TYPE_LATEST)
 
 
 def problems(only: str = "") -> dict[str, list[Problem]]:

@@ -6,18 +6,15 @@ from datetime import datetime
 from typing import Any
 
 from django.db import Error
-from django.db.models import Count, Exists, F, Min, OuterRef, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import Count, Min
 
 from django_events_sourcing.conf import Settings, get_settings
 from django_events_sourcing.exceptions import ConfigurationError
-from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry, Worker
+from django_events_sourcing.models import Failure
 from django_events_sourcing.operating.asking import ask_each
+from django_events_sourcing.operating.partitions import partitions
 from django_events_sourcing.operating.verdict import in_short
-from django_events_sourcing.outbox.clock import MICROSECONDS, DatabaseNow, from_microseconds
-from django_events_sourcing.outbox.partitioning import PARTITIONS
-from django_events_sourcing.outbox.queries.common import waiting_failures
-from django_events_sourcing.outbox.read_only import IsReadOnly
+from django_events_sourcing.outbox.clock import MICROSECONDS, from_microseconds
 from django_events_sourcing.outbox.tables import missing_tables, outbox_databases, raises_missing_tables
 from django_events_sourcing.texts import counted
 from django_events_sourcing.types import Alias, Microseconds
@@ -159,7 +156,7 @@ def _look_at_each(settings: Settings) -> dict[Alias, _Seen]:
 def _look(using: Alias, settings: Settings) -> _Seen:
     try:
         with raises_missing_tables(using):
-            rows = tuple(_partitions(using, dead_blocks=settings.dead_blocks_object))
+            rows = tuple(partitions(using, dead_blocks=settings.dead_blocks_object))
             dead = Failure.objects.using(using).filter(dead_at__isnull=False, buried_at__isnull=True)
             found = dead.aggregate(count=Count("sequence"), since=Min("dead_at"))
     except ConfigurationError:
@@ -176,31 +173,4 @@ def _look(using: Alias, settings: Settings) -> _Seen:
         last_sign=max(signs, default=None),
         dead=found["count"],
         dead_since=found["since"],
-    )
-
-
-def _partitions(using: Alias, *, dead_blocks: bool) -> QuerySet[Any]:
-    """With them in one statement what else is asked for, as a probe is one of many."""
-    waits = waiting_failures(dead_blocks=dead_blocks)
-    waits = waits.filter(partition=OuterRef("partition"), object_hash=OuterRef("object_hash"))
-    time = LogEntry.objects.filter(sequence=OuterRef("sequence")).values("time")
-    due = (
-        QueueEntry.objects.filter(~Exists(waits), partition=OuterRef("number"))
-        .order_by("sequence")
-        .annotate(since=Coalesce(F("queued_at"), Subquery(time)))
-        .values("since")
-    )
-    last_look = Worker.objects.order_by("-looked_at").values("looked_at")
-    last_published = PublishedCount.objects.filter(last_at__isnull=False).order_by("-minute", "-last_at")
-    return (
-        Partition.objects.using(using)
-        .filter(number__lt=PARTITIONS)
-        .order_by("number")
-        .annotate(
-            now=DatabaseNow(),
-            is_read_only=IsReadOnly(),
-            due_since=Subquery(due[:1]),
-            last_look=Subquery(last_look[:1]),
-            last_published=Subquery(last_published.values("last_at")[:1]),
-        )
     )

@@ -22,6 +22,7 @@ from django_events_sourcing.types import Alias
 __all__ = [
     "ANY_DEAD",
     "COUNT",
+    "COUNT_PART",
     "DELETE",
     "INSERT",
     "INSERT_LOG",
@@ -169,6 +170,18 @@ UPDATE "django_events_sourcing_published"
 SET "count" = "count" + CAST(%(count)s AS {bigint}), "unrouted" = "unrouted" + CAST(%(unrouted)s AS {bigint}),
     "last_at" = CAST(%(last_at)s AS {bigint})
 WHERE "minute" = CAST(%(minute)s AS {bigint}) AND "partition" = CAST(%(partition)s AS {bigint})
+"""
+
+#: Of one partition: how many events are pending, and how many of them due, as far as the first ``limit`` of them go.
+COUNT_PART = """
+SELECT {number}, COUNT(*), SUM(CASE WHEN EXISTS (
+    SELECT 1 FROM "django_events_sourcing_failure" f
+    WHERE f."partition" = {number} AND f."object_hash" = q."object_hash" AND ({waits})
+) THEN 0 ELSE 1 END)
+FROM (
+    SELECT "object_hash" FROM "django_events_sourcing_queue"
+    WHERE "partition" = {number} ORDER BY "sequence" LIMIT {limit}
+) q
 """
 
 

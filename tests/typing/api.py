@@ -5,11 +5,11 @@ from typing import Any, assert_type
 from uuid import UUID
 
 from django.db.models import Model
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from django_events_sourcing import Event
 from django_events_sourcing.testing import disable_dispatcher, disable_model_obj_dispatcher
-from django_events_sourcing.views import health
+from django_events_sourcing.views import health, metrics
 
 event = Event(name="order__created", service="shop", object="shop.order:1", body="{}")
 assert_type(event.id, UUID)
@@ -44,3 +44,4 @@ def use(instance: Model) -> None:
 
 
 assert_type(health(HttpRequest()), JsonResponse)
+assert_type(metrics(HttpRequest()), HttpResponse)

@@ -19,6 +19,7 @@ None of them leaves a transaction open: events are published in between.
 # order.
 
 from django_events_sourcing.outbox.queries.common import PURGE
+from django_events_sourcing.outbox.queries.counting import count_parts, estimate
 from django_events_sourcing.outbox.queries.inserting import insert, is_one_statement
 from django_events_sourcing.outbox.queries.outcomes import Refusal, RefusalPolicy, bury, count_published, refuse, settle
 from django_events_sourcing.outbox.queries.partitions import (
@@ -71,10 +72,12 @@ __all__ = [
     "bury",
     "complete",
     "count_lost",
+    "count_parts",
     "count_pending",
     "count_published",
     "end_backoff",
     "ensure_partitions",
+    "estimate",
     "insert",
     "is_one_statement",
     "leased",
