@@ -8,6 +8,7 @@ from django_events_sourcing.checks.brokers import check_broker, check_celery
 from django_events_sourcing.checks.databases import check_databases, check_tables, check_tenants
 from django_events_sourcing.checks.entries import check_models
 from django_events_sourcing.checks.options import check_options
+from django_events_sourcing.checks.outbox import check_outbox
 
 __all__ = ["register"]
 
@@ -25,3 +26,4 @@ def register() -> None:
     ):
         checks.register(check)
     checks.register(check_tables, Tags.database)
+    checks.register(check_outbox, Tags.database)
