@@ -20,6 +20,10 @@ from django_events_sourcing.types import Alias, Microseconds, PartitionNumber, S
 __all__ = ["PartitionStatus", "Status", "WorkerStatus", "status"]
 
 
+# How many workers are told of: each start of one is another.
+_WORKERS = 50
+
+
 @dataclass(frozen=True)
 class PartitionStatus:
     """How one partition stands.
@@ -96,7 +100,7 @@ class Status:
         unrouted_last_hour: How many of them RabbitMQ had no queue for.
         last_published_seconds: How long ago an event was published; None if that was not in the last 60 minutes.
         oldest_transaction: On PostgreSQL, the oldest transaction that keeps dead rows from being vacuumed.
-        workers: Those that looked for events within a day, the last one first.
+        workers: Those that looked for events within a day, the last one first; 50 at most.
         partitions: Each of them.
     """
 
@@ -159,7 +163,7 @@ def _status(using: Alias, settings: Settings) -> Status:
         oldest_transaction=oldest_transaction(using),
         workers=[
             WorkerStatus(each.name, each.host, each.pid, each.version, max(0.0, _seconds(now, each.looked_at)))
-            for each in Worker.objects.using(using).order_by("-looked_at")
+            for each in Worker.objects.using(using).order_by("-looked_at")[:_WORKERS]
         ],
         partitions=[
             _partition(row, counts.get(row.number, (0, 0))[0], now, settings.lease, is_due=row.number in due_since)
