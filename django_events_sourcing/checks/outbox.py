@@ -31,6 +31,7 @@ _BUSY = 100_000
 
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
+_USAGE = "SELECT name, has_sequence_privilege(name, 'USAGE') FROM pg_get_serial_sequence(%s, 'sequence') name"
 _VACUUM = """
 SELECT c.reloptions, s.n_tup_del / greatest(1, extract(epoch FROM now() - coalesce(
     (SELECT stats_reset FROM pg_stat_database WHERE datname = current_database()), pg_postmaster_start_time()
@@ -72,6 +73,10 @@ def _rights(alias: Alias, _settings: Settings) -> Iterator[CheckMessage]:
             cursor.execute("SELECT has_table_privilege(%s, %s)", [table, right])
             if not cursor.fetchone()[0]:
                 lacking.setdefault(right, []).append(table)
+        cursor.execute(_USAGE, [_LOG])
+        sequence, may_draw = cursor.fetchone()
+        if sequence and not may_draw:
+            lacking["USAGE"] = [sequence]
     if lacking and writable_twin(alias) is None:
         yield Warning(
             f"The role {role!r} of database {alias!r} lacks "

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import QuerySet
-
 from django_events_sourcing.models import Failure, LogEntry, QueueEntry
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.clock import from_microseconds
@@ -66,7 +64,9 @@ def list_events(using: Alias, selection: Selection, limit: int) -> list[ListedEv
         rows = queries.selected(using, selection).order_by("sequence" if selection.pending else "-sequence")
         if selection.dead:
             rows = rows.exclude(sequence__in=queries.buried(using, 0.0).values("sequence"))
-        return _listed(using, rows.defer("body", "headers")[:limit])
+        # MySQL's comparison may take no notice of case.
+        found = [row for row in rows.defer("body", "headers")[:limit] if selection.object in {None, row.object}]
+        return _listed(using, found)
 
 
 def state_of(failure: Failure | None, *, is_pending: bool) -> str:
@@ -80,8 +80,7 @@ def state_of(failure: Failure | None, *, is_pending: bool) -> str:
     return "published"
 
 
-def _listed(using: Alias, rows: QuerySet[LogEntry]) -> list[ListedEvent]:
-    found = list(rows)
+def _listed(using: Alias, found: list[LogEntry]) -> list[ListedEvent]:
     sequences = [row.sequence for row in found]
     failures = Failure.objects.using(using).in_bulk(sequences)
     pending = _pending(using, sequences)

@@ -81,7 +81,7 @@ def test_role__without_a_right__told_which(postgresql, monkeypatch):
     assert messages.keys() == {"W007"}
     *others, last = [f"{OURS}{name}" for name in ("failure", "log", "partition", "published", "queue", "worker")]
     every = f"{', '.join(others)} and {last}"
-    lacks = f"lacks UPDATE on {every}; DELETE on {every}."
+    lacks = f"lacks UPDATE on {every}; DELETE on {every}; USAGE on public.{SEQUENCE}."
     assert messages["W007"].msg == f"The role 'clerk' of database '{postgresql}' {lacks}"
     monkeypatch.setattr(outbox, "writable_twin", lambda _alias: "default")
     assert found(postgresql) == {}
