@@ -25,7 +25,7 @@ __all__ = ["ANSWERS", "Problem", "health"]
 ANSWERS = ("save", "flow")
 
 # How long the answers may take, in seconds.
-_WITHIN = 1.5
+_WITHIN = 1.0
 
 
 @dataclass(frozen=True)

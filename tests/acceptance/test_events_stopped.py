@@ -132,9 +132,11 @@ def test_options_of_django__after_the_subcommand__as_before_it(system):
 
 
 def test_output__that_nobody_reads_on__ends_without_a_traceback(system):
-    """`events list | head`."""
-    system.django("for number in range(500): Product.objects.create(name=number, price=1)")
-    command, env = [*EVENTS, "list", "--limit", "500"], system.env | {"PYTHONUNBUFFERED": ""}
+    """`events list | head`. It has more to say than a pipe holds."""
+    system.django(
+        "with transaction.atomic():\n for number in range(1500): Product.objects.create(name=number, price=1)"
+    )
+    command, env = [*EVENTS, "list", "--limit", "1500"], system.env | {"PYTHONUNBUFFERED": ""}
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as listing:
         assert listing.stdout is not None
         assert listing.stderr is not None
