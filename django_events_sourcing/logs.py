@@ -41,10 +41,12 @@ class Numbers:
 
     Args:
         numbers: In any order.
+        to: What stands between the first and the last of some.
     """
 
-    def __init__(self, numbers: Collection[int]) -> None:
+    def __init__(self, numbers: Collection[int], to: str = " to ") -> None:
         self._numbers = numbers
+        self._to = to
 
     def __str__(self) -> str:
         spans: list[tuple[int, int]] = []
@@ -53,4 +55,4 @@ class Numbers:
                 spans[-1] = spans[-1][0], number
             else:
                 spans.append((number, number))
-        return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in spans) or "none"
+        return ", ".join(str(first) if first == last else f"{first}{self._to}{last}" for first, last in spans) or "none"

@@ -2,7 +2,7 @@
 
 import re
 
-__all__ = ["counted", "printable", "without_passwords"]
+__all__ = ["by_and_why", "counted", "printable", "without_passwords"]
 
 # What stands between "://" and the last "@" before a blank or a quote.
 _CREDENTIALS = re.compile(r"(?<=://)[^\s'\"]*(?=@)")
@@ -25,6 +25,19 @@ def without_passwords(text: object) -> str:
     return _CREDENTIALS.sub("…", printable(text))
 
 
-def counted(number: int, noun: str) -> str:
-    """So many of something: "1 event", "20,001 events"."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def counted(number: int, noun: str, verbs: tuple[str, str] | None = None) -> str:
+    """So many of something, and what they do.
+
+    Args:
+        number: How many.
+        noun: Of one; of many it has an "s": "1 event", "20,001 events".
+        verbs: Of one, and of many: "1 event waits", "20,001 events wait".
+    """
+    are_many = number != 1
+    verb = f" {verbs[are_many]}" if verbs else ""
+    return f"{number:,} {noun}{'s' if are_many else ''}{verb}"
+
+
+def by_and_why(who: str, why: str) -> str:
+    """What follows something that somebody did: " by anna: deploy", as far as it is known."""
+    return (f" by {who}" if who else "") + (f": {why}" if why else "")

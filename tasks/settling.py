@@ -175,4 +175,4 @@ class Settler:
 
     def _waiting(self, until_now: int = 0) -> str:
         pending = queries.count_pending(self._using) + until_now
-        return f"{counted(pending, 'event')} {'waits' if pending == 1 else 'wait'} in database {self._using!r}; "
+        return f"{counted(pending, 'event', ('waits', 'wait'))} in database {self._using!r}; "

@@ -2,10 +2,9 @@
 
 import logging
 from collections.abc import Iterable
-from time import monotonic
 
 from django_events_sourcing.logs import HOUR
-from django_events_sourcing.tasks.moments import SharedMoments
+from django_events_sourcing.tasks.schedule import Schedule
 from django_events_sourcing.texts import printable
 
 __all__ = ["tell_of_unrouted"]
@@ -15,16 +14,14 @@ _MOST = 5
 
 logger = logging.getLogger(__name__)
 
-# When a process of this worker told of any.
-_told = SharedMoments()
+# When a process of this worker may tell of any again.
+_tellings = Schedule()
 
 
 def tell_of_unrouted(events: Iterable[tuple[str, str]]) -> None:
     """Have the worker's log say, once an hour, that these services and names of events are bound to no queue."""
-    with _told.locked():
-        if _told[0] and monotonic() - _told[0] < HOUR:
-            return
-        _told[0] = monotonic()
+    if not _tellings.claim_if_due(0, HOUR):
+        return
     names = sorted(f"{name} of {service}" for service, name in events)
     more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
     logger.warning(

@@ -42,10 +42,10 @@ def collect(events: Sequence[Event], using: str) -> None:
 @pytest.fixture(autouse=True)
 def _nothing_logged_yet(monkeypatch):
     """What is logged once a minute, or an hour, is logged in each test."""
-    from django_events_sourcing.tasks import moments, unrouted  # when Django is ready
+    from django_events_sourcing.tasks import schedule, unrouted  # when Django is ready
 
     monkeypatch.setattr(logs, "_last_logged", {})
-    monkeypatch.setattr(unrouted, "_told", moments.SharedMoments())
+    monkeypatch.setattr(unrouted, "_tellings", schedule.Schedule())
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,7 @@
 """Checks of what a database makes of the outbox: ``manage.py check --database ALIAS``."""
 
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import product
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from django.core.checks import CheckMessage, Warning  # noqa: A004 - Django's own name
@@ -31,7 +30,12 @@ _BUSY = 100_000
 
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
-_USAGE = "SELECT name, has_sequence_privilege(name, 'USAGE') FROM pg_get_serial_sequence(%s, 'sequence') name"
+_LACKING = """
+SELECT r, t FROM unnest(%s::text[]) t, unnest(%s::text[]) r WHERE NOT has_table_privilege(t, r)
+"""
+_USAGE = """
+SELECT current_user, name, has_sequence_privilege(name, 'USAGE') FROM pg_get_serial_sequence(%s, 'sequence') name
+"""
 _VACUUM = """
 SELECT c.reloptions, s.n_tup_del / greatest(1, extract(epoch FROM now() - coalesce(
     (SELECT stats_reset FROM pg_stat_database WHERE datname = current_database()), pg_postmaster_start_time()
@@ -49,38 +53,34 @@ def check_outbox(*, databases: Collection[str] | None = None, **_kwargs: Any) ->
     settings = readable_settings()
     if not registry.registrations or settings is None or settings.delivery != "outbox" or "migrate" in sys.argv[1:2]:
         return []
-    found = []
-    for alias in databases or ():
-        if has_tables(alias):
-            checks: list[Callable[[Alias, Settings], Iterator[CheckMessage]]] = [_services]
-            if dialect(connections[alias]) == "postgresql":
-                checks = [_rights, _vacuum, _cache, _services]
-            for check in checks:
-                messages = list(check(alias, settings))
-                found += messages
-                if messages and check is _rights:  # what else is asked might be forbidden
-                    break
-    return found
+    return [problem for alias in databases or () if has_tables(alias) for problem in _problems(alias, settings)]
 
 
-def _rights(alias: Alias, _settings: Settings) -> Iterator[CheckMessage]:
+def _problems(alias: Alias, settings: Settings) -> Iterator[CheckMessage]:
+    if dialect(connections[alias]) == "postgresql":
+        if lacking := list(_rights(alias)):  # what else is asked might be forbidden
+            yield from lacking
+            return
+        yield from _vacuum(alias)
+        yield from _cache(alias)
+    yield from _services(alias, settings)
+
+
+def _rights(alias: Alias) -> Iterator[CheckMessage]:
     """W007: the role may not do what saves or workers do."""
-    lacking: dict[str, list[str]] = {}
+    tables = sorted(TABLES)
     with connections[alias].cursor() as cursor:
-        cursor.execute("SELECT current_user")
-        (role,) = cursor.fetchone()
-        for right, table in product(_RIGHTS, sorted(TABLES)):
-            cursor.execute("SELECT has_table_privilege(%s, %s)", [table, right])
-            if not cursor.fetchone()[0]:
-                lacking.setdefault(right, []).append(table)
+        cursor.execute(_LACKING, [tables, list(_RIGHTS)])
+        found = set(cursor.fetchall())
         cursor.execute(_USAGE, [_LOG])
-        sequence, may_draw = cursor.fetchone()
-        if sequence and not may_draw:
-            lacking["USAGE"] = [sequence]
+        role, sequence, may_draw = cursor.fetchone()
+    lacking = {right: those for right in _RIGHTS if (those := [each for each in tables if (right, each) in found])}
+    if sequence and not may_draw:
+        lacking["USAGE"] = [sequence]
     if lacking and writable_twin(alias) is None:
         yield Warning(
             f"The role {role!r} of database {alias!r} lacks "
-            f"{'; '.join(f'{right} on {_and(tables)}' for right, tables in lacking.items())}.",
+            f"{'; '.join(f'{right} on {_and(those)}' for right, those in lacking.items())}.",
             hint="Saves need INSERT on the log and the queue, and USAGE on the log's sequence; workers and `manage.py "
             f"events` need {_and(_RIGHTS)} on each table: GRANT them.",
             id="django_events_sourcing.W007",
@@ -91,7 +91,7 @@ def _and(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _vacuum(alias: Alias, _settings: Settings) -> Iterator[CheckMessage]:
+def _vacuum(alias: Alias) -> Iterator[CheckMessage]:
     """W005: the dead rows of the queue stay there, and each reading of it goes by them."""
     with connections[alias].cursor() as cursor:
         cursor.execute(_VACUUM, [_QUEUE])
@@ -110,7 +110,7 @@ def _vacuum(alias: Alias, _settings: Settings) -> Iterator[CheckMessage]:
     )
 
 
-def _cache(alias: Alias, _settings: Settings) -> Iterator[CheckMessage]:
+def _cache(alias: Alias) -> Iterator[CheckMessage]:
     """W006: sessions that draw ids ahead give an object's later event a lower one."""
     with connections[alias].cursor() as cursor:
         cursor.execute(_CACHE, [_LOG])

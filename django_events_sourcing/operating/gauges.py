@@ -3,25 +3,20 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from django.db.models import Sum
-
 from django_events_sourcing.conf import Settings
-from django_events_sourcing.models import Failure, PublishedCount, QueueEntry, Worker
+from django_events_sourcing.models import Failure, QueueEntry
 from django_events_sourcing.operating.partitions import partitions
 from django_events_sourcing.outbox import queries
-from django_events_sourcing.outbox.clock import MICROSECONDS, MINUTE
+from django_events_sourcing.outbox.clock import MICROSECONDS, seconds_since
 from django_events_sourcing.outbox.partitioning import PARTITIONS
 from django_events_sourcing.outbox.tables import raises_missing_tables
-from django_events_sourcing.types import Alias, Microseconds
+from django_events_sourcing.types import Alias
 
 __all__ = ["COUNTED", "Gauges", "gauges"]
 
 #: Up to how many rows are counted, of each partition of the queue; above that the number is the planner's estimate.
 #: With more PostgreSQL would read the whole queue, where it believes that there is little in it.
 COUNTED = 200
-
-# How many workers are told of: those that looked last. Their names may be new with each deployment.
-_WORKERS = 50
 
 
 @dataclass(frozen=True)
@@ -74,22 +69,22 @@ def gauges(using: Alias, settings: Settings) -> Gauges:
         now = rows[0].now
         pending, due = _queue(using, settings)
         refused, dead, buried = _failures(using)
-        published, unrouted = _published(using, now)
+        published = queries.published_last_hour(using, now)
         since = [row.due_since for row in rows if row.due_since is not None]
         return Gauges(
             pending=pending,
             due=due,
-            oldest_due_seconds=max([0.0, *((now - each) / MICROSECONDS for each in since)]),
+            oldest_due_seconds=max([0.0, *(seconds_since(each, now) for each in since)]),
             refused=refused,
             dead=dead,
             buried=buried,
-            published_last_hour=published,
-            unrouted_last_hour=unrouted,
+            published_last_hour=published.count,
+            unrouted_last_hour=published.unrouted,
             backing_off=sum(row.retry_at is not None and row.retry_at > now for row in rows),
             paused=sum(row.paused_at is not None for row in rows),
             leased=sum(row.owner is not None and (row.leased_until or 0) > now for row in rows),
             lost_leases=sum(row.lost for row in rows),
-            last_looks=_last_looks(using),
+            last_looks={each.name: each.looked_at / MICROSECONDS for each in reversed(queries.last_workers(using))},
         )
 
 
@@ -111,14 +106,3 @@ def _failures(using: Alias) -> list[int]:
     share = queries.estimate(using, Failure) / len(rows) if len(rows) > most else 1.0
     states = Counter("buried" if buried else "dead" if dead else "refused" for dead, buried in rows)
     return [round(states[state] * max(1.0, share)) for state in ("refused", "dead", "buried")]
-
-
-def _published(using: Alias, now: Microseconds) -> tuple[int, int]:
-    lately = PublishedCount.objects.using(using).filter(minute__gt=now - 60 * MINUTE)
-    found = lately.aggregate(count=Sum("count"), unrouted=Sum("unrouted"))
-    return found["count"] or 0, found["unrouted"] or 0
-
-
-def _last_looks(using: Alias) -> dict[str, float]:
-    looks = Worker.objects.using(using).order_by("-looked_at").values_list("name", "looked_at")[:_WORKERS]
-    return {name: looked_at / MICROSECONDS for name, looked_at in reversed(looks)}

@@ -14,7 +14,7 @@ from django_events_sourcing.models import Failure
 from django_events_sourcing.operating.asking import ask_each
 from django_events_sourcing.operating.partitions import partitions
 from django_events_sourcing.operating.verdict import in_short
-from django_events_sourcing.outbox.clock import MICROSECONDS, from_microseconds
+from django_events_sourcing.outbox.clock import from_microseconds, seconds_since
 from django_events_sourcing.outbox.tables import missing_tables, outbox_databases, raises_missing_tables
 from django_events_sourcing.texts import counted
 from django_events_sourcing.types import Alias, Microseconds
@@ -113,7 +113,7 @@ def _flows(seen: dict[Alias, _Seen], settings: Settings) -> Iterator[Problem]:
 
 def _stopped(one: _Seen, settings: Settings) -> Iterator[tuple[str, datetime | None]]:
     def is_too_old(since: Microseconds) -> bool:
-        return (one.now - since) / MICROSECONDS > settings.health_max_age
+        return seconds_since(since, one.now) > settings.health_max_age
 
     due = [each for each in one.partitions if each.due_since is not None]
     oldest = min((each.due_since for each in due), default=None)
@@ -129,7 +129,7 @@ def _stopped(one: _Seen, settings: Settings) -> Iterator[tuple[str, datetime | N
     elif is_used and one.last_sign is None:
         yield "no worker has ever looked for events", None
     if settings.health_max_dead is not None and one.dead > settings.health_max_dead and one.dead_since is not None:
-        yield f"{counted(one.dead, 'event')} {'is' if one.dead == 1 else 'are'} dead", from_microseconds(one.dead_since)
+        yield f"{counted(one.dead, 'event', ('is', 'are'))} dead", from_microseconds(one.dead_since)
 
 
 def _because(late: list[Any]) -> str:

@@ -7,14 +7,14 @@ from uuid import UUID
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
-from django_events_sourcing.operating.listing import state_of
+from django_events_sourcing.operating.listing import NO_FAILURE, state_of
 from django_events_sourcing.operating.operations import queue_row
 from django_events_sourcing.outbox import queries
-from django_events_sourcing.outbox.clock import DatabaseNow, from_microseconds, seconds_until
+from django_events_sourcing.outbox.clock import DatabaseNow, known_moment, seconds_until
 from django_events_sourcing.outbox.queries import Queued
 from django_events_sourcing.outbox.queries.common import waiting_failures
 from django_events_sourcing.outbox.tables import raises_missing_tables
-from django_events_sourcing.texts import counted
+from django_events_sourcing.texts import by_and_why, counted
 from django_events_sourcing.types import Alias, Microseconds, PartitionNumber
 
 __all__ = ["EventState", "inspect"]
@@ -72,17 +72,18 @@ def inspect(using: Alias, event_id: UUID, *, characters: int | None = None) -> E
         failure = Failure.objects.using(using).filter(sequence=row.sequence).first()
         is_pending = QueueEntry.objects.using(using).filter(partition=row.partition, sequence=row.sequence).exists()
         event, body_length = queries.load(using, row.sequence, characters)
+        known = failure or NO_FAILURE
         return EventState(
             event=event,
             body_length=body_length,
             state=state_of(failure, is_pending=is_pending),
             partition=row.partition,
-            attempts=failure.attempts if failure else 0,
-            error=failure.error if failure else "",
-            dead_since=from_microseconds(failure.dead_at) if failure and failure.dead_at else None,
-            buried_since=from_microseconds(failure.buried_at) if failure and failure.buried_at else None,
-            buried_by=failure.buried_by or "" if failure else "",
-            buried_why=failure.buried_why or "" if failure else "",
+            attempts=known.attempts,
+            error=known.error,
+            dead_since=known_moment(known.dead_at),
+            buried_since=known_moment(known.buried_at),
+            buried_by=known.buried_by or "",
+            buried_why=known.buried_why or "",
             waits_for=_waits_for(using, partition, row, now) if is_pending else [],
         )
 
@@ -95,11 +96,8 @@ def _waits_for(using: Alias, partition: Partition, row: Queued, now: Microsecond
 def _partition_says(partition: Partition, now: Microseconds) -> list[str]:
     reasons = []
     if partition.paused_at is not None:
-        whose = f" by {partition.paused_by}" if partition.paused_by else ""
-        because = f": {partition.paused_why}" if partition.paused_why else ""
-        reasons.append(
-            f"partition {partition.number} is paused{whose}{because}; `manage.py events resume` lets it go on"
-        )
+        whose = by_and_why(partition.paused_by or "", partition.paused_why or "")
+        reasons.append(f"partition {partition.number} is paused{whose}; `manage.py events resume` lets it go on")
     if seconds := seconds_until(partition.retry_at, now):
         trouble = f" after trouble: {partition.error}" if partition.error else ""
         reasons.append(f"partition {partition.number} backs off for {seconds:.1f} s more{trouble}")
@@ -125,6 +123,5 @@ def _object_says(using: Alias, row: Queued, now: Microseconds) -> list[str]:
             reasons.append(f"{which} was refused {counted(failure.attempts, 'time')}; next attempt in {seconds:.1f} s")
     queue = QueueEntry.objects.using(using).filter(partition=row.partition, object_hash=row.object_hash)
     if earlier := queue.filter(sequence__lt=row.sequence).count():
-        are = "is" if earlier == 1 else "are"
-        reasons.append(f"{counted(earlier, 'earlier event')} of its object {are} pending")
+        reasons.append(f"{counted(earlier, 'earlier event')} of its object {'is' if earlier == 1 else 'are'} pending")
     return reasons

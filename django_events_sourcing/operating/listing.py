@@ -6,13 +6,16 @@ from uuid import UUID
 
 from django_events_sourcing.models import Failure, LogEntry, QueueEntry
 from django_events_sourcing.outbox import queries
-from django_events_sourcing.outbox.clock import from_microseconds
+from django_events_sourcing.outbox.clock import from_microseconds, known_moment
 from django_events_sourcing.outbox.partitioning import PARTITIONS
 from django_events_sourcing.outbox.queries import Selection
 from django_events_sourcing.outbox.tables import raises_missing_tables
 from django_events_sourcing.types import Alias, SequenceNumber
 
-__all__ = ["ListedEvent", "Selection", "list_events", "state_of"]
+__all__ = ["NO_FAILURE", "ListedEvent", "Selection", "list_events", "state_of"]
+
+#: That of an event which nobody refused, or buried.
+NO_FAILURE = Failure(attempts=0, error="")
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ def _pending(using: Alias, sequences: list[SequenceNumber]) -> set[SequenceNumbe
 
 
 def _event(row: LogEntry, failure: Failure | None, *, is_pending: bool) -> ListedEvent:
+    known = failure or NO_FAILURE
     return ListedEvent(
         id=row.event_id,
         state=state_of(failure, is_pending=is_pending),
@@ -100,10 +104,10 @@ def _event(row: LogEntry, failure: Failure | None, *, is_pending: bool) -> Liste
         service=row.service,
         object=row.object,
         time=from_microseconds(row.time),
-        attempts=failure.attempts if failure else 0,
-        error=failure.error if failure else "",
-        retry_at=from_microseconds(failure.retry_at) if failure and failure.retry_at is not None else None,
-        dead_since=from_microseconds(failure.dead_at) if failure and failure.dead_at is not None else None,
-        buried_by=failure.buried_by or "" if failure else "",
-        buried_why=failure.buried_why or "" if failure else "",
+        attempts=known.attempts,
+        error=known.error,
+        retry_at=known_moment(known.retry_at),
+        dead_since=known_moment(known.dead_at),
+        buried_by=known.buried_by or "",
+        buried_why=known.buried_why or "",
     )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db.models import Exists, F, OuterRef, QuerySet, Subquery
+from django.db.models import Case, Exists, F, OuterRef, QuerySet, Subquery, When
 from django.db.models.functions import Coalesce
 
 from django_events_sourcing.models import LogEntry, Partition, PublishedCount, QueueEntry, Worker
@@ -12,7 +12,23 @@ from django_events_sourcing.outbox.queries.common import waiting_failures
 from django_events_sourcing.outbox.read_only import IsReadOnly
 from django_events_sourcing.types import Alias
 
-__all__ = ["partitions"]
+__all__ = ["due_since", "partitions"]
+
+
+def due_since(*, dead_blocks: bool, **criteria: Any) -> Subquery:
+    """Of a partition, in a QuerySet: since when its first event that is due could have gone; NULL if none is.
+
+    Args:
+        dead_blocks: Whether an object with a dead event waits.
+        criteria: Which events of the queue are meant; all, if there are none.
+    """
+    waits = waiting_failures(dead_blocks=dead_blocks)
+    waits = waits.filter(partition=OuterRef("partition"), object_hash=OuterRef("object_hash"))
+    happened = Subquery(LogEntry.objects.filter(sequence=OuterRef("sequence")).values("time"))
+    # Where neither is known it is as if it had been now: no reason for an alert, but due.
+    since = Coalesce(F("queued_at"), Case(When(replay_to__isnull=True, then=happened)), DatabaseNow())
+    due = QueueEntry.objects.filter(~Exists(waits), partition=OuterRef("number"), **criteria)
+    return Subquery(due.order_by("sequence").annotate(since=since).values("since")[:1])
 
 
 def partitions(using: Alias, *, dead_blocks: bool) -> QuerySet[Any]:
@@ -22,15 +38,6 @@ def partitions(using: Alias, *, dead_blocks: bool) -> QuerySet[Any]:
     that is due could have gone, or None; ``last_look`` and ``last_published``, when a worker looked and an event was
     published the last time, or None.
     """
-    waits = waiting_failures(dead_blocks=dead_blocks)
-    waits = waits.filter(partition=OuterRef("partition"), object_hash=OuterRef("object_hash"))
-    time = LogEntry.objects.filter(sequence=OuterRef("sequence")).values("time")
-    due = (
-        QueueEntry.objects.filter(~Exists(waits), partition=OuterRef("number"))
-        .order_by("sequence")
-        .annotate(since=Coalesce(F("queued_at"), Subquery(time)))
-        .values("since")
-    )
     last_look = Worker.objects.order_by("-looked_at").values("looked_at")
     last_published = PublishedCount.objects.filter(last_at__isnull=False).order_by("-minute", "-last_at")
     return (
@@ -40,7 +47,7 @@ def partitions(using: Alias, *, dead_blocks: bool) -> QuerySet[Any]:
         .annotate(
             now=DatabaseNow(),
             is_read_only=IsReadOnly(),
-            due_since=Subquery(due[:1]),
+            due_since=due_since(dead_blocks=dead_blocks),
             last_look=Subquery(last_look[:1]),
             last_published=Subquery(last_published.values("last_at")[:1]),
         )

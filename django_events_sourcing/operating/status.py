@@ -5,23 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models import Count
 
 from django_events_sourcing.conf import Settings, get_settings
-from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry, Worker
+from django_events_sourcing.models import Failure, Partition, QueueEntry
+from django_events_sourcing.operating.partitions import due_since
 from django_events_sourcing.operating.vacuum import OldestTransaction, oldest_transaction
 from django_events_sourcing.outbox import queries
-from django_events_sourcing.outbox.clock import MICROSECONDS, MINUTE, DatabaseNow, from_microseconds, seconds_until
+from django_events_sourcing.outbox.clock import DatabaseNow, from_microseconds, seconds_since, seconds_until
 from django_events_sourcing.outbox.partitioning import PARTITIONS
-from django_events_sourcing.outbox.queries.common import waiting_failures
 from django_events_sourcing.outbox.tables import raises_missing_tables
-from django_events_sourcing.types import Alias, Microseconds, PartitionNumber, SequenceNumber
+from django_events_sourcing.types import Alias, Microseconds, PartitionNumber
 
 __all__ = ["PartitionStatus", "Status", "WorkerStatus", "status"]
-
-
-# How many workers are told of: each start of one is another.
-_WORKERS = 50
 
 
 @dataclass(frozen=True)
@@ -144,75 +140,48 @@ def _status(using: Alias, settings: Settings) -> Status:
             pending=Count("sequence"), replayed=Count("replay_to")
         ).values_list("partition", "pending", "replayed")
     }
-    due_since = _due_since(using, counts, dead_blocks=settings.dead_blocks_object)
+    due = _due_since(using, counts, dead_blocks=settings.dead_blocks_object)
     failures = Failure.objects.using(using)
-    published = _published(using, now)
+    published = queries.published_last_hour(using, now)
     return Status(
         now=from_microseconds(now),
         delivery=settings.delivery,
         pending=sum(pending for pending, _ in counts.values()),
         refused=failures.filter(dead_at__isnull=True).count(),
-        oldest_pending_seconds=max(
-            [0.0, *(0.0 if since is None else _seconds(now, since) for since in due_since.values())]
-        ),
+        oldest_pending_seconds=max([0.0, *(seconds_since(moment, now) for moment in due.values())]),
         dead=failures.filter(dead_at__isnull=False, buried_at__isnull=True).count(),
         buried=failures.filter(buried_at__isnull=False).count(),
-        published_last_hour=published["count"] or 0,
-        unrouted_last_hour=published["unrouted"] or 0,
-        last_published_seconds=None if published["last"] is None else max(0.0, _seconds(now, published["last"])),
+        published_last_hour=published.count,
+        unrouted_last_hour=published.unrouted,
+        last_published_seconds=None if published.last_at is None else max(0.0, seconds_since(published.last_at, now)),
         oldest_transaction=oldest_transaction(using),
         workers=[
-            WorkerStatus(each.name, each.host, each.pid, each.version, max(0.0, _seconds(now, each.looked_at)))
-            for each in Worker.objects.using(using).order_by("-looked_at")[:_WORKERS]
+            WorkerStatus(each.name, each.host, each.pid, each.version, max(0.0, seconds_since(each.looked_at, now)))
+            for each in queries.last_workers(using)
         ],
         partitions=[
-            _partition(row, counts.get(row.number, (0, 0))[0], now, settings.lease, is_due=row.number in due_since)
+            _partition(row, counts.get(row.number, (0, 0))[0], now, settings.lease, is_due=row.number in due)
             for row in rows
         ],
     )
 
 
-def _published(using: Alias, now: Microseconds) -> dict[str, Any]:
-    lately = Q(minute__gt=now - 60 * MINUTE)
-    counts = PublishedCount.objects.using(using).filter(lately)
-    return counts.aggregate(count=Sum("count"), unrouted=Sum("unrouted"), last=Max("last_at"))
-
-
 def _due_since(
     using: Alias, counts: Mapping[PartitionNumber, tuple[int, int]], *, dead_blocks: bool
-) -> dict[PartitionNumber, Microseconds | None]:
-    """Of the partitions with an event that is due: since when it could have gone, None where that is not known."""
+) -> dict[PartitionNumber, Microseconds]:
+    """Of the partitions with an event that is due, new or replayed, since when the one that waits longest could go."""
     # Neither is looked for in vain, in the whole of a long queue.
     new = {number for number, (pending, replayed) in counts.items() if pending > replayed}
     again = {number for number, (_, replayed) in counts.items() if replayed}
-    since: dict[PartitionNumber, Microseconds | None] = {}
-    waits = waiting_failures(dead_blocks=dead_blocks)
-    waits = waits.filter(partition=OuterRef("partition"), object_hash=OuterRef("object_hash"))
+    since: dict[PartitionNumber, Microseconds] = {}
     for numbers, is_new in ((new, True), (again, False)):
         if numbers:
-            due = QueueEntry.objects.filter(
-                ~Exists(waits), partition=OuterRef("number"), replay_to__isnull=is_new
-            ).order_by("sequence")
-            partitions = Partition.objects.using(using).filter(number__in=numbers)
-            first = dict(partitions.annotate(first=Subquery(due.values("sequence")[:1])).values_list("number", "first"))
-            times = _times(using, {number: sequence for number, sequence in first.items() if sequence}, is_new=is_new)
-            for number, time in times.items():
-                known = [each for each in (since.get(number), time) if each is not None]
-                since[number] = min(known, default=None)
+            first = due_since(dead_blocks=dead_blocks, replay_to__isnull=is_new)
+            rows = Partition.objects.using(using).filter(number__in=numbers).annotate(since=first)
+            for number, moment in rows.values_list("number", "since"):
+                if moment is not None:
+                    since[number] = min(moment, since.get(number, moment))
     return since
-
-
-def _times(
-    using: Alias, rows: Mapping[PartitionNumber, SequenceNumber], *, is_new: bool
-) -> dict[PartitionNumber, Microseconds | None]:
-    """When these events happened, or were put back for a replay."""
-    found: QuerySet[Any] = (
-        LogEntry.objects.using(using).filter(sequence__in=rows.values())
-        if is_new
-        else QueueEntry.objects.using(using).filter(partition__in=rows, sequence__in=rows.values())
-    )
-    times = dict(found.values_list("sequence", "time" if is_new else "queued_at"))
-    return {number: times.get(sequence) for number, sequence in rows.items()}
 
 
 def _partition(row: Any, pending: int, now: Microseconds, lease: float, *, is_due: bool) -> PartitionStatus:
@@ -226,15 +195,11 @@ def _partition(row: Any, pending: int, now: Microseconds, lease: float, *, is_du
         holder_seen_seconds=max(0.0, lease - leased) if leased else None,
         leased_seconds=leased,
         failures=row.failures,
-        failing_seconds=_seconds(now, row.failing_since) if row.failures and row.failing_since else None,
+        failing_seconds=seconds_since(row.failing_since, now) if row.failures and row.failing_since else None,
         retry_seconds=seconds_until(row.retry_at, now),
         error=row.error,
         lost=row.lost,
-        paused_seconds=None if row.paused_at is None else _seconds(now, row.paused_at),
+        paused_seconds=None if row.paused_at is None else seconds_since(row.paused_at, now),
         paused_by=row.paused_by or "",
         paused_why=row.paused_why or "",
     )
-
-
-def _seconds(now: Microseconds, since: Microseconds) -> float:
-    return (now - since) / MICROSECONDS

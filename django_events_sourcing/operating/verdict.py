@@ -10,9 +10,9 @@ from django.utils import timezone
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.logs import Numbers
 from django_events_sourcing.operating.status import PartitionStatus, Status
-from django_events_sourcing.texts import counted
+from django_events_sourcing.texts import by_and_why, counted
 
-__all__ = ["duration", "in_short", "is_silent", "looks", "verdict"]
+__all__ = ["duration", "in_short", "is_silent", "verdict"]
 
 # After how many times SWEEP_INTERVAL a worker that has not looked is missed.
 _MISSED = 3
@@ -45,13 +45,15 @@ _IN_SHORT = {
 def verdict(one: Status) -> list[str]:
     """What there is to say about the outbox of a database, the answer first; the rest goes beside it."""
     found = [*_paused(one), *_nobody_looks(one), *_trouble(one), *_held(one), *_late(one)]
-    said = [*_unused(one), *(f"{what}; {then}." for what, then in found), *_refused(one), *_dead(one), *_unrouted(one)]
-    if one.pending and found:
+    sentences = [f"{what}; {then}." for what, then in found]
+    if found and one.pending:
         what, then = found[0]
-        said[said.index(f"{what}; {then}.")] = f"{what}; {_waiting(one.pending)}; {then}."
-    if said and (found or one.delivery != "outbox"):
-        return said
-    return [*said, f"{'Otherwise all' if said else 'All'} is well: {_last(one)}."]
+        sentences[0] = f"{what}; {_waiting(one.pending)}; {then}."
+    answer = [*_unused(one), *sentences]
+    beside = [*_refused(one), *_dead(one), *_unrouted(one)]
+    if answer:
+        return answer + beside
+    return [*beside, f"{'Otherwise all' if beside else 'All'} is well: {_last(one)}."]
 
 
 def duration(seconds: float | None) -> str:
@@ -66,7 +68,7 @@ def in_short(error: str) -> str:
     return next((short for words, short in _IN_SHORT.items() if words in error), "")
 
 
-def looks(one: Status) -> bool:
+def _looks(one: Status) -> bool:
     """Whether anybody looks for events: a worker has, or one was published, or a lease was renewed lately."""
     return (seen := _last_look(one)) is not None and seen <= _missed_after(one)
 
@@ -103,14 +105,13 @@ def _paused(one: Status) -> Iterator[_Finding]:
             groups.setdefault((partition.paused_by, partition.paused_why), []).append(partition)
     for (who, why), paused in groups.items():
         since = _since(one, max(each.paused_seconds or 0.0 for each in paused))
-        by, because = f" by {who}" if who else "", f": {why}" if why else ""
         is_all = len(paused) == len(one.partitions)
         which = "" if is_all else f", {_named(paused)} ({_waiting(sum(each.pending for each in paused))} there),"
-        yield f"PAUSED{which} since {since}{by}{because}", "`manage.py events resume` ends it"
+        yield f"PAUSED{which} since {since}{by_and_why(who, why)}", "`manage.py events resume` ends it"
 
 
 def _nobody_looks(one: Status) -> Iterator[_Finding]:
-    if looks(one) or (one.delivery != "outbox" and not one.pending):
+    if _looks(one) or (one.delivery != "outbox" and not one.pending):
         return
     seen = _last_look(one)
     since = "has ever looked for events here" if seen is None else f"has looked for events since {_since(one, seen)}"
@@ -145,7 +146,7 @@ def _held(one: Status) -> Iterator[_Finding]:
 
 def _late(one: Status) -> Iterator[_Finding]:
     unexplained = any(not each.failures and each.paused_seconds is None for each in one.partitions if each.is_due)
-    if one.oldest_pending_seconds > _LATE * get_settings().sweep_interval and unexplained and looks(one):
+    if one.oldest_pending_seconds > _LATE * get_settings().sweep_interval and unexplained and _looks(one):
         yield (
             f"Events are late, the oldest by {duration(one.oldest_pending_seconds)}",
             f"{one.published_last_hour:,} went out in the last hour",
@@ -154,17 +155,16 @@ def _late(one: Status) -> Iterator[_Finding]:
 
 def _refused(one: Status) -> Iterator[str]:
     if one.refused:
-        was = "was" if one.refused == 1 else "were"
         yield (
-            f"{counted(one.refused, 'event')} {was} refused, to be tried again, with those of their objects behind "
-            "them: `manage.py events list --pending` says why."
+            f"{counted(one.refused, 'event', ('was', 'were'))} refused, to be tried again, with those of their objects "
+            "behind them: `manage.py events list --pending` says why."
         )
 
 
 def _dead(one: Status) -> Iterator[str]:
     if one.dead:
-        are = "is" if one.dead == 1 else "are"
-        yield f"{counted(one.dead, 'event')} {are} dead: `manage.py events list --dead` says why, and what to do."
+        dead = counted(one.dead, "event", ("is", "are"))
+        yield f"{dead} dead: `manage.py events list --dead` says why, and what to do."
 
 
 def _unrouted(one: Status) -> Iterator[str]:
@@ -182,12 +182,11 @@ def _last(one: Status) -> str:
         last = f"last event {duration(one.last_published_seconds)} ago"
     if not one.pending:
         return last
-    ways = "is" if one.pending == 1 else "are"
-    return f"{counted(one.pending, 'event')} {ways} on the way; {last}"
+    return f"{counted(one.pending, 'event', ('is', 'are'))} on the way; {last}"
 
 
 def _waiting(pending: int) -> str:
-    return f"{counted(pending, 'event')} {'waits' if pending == 1 else 'wait'}"
+    return counted(pending, "event", ("waits", "wait"))
 
 
 def _named(partitions: list[PartitionStatus]) -> str:

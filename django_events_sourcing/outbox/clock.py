@@ -1,14 +1,11 @@
 """The database's time: the one clock that all processes share."""
 
 from datetime import UTC, datetime
-from typing import Any
 
-from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import BigIntegerField, Func, Value
+from django.db.models import BigIntegerField, Value
 from django.db.models.expressions import Combinable
-from django.db.models.sql.compiler import SQLCompiler
 
-from django_events_sourcing.outbox.dialects import dialect
+from django_events_sourcing.outbox.dialects import ByDialect
 from django_events_sourcing.types import Microseconds
 
 __all__ = [
@@ -19,6 +16,8 @@ __all__ = [
     "from_microseconds",
     "from_now",
     "in_microseconds",
+    "known_moment",
+    "seconds_since",
     "seconds_until",
     "to_microseconds",
 ]
@@ -46,14 +45,11 @@ NOW = {
 }
 
 
-class DatabaseNow(Func):
+class DatabaseNow(ByDialect):
     """``NOW``, in a QuerySet."""
 
     output_field = BigIntegerField()
-
-    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, *args: Any, **extra: Any) -> Any:  # noqa: ARG002
-        """The database's own."""
-        return NOW[dialect(connection)], ()
+    words = NOW
 
 
 def from_now(seconds: float) -> Combinable:
@@ -67,6 +63,11 @@ def in_microseconds(seconds: float) -> int:
     return round(seconds * MICROSECONDS)
 
 
+def seconds_since(moment: Microseconds, now: Microseconds) -> float:
+    """How far back a moment is that a table holds."""
+    return (now - moment) / MICROSECONDS
+
+
 def seconds_until(moment: Microseconds | None, now: Microseconds) -> float | None:
     """How far ahead a moment is that a table holds; None if there is none, or it is over."""
     return (moment - now) / MICROSECONDS if moment is not None and moment > now else None
@@ -76,6 +77,11 @@ def to_microseconds(time: datetime) -> int:
     """An aware datetime as the tables hold it."""
     past = time - _EPOCH
     return (past.days * 86_400 + past.seconds) * MICROSECONDS + past.microseconds
+
+
+def known_moment(microseconds: Microseconds | None) -> datetime | None:
+    """The same as ``from_microseconds``, of a column that may be NULL."""
+    return None if microseconds is None else from_microseconds(microseconds)
 
 
 def from_microseconds(microseconds: Microseconds) -> datetime:

@@ -1,10 +1,14 @@
 """Which SQL a database speaks."""
 
+from typing import Any, ClassVar
+
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Func
+from django.db.models.sql.compiler import SQLCompiler
 
 from django_events_sourcing.exceptions import ConfigurationError
 
-__all__ = ["dialect"]
+__all__ = ["ByDialect", "dialect"]
 
 # Of each backend of Django's, by its module.
 _DIALECTS = {
@@ -32,3 +36,14 @@ def dialect(connection: BaseDatabaseWrapper) -> str:
         f"Database {connection.alias!r} is {connection.display_name}: the outbox is for PostgreSQL, MariaDB, MySQL and "
         "SQLite. Set EVENTS_SOURCING['DELIVERY'] to 'direct'."
     )
+
+
+class ByDialect(Func):
+    """In a QuerySet, an expression without arguments that each database has in its own words."""
+
+    #: By its dialect.
+    words: ClassVar[dict[str, str]]
+
+    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, *args: Any, **extra: Any) -> Any:  # noqa: ARG002
+        """The database's own."""
+        return self.words[dialect(connection)], ()

@@ -1,28 +1,21 @@
 """Whether a database takes no writes."""
 
-from typing import Any
+from django.db.models import BooleanField
 
-from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import BooleanField, Func
-from django.db.models.sql.compiler import SQLCompiler
-
-from django_events_sourcing.outbox.dialects import dialect
+from django_events_sourcing.outbox.dialects import ByDialect
 
 __all__ = ["IsReadOnly"]
 
-# Of a standby, or a primary that is set so. SQLite's is the file's, which only a write shows.
-_IS_READ_ONLY = {
-    "postgresql": "current_setting('transaction_read_only') = 'on'",
-    "mysql": "@@read_only",
-    "sqlite": "0",
-}
 
+class IsReadOnly(ByDialect):
+    """In a QuerySet, whether the database takes no writes now: a standby's, or a primary's that is set so.
 
-class IsReadOnly(Func):
-    """In a QuerySet, whether the database takes no writes now."""
+    SQLite's is its file's, which only a write shows.
+    """
 
     output_field = BooleanField()
-
-    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, *args: Any, **extra: Any) -> Any:  # noqa: ARG002
-        """The database's own."""
-        return _IS_READ_ONLY[dialect(connection)], ()
+    words = {  # noqa: RUF012 - of the base class
+        "postgresql": "current_setting('transaction_read_only') = 'on'",
+        "mysql": "@@read_only",
+        "sqlite": "0",
+    }

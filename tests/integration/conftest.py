@@ -21,6 +21,7 @@ from django_events_sourcing import Event
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.delivery.deliver import deliver
 from django_events_sourcing.outbox import queries
+from django_events_sourcing.tasks.presence import Presence
 from django_events_sourcing.tasks.relay import Relay
 from tests.project.celery import app
 
@@ -233,3 +234,16 @@ def at_work(database):
     yield at_work
     for timer in timers:
         timer.join()
+
+
+@pytest.fixture
+def start_worker(database):
+    """Have a worker of that name look for events; returns what gives its signs of life."""
+
+    def start_worker(name="celery@here"):
+        presence = Presence()
+        presence.begin(name)
+        presence.note_look(database)
+        return presence
+
+    return start_worker

@@ -13,7 +13,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 
 from django_events_sourcing.capture.stored import concrete_model
 
-__all__ = ["add_by", "days", "model", "moment", "number", "object_key", "text"]
+__all__ = ["add_by", "days", "model", "moment", "object_key", "positive", "text"]
 
 
 def add_by(parser: ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def _user() -> str:
     return f"{name} on {socket.gethostname()}"
 
 
-def number(text: str, *, may_be_zero: bool) -> float:
+def _number(text: str, *, may_be_zero: bool) -> float:
     """A finite number.
 
     Raises:
@@ -46,7 +46,12 @@ def number(text: str, *, may_be_zero: bool) -> float:
 
 def days(text: str) -> float:
     """Days, as seconds."""
-    return number(text, may_be_zero=True) * 24 * 3600
+    return _number(text, may_be_zero=True) * 24 * 3600
+
+
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    return _number(text, may_be_zero=False)
 
 
 def text(given: str) -> str:

@@ -52,8 +52,8 @@ class ListSubcommand(Subcommand):
 
     def run(self, options: dict[str, Any]) -> None:
         """List those of one database after the other."""
-        criteria = {key: options[key] for key in ("dead", "pending", "buried", "model", "object", "since")}
-        selection = Selection(**{key: value for key, value in criteria.items() if value})
+        criteria = ("dead", "pending", "buried", "model", "object", "since")
+        selection = Selection(**{key: options[key] for key in criteria})
         found: dict[Alias, list[ListedEvent]] = {}
         for alias in self.aliases:
             with self.problems.reported(alias):

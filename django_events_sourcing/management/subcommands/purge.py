@@ -2,6 +2,7 @@
 
 from argparse import ArgumentParser
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django_events_sourcing.management.subcommands.arguments import days
@@ -38,23 +39,25 @@ class PurgeSubcommand(Subcommand):
     def run(self, options: dict[str, Any]) -> None:
         """Count in each database, ask, and purge each."""
         age = options["older_than"]
+        count, purge = partial(count_purgeable, retention=age), partial(purge_now, retention=age)
+        kind = "published event"
+        if options["buried"]:
+            count, purge = partial(count_buried, age=age or 0.0), partial(purge_buried, age=age or 0.0)
+            kind = "buried event"
         counts = {}
         for alias in self.aliases:
             with self.problems.reported(alias):
-                counts[alias] = count_buried(alias, age or 0.0) if options["buried"] else count_purgeable(alias, age)
-        which = counted(sum(counts.values()), "buried event" if options["buried"] else "published event")
+                counts[alias] = count(alias)
+        which = counted(sum(counts.values()), kind)
         if options["dry_run"]:
             self.stdout.write(f"{which} would be deleted.")
             return
         if any(counts.values()) and not options["no_input"]:
             self.confirm(f"{which} will be deleted, for good")
 
-        def purge(alias: Alias, stopping: Callable[[], bool]) -> None:
-            if options["buried"]:
-                purged = purge_buried(alias, age or 0.0, stopping=stopping)
-            else:
-                purged = purge_now(alias, age, stopping=stopping)
+        def purge_one(alias: Alias, stopping: Callable[[], bool]) -> None:
+            purged = purge(alias, stopping=stopping)
             self.stdout.write(f"Database {alias!r}: {counted(purged, 'event')} deleted.")
 
         self.aliases = list(counts)  # those that could be asked
-        self.in_each(purge, "what was deleted is deleted, the rest is for the next purge")
+        self.in_each(purge_one, "what was deleted is deleted, the rest is for the next purge")

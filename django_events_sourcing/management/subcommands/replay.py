@@ -8,7 +8,7 @@ from uuid import UUID
 from django.core.management.base import CommandError
 
 from django_events_sourcing.conf import get_settings
-from django_events_sourcing.management.subcommands.arguments import model, moment, number, object_key
+from django_events_sourcing.management.subcommands.arguments import model, moment, object_key, positive
 from django_events_sourcing.management.subcommands.base import Subcommand
 from django_events_sourcing.operating.replay import Replayable, Selection, preview, replay, unknown
 from django_events_sourcing.outbox.clock import from_microseconds
@@ -40,7 +40,7 @@ class ReplaySubcommand(Subcommand):
         parser.add_argument("--since", type=moment, metavar="TIME", help="Events of that time and later; ISO 8601.")
         parser.add_argument("--until", type=moment, metavar="TIME", help="Events before that time; ISO 8601.")
         parser.add_argument("--queue", metavar="NAME", help="Into that queue of one consumer's alone.")
-        parser.add_argument("--rate", type=_rate, metavar="N", help="At most so many in a second.")
+        parser.add_argument("--rate", type=positive, metavar="N", help="At most so many in a second.")
         parser.add_argument("--dry-run", action="store_true", help="Show what would be replayed, and do nothing.")
         parser.add_argument("--no-input", action="store_true", help=f"Don't ask before more than {_MANY:,}.")
 
@@ -105,10 +105,6 @@ def _check_queue(name: str) -> None:
 
     if not has_queue(get_settings(), name):
         raise CommandError(f"RabbitMQ has no queue {name!r}; nothing was done.")
-
-
-def _rate(text: str) -> float:
-    return number(text, may_be_zero=False)
 
 
 def _named(ids: set[UUID]) -> str:

@@ -11,10 +11,12 @@ from typing import Any
 from django.db import connections
 from rich.table import Table
 
-from django_events_sourcing.management.subcommands.arguments import number
+from django_events_sourcing.logs import Numbers
+from django_events_sourcing.management.subcommands.arguments import positive
 from django_events_sourcing.management.subcommands.base import Problems, Subcommand
 from django_events_sourcing.operating.status import PartitionStatus, Status, WorkerStatus, status
 from django_events_sourcing.operating.verdict import duration, is_silent, verdict
+from django_events_sourcing.texts import by_and_why
 from django_events_sourcing.types import Alias
 
 __all__ = ["StatusSubcommand"]
@@ -41,7 +43,7 @@ class StatusSubcommand(Subcommand):
         parser.add_argument("--json", action="store_true", help="As JSON: the totals, and each database by itself.")
         parser.add_argument(
             "--watch",
-            type=_seconds,
+            type=positive,
             nargs="?",
             const=_EVERY,
             metavar="SECONDS",
@@ -55,7 +57,6 @@ class StatusSubcommand(Subcommand):
         if every is None:
             show(self.problems, is_watching=False)
             return
-        found_before = list(self.problems)
         with self.stop_at_signals() as stopping:
             while not stopping():
                 ends = monotonic() + every
@@ -66,7 +67,6 @@ class StatusSubcommand(Subcommand):
                 self.stdout.flush()
                 while monotonic() < ends and not stopping():
                     sleep(_POLL)
-        self.problems[:] = found_before
 
     def _ask(self, problems: Problems) -> dict[Alias, Status]:
         found = {}
@@ -111,7 +111,7 @@ class StatusSubcommand(Subcommand):
         self.show(summary, facts.items())
         if groups := list(_grouped(one.partitions)):
             table = Table("partitions", "pending", "state", title_justify="left", title="Partitions")
-            self.show(table, ((_numbers(group), f"{_pending(group):,}", _state(group)) for group in groups))
+            self.show(table, ((str(_numbers(group)), f"{_pending(group):,}", _state(group)) for group in groups))
         for error, numbers in _troubles(one.partitions).items():
             self.say(f"Trouble of {_numbers(numbers)}: {error}")
 
@@ -143,23 +143,16 @@ def _pending(group: list[PartitionStatus]) -> int:
     return sum(each.pending for each in group)
 
 
-def _numbers(group: list[PartitionStatus]) -> str:
-    spans: list[list[int]] = []
-    for each in group:
-        if spans and each.number == spans[-1][-1] + 1:
-            spans[-1] = [spans[-1][0], each.number]
-        else:
-            spans.append([each.number])
-    return ", ".join("-".join(map(str, span)) for span in spans)
+def _numbers(group: list[PartitionStatus]) -> Numbers:
+    return Numbers([each.number for each in group], to="-")
 
 
 def _state(group: list[PartitionStatus]) -> list[str]:
     one = group[0]
     said = []
     if one.paused_seconds is not None:
-        who = f" by {one.paused_by}" if one.paused_by else ""
-        why = f": {one.paused_why}" if one.paused_why else ""
-        said.append(f"paused for {duration(_most(each.paused_seconds for each in group))}{who}{why}")
+        lasts = duration(_most(each.paused_seconds for each in group))
+        said.append(f"paused for {lasts}{by_and_why(one.paused_by, one.paused_why)}")
     if failures := max(each.failures for each in group):
         waits = _least(each.retry_seconds for each in group)
         following = f"next attempt in {duration(waits)}" if waits else "next attempt due"
@@ -227,7 +220,3 @@ def _plain(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
     raise TypeError(f"JSON has nothing for {value!r}.")
-
-
-def _seconds(text: str) -> float:
-    return number(text, may_be_zero=False)

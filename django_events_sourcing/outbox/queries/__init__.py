@@ -19,7 +19,7 @@ None of them leaves a transaction open: events are published in between.
 # order.
 
 from django_events_sourcing.outbox.queries.common import PURGE
-from django_events_sourcing.outbox.queries.counting import count_parts, estimate
+from django_events_sourcing.outbox.queries.counting import Published, count_parts, estimate, published_last_hour
 from django_events_sourcing.outbox.queries.inserting import insert, is_one_statement
 from django_events_sourcing.outbox.queries.outcomes import Refusal, RefusalPolicy, bury, count_published, refuse, settle
 from django_events_sourcing.outbox.queries.partitions import (
@@ -53,7 +53,7 @@ from django_events_sourcing.outbox.queries.passes import (
 )
 from django_events_sourcing.outbox.queries.purging import buried, purge, purge_buried, purge_counts, purgeable
 from django_events_sourcing.outbox.queries.replaying import Replayable, Selection, replayable, requeue, selected
-from django_events_sourcing.outbox.queries.workers import note_look
+from django_events_sourcing.outbox.queries.workers import last_workers, note_look
 
 __all__ = [
     "PURGE",
@@ -61,6 +61,7 @@ __all__ = [
     "PartitionState",
     "Pass",
     "Portion",
+    "Published",
     "Queued",
     "Refusal",
     "RefusalPolicy",
@@ -80,11 +81,13 @@ __all__ = [
     "estimate",
     "insert",
     "is_one_statement",
+    "last_workers",
     "leased",
     "load",
     "look",
     "note_look",
     "pause",
+    "published_last_hour",
     "purge",
     "purge_buried",
     "purge_counts",

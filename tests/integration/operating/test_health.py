@@ -23,7 +23,6 @@ from django_events_sourcing.operating.operations import pause
 from django_events_sourcing.operating.replay import Selection, replay
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.partitioning import PARTITIONS
-from django_events_sourcing.tasks.presence import Presence
 from django_events_sourcing.views import health
 
 OLD = datetime.now(UTC) - timedelta(hours=1)
@@ -41,13 +40,11 @@ def only(monkeypatch):
 
 
 @pytest.fixture
-def worker(database, only):
+def worker(database, only, start_worker):
     """One that has just looked, in the only database."""
     only(database)
     queries.ensure_partitions(database)
-    presence = Presence()
-    presence.begin("celery@here")
-    presence.note_look(database)
+    start_worker()
 
 
 def ask(**given):
@@ -121,14 +118,12 @@ def test_health__of_dead_events__only_above_the_bound(worker, database, options)
     assert problems("flow") == ["2 events are dead"]
 
 
-def test_health__without_a_worker__does_not_flow(only, emit, database, options):
+def test_health__without_a_worker__does_not_flow(only, start_worker, database, options):
     """Nothing waits, and nothing would be published."""
     only(database)
     queries.ensure_partitions(database)
     assert problems("flow") == ["no worker has ever looked for events"]
-    presence = Presence()
-    presence.begin("celery@here")
-    presence.note_look(database)
+    start_worker()
     assert problems("flow") == []
     options(HEALTH_MAX_AGE=0.001)
     assert problems("flow") == ["no worker has looked for events"]

@@ -19,7 +19,6 @@ from django_events_sourcing.operating.gauges import gauges
 from django_events_sourcing.operating.operations import bury, pause
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.partitioning import PARTITIONS
-from django_events_sourcing.tasks.presence import Presence
 from django_events_sourcing.views import metrics
 from tests.backlog import fill
 from tests.integration.conftest import connect
@@ -54,7 +53,7 @@ def test_metrics__of_an_empty_outbox__zero_and_not_absent(only, database):
 
 
 def test_metrics__of_an_outbox_in_use__are_what_it_holds(
-    only, database, emit, poison, options, relay, at_work, caplog, channel
+    only, database, emit, poison, options, relay, at_work, start_worker, caplog
 ):
     """Each number by itself."""
     only(database)
@@ -72,9 +71,7 @@ def test_metrics__of_an_outbox_in_use__are_what_it_holds(
     at_work({(partition_of("thing:5") + 1) % PARTITIONS})
     pause(database, {partition_of("thing:5")})
     Partition.objects.using(database).filter(number=2).update(retry_at=10**17, lost=3)
-    presence = Presence()
-    presence.begin("celery@here")
-    presence.note_look(database)
+    start_worker()
     found = scrape()
     assert abs(found.pop("oldest_due_age_seconds") - 600) < 30
     assert abs(found.pop(("worker_last_look_timestamp_seconds", "celery@here")) - datetime.now(UTC).timestamp()) < 60

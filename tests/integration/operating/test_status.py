@@ -21,7 +21,6 @@ from django_events_sourcing.operating.verdict import verdict
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.clock import from_now
 from django_events_sourcing.outbox.partitioning import PARTITIONS
-from django_events_sourcing.tasks.presence import Presence
 from django_events_sourcing.tasks.relay import Relay
 from tests.integration.operating.test_operations import partition_of
 
@@ -29,12 +28,9 @@ OLD = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def worker(database):
+def worker(start_worker):
     """One that has just looked."""
-    presence = Presence()
-    presence.begin("celery@here")
-    presence.note_look(database)
-    return presence
+    return start_worker()
 
 
 def test_oldest_due__after_a_replay_of_old_events__counts_from_the_replay(emit, relay, database):
@@ -47,7 +43,7 @@ def test_oldest_due__after_a_replay_of_old_events__counts_from_the_replay(emit, 
     assert 7100 < status(database).oldest_pending_seconds < 7300
 
 
-def test_look__of_a_worker__is_kept(worker, database):
+def test_look__of_a_worker__is_kept(worker, start_worker, database):
     """By name, host and process; a second one is the same worker's, and those of before are forgotten in a day."""
     Worker.objects.using(database).create(
         pk=uuid4(), name="long ago", host="h", pid=1, version="0", started_at=1, looked_at=1
@@ -58,9 +54,7 @@ def test_look__of_a_worker__is_kept(worker, database):
     Worker.objects.using(database).filter(name="celery@here").update(looked_at=5)
     worker.note_look(database)
     assert [each.looked_seconds < 10 for each in status(database).workers] == [True, False]
-    another = Presence()
-    another.begin("celery@another")
-    another.note_look(database)
+    start_worker("celery@another")
     assert {each.name for each in status(database).workers} == {"celery@here", "celery@another"}
 
 
