@@ -3,8 +3,8 @@
 # Note [Fewer connections than processes]
 # A limit of a vhost's or a user's may leave a worker fewer connections than it has processes, and whoever has one
 # keeps it. The others stand back: they try nothing for SWEEP_INTERVAL. What they are asked for meanwhile is to be swept
-# at once, by somebody who doesn't stand back; as long as anybody does, those look for that often. Only if nobody has
-# published anything when a process tries again, it is trouble for all (``circuit``).
+# at once, by somebody who doesn't stand back; as long as anybody does, or just did, those look for that often. Only if
+# nobody has published anything when a process tries again, it is trouble for all (``circuit``).
 
 import logging
 from time import monotonic
@@ -22,7 +22,7 @@ _LOOK_EVERY = 0.1
 
 logger = logging.getLogger(__name__)
 
-# By the place of a database: until when somebody stands back.
+# By the place of a database: until when those who have a connection look often for what they are handed.
 _until = SharedMoments(MOST_DATABASES)
 
 
@@ -68,7 +68,9 @@ class StandingBack:
             return False
         self._began, self._ends = now, now + interval
         with _until.locked():
-            _until[self._place] = max(_until[self._place], self._ends)
+            # And for as long again, in which this one tries anew: who has begun to wait for a whole sweep learns of
+            # nothing that is handed on.
+            _until[self._place] = max(_until[self._place], self._ends + interval)
         tell(problem)
         self.hand_on()
         return True

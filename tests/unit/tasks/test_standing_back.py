@@ -34,7 +34,7 @@ def sweeps(clock):
 
 
 def test_process__without_a_connection__has_others_sweep_at_once(clock, sweeps):
-    """Those look for it often, as long as it stands back."""
+    """Those look for it often, as long as it stands back, and as long again."""
     one, other = (StandingBack(0, sweeps, Circuit()) for _ in range(2))
     assert other.seconds_until_sweep() > 60
     assert one.begin("no way")
@@ -46,7 +46,23 @@ def test_process__without_a_connection__has_others_sweep_at_once(clock, sweeps):
     assert sweeps.claim_if_due(0, 3600)
     clock(INTERVAL)
     assert one.seconds_left == 0
+    assert other.seconds_until_sweep() < 1
+    clock(INTERVAL)
     assert other.seconds_until_sweep() > 60
+
+
+def test_process__that_tries_again_in_vain__finds_others_that_look(clock, sweeps):
+    """They would wait for a whole sweep, had they begun to between the end of its standing back and its next try."""
+    breaker = Circuit()
+    one, other = (StandingBack(0, sweeps, breaker) for _ in range(2))
+    assert one.begin("no way")
+    assert sweeps.claim_if_due(0, 3600)
+    clock(INTERVAL + 2)
+    breaker.succeeded()
+    waits = other.seconds_until_sweep()
+    assert one.begin("no way")
+    assert waits < 1
+    assert other.seconds_until_sweep() == 0
 
 
 def test_process__that_tries_again_in_vain__stands_back_if_others_published(clock, sweeps):
