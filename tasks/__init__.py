@@ -31,6 +31,7 @@ from django_events_sourcing.tasks.relaying import relay_database
 from django_events_sourcing.tasks.retry import delay
 from django_events_sourcing.tasks.standing_back import tell
 from django_events_sourcing.tasks.stopping import is_stopping
+from django_events_sourcing.tasks.tallies import Count, Span, worker_tallies
 from django_events_sourcing.tasks.worker import relay_in_thread
 from django_events_sourcing.texts import without_passwords
 
@@ -133,8 +134,10 @@ def publish_event(self: Task, *arguments: Any, **more: Any) -> None:
     except Exception as exc:
         if isinstance(exc, EventRefused) or not isinstance(exc, _TROUBLE):
             failures += 1
+            worker_tallies.count(Count.REFUSED, {(event.service, event.name): 1})
         if failures >= max_attempts or self.request.is_eager:
             logger.exception("Event %s is given up.", event.label)
+            worker_tallies.count(Count.DEAD, {(event.service, event.name): 1})
             return
         if isinstance(exc, NoConnectionLeft):
             seconds = delay(1, settings)  # it may get to another process, which has one
@@ -178,9 +181,12 @@ def relay(self: Task, *arguments: Any, **more: Any) -> None:
     wake_up = _parsed(self, WakeUp.parse, arguments, more)
     if wake_up is None:
         return
-    if wake_up.sent is not None and (age := time() - wake_up.sent) > EXPIRES:
-        logger.info("A wake-up for database %r is dropped: it was sent %.0f s ago.", wake_up.using, age)
-        return
+    if wake_up.sent is not None:
+        age = time() - wake_up.sent
+        worker_tallies.measure(Span.WAIT, wake_up.using, [age])
+        if age > EXPIRES:
+            logger.info("A wake-up for database %r is dropped: it was sent %.0f s ago.", wake_up.using, age)
+            return
     seconds = self._longest_run
     if self.request.is_eager or not relay_in_thread(wake_up.using, seconds, wake_up.partitions):
         ends = monotonic() + seconds

@@ -3,6 +3,7 @@
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from time import time
 
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import EventRefused, PublishError
@@ -18,14 +19,18 @@ class Outcome:
 
     Attributes:
         confirmed: Events that were confirmed, each by itself.
+        published: How many these are, by service and name.
         unrouted: How many of them RabbitMQ had no queue for, by service and name.
+        delays: For how long each of them was on its way since it was made, in seconds; replays left out.
         refused: Events that were refused by themselves.
         troubled: Partitions with trouble that is no single event's fault.
         given_up: Why nothing more could be sent at all; None if that is not so.
     """
 
     confirmed: list[Queued] = field(default_factory=list)
+    published: Counter[tuple[str, str]] = field(default_factory=Counter)
     unrouted: Counter[tuple[str, str]] = field(default_factory=Counter)
+    delays: list[float] = field(default_factory=list)
     refused: list[tuple[Queued, Event, EventRefused]] = field(default_factory=list)
     troubled: dict[PartitionNumber, PublishError] = field(default_factory=dict)
     given_up: PublishError | None = None
@@ -113,9 +118,11 @@ class Batch:
         events_of_object = self._by_object[row.object_hash]
         _, event = events_of_object.popleft()
         self.bytes_left -= len(event.body)
+        self.outcome.published[event.service, event.name] += 1
         if is_unrouted:
             self.outcome.unrouted[event.service, event.name] += 1
         if row.replay_to is None:
+            self.outcome.delays.append(time() - event.time.timestamp())
             self.through.add(event.service)
         if events_of_object:
             self._ready.append(row.object_hash)

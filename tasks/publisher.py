@@ -1,6 +1,7 @@
 """Publishing one event and waiting for its confirm, as nameko's standalone event dispatcher does."""
 
 from collections.abc import Callable
+from time import time
 from typing import Any
 
 from amqp.exceptions import NotFound, ResourceLocked
@@ -13,6 +14,7 @@ from django_events_sourcing.tasks.channel import listening
 from django_events_sourcing.tasks.errors import is_over_its_name, may_have_idled, publish_error
 from django_events_sourcing.tasks.messages import messages_of
 from django_events_sourcing.tasks.rabbitmq import PUBLISH_TIMEOUT, rabbitmq_of
+from django_events_sourcing.tasks.tallies import Count, Span, worker_tallies
 from django_events_sourcing.tasks.unrouted import tell_of_unrouted
 
 __all__ = ["event_dispatcher", "has_queue"]
@@ -38,6 +40,7 @@ def event_dispatcher(settings: Settings) -> Callable[[Event], None]:
         def on_return(exc: Exception, *_message: Any) -> None:
             if messages.mandatory:
                 raise exc
+            worker_tallies.count(Count.UNROUTED, {(event.service, event.name): 1})
             tell_of_unrouted([(event.service, event.name)])
 
         with rabbitmq.producer(confirms=True) as producer, listening(producer.channel, basic_return=on_return):
@@ -67,6 +70,8 @@ def event_dispatcher(settings: Settings) -> Callable[[Event], None]:
                 error = EventRefused(str(error))
             raise error from exc
         rabbitmq.note_confirmed([event.service])
+        worker_tallies.count(Count.PUBLISHED, {(event.service, event.name): 1})
+        worker_tallies.measure(Span.DELAY, "", [time() - event.time.timestamp()])
 
     return dispatch
 

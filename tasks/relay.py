@@ -24,6 +24,7 @@ from django_events_sourcing.tasks.rate import PORTION, rate_limit
 from django_events_sourcing.tasks.reading import Reading
 from django_events_sourcing.tasks.report import Report
 from django_events_sourcing.tasks.settling import Settler
+from django_events_sourcing.tasks.tallies import Span, worker_tallies
 from django_events_sourcing.types import Alias, PartitionNumber
 
 __all__ = ["Relay"]
@@ -157,7 +158,13 @@ class Relay:
 
     def _turn(self) -> bool:
         """Pass over the leased partitions until they are empty; True if the turn was over before that."""
-        ends = monotonic() + TURN
+        began = monotonic()
+        try:
+            return self._pass_until(began + TURN)
+        finally:
+            worker_tallies.measure(Span.TURN, self._using, [monotonic() - began])
+
+    def _pass_until(self, ends: float) -> bool:
         while self._leases.numbers and not self._is_over():
             if monotonic() >= ends:
                 return True

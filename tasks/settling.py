@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 
 from django_events_sourcing.conf import Settings
+from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import NoConnectionLeft, PublishError
 from django_events_sourcing.logs import Numbers, log_once
 from django_events_sourcing.outbox import queries
@@ -14,6 +15,7 @@ from django_events_sourcing.tasks.batch import Outcome
 from django_events_sourcing.tasks.circuit import Circuit
 from django_events_sourcing.tasks.report import Report
 from django_events_sourcing.tasks.retry import delay
+from django_events_sourcing.tasks.tallies import Count, Span, worker_tallies
 from django_events_sourcing.tasks.unrouted import tell_of_unrouted
 from django_events_sourcing.texts import counted
 from django_events_sourcing.types import Alias, PartitionNumber
@@ -75,7 +77,7 @@ class Settler:
         """
         self.settle_confirmed(outcome, any_refused=any_refused)
         for row, event, refusal in outcome.refused:
-            self._count_refusal(row, event.label, refusal, self._policy)
+            self._count_refusal(row, event, refusal, self._policy)
         if outcome.given_up:
             self._give_up(outcome, outcome.given_up)
         if outcome.troubled:
@@ -102,8 +104,13 @@ class Settler:
         self._on_published(len(outcome.confirmed))
         self._circuit.succeeded(partial(self._waiting, len(outcome.confirmed)))
         outcome.confirmed.clear()
+        worker_tallies.count(Count.PUBLISHED, outcome.published)
+        outcome.published.clear()
+        worker_tallies.measure(Span.DELAY, self._using, outcome.delays)
+        outcome.delays.clear()
         if outcome.unrouted:
             self.report.unrouted += outcome.unrouted.total()
+            worker_tallies.count(Count.UNROUTED, outcome.unrouted)
             tell_of_unrouted(outcome.unrouted)
             outcome.unrouted.clear()
         well = partitions - outcome.troubled.keys()
@@ -125,19 +132,22 @@ class Settler:
 
     def give_up(self, row: Queued, error: UnreadableError) -> None:
         """Have an event be dead that can't be read."""
-        self._count_refusal(row, f"{row.sequence} of the log", error, _DEAD_AT_ONCE)
+        self._count_refusal(row, None, error, _DEAD_AT_ONCE)
 
-    def _count_refusal(self, row: Queued, label: str, why: Exception, policy: RefusalPolicy) -> None:
+    def _count_refusal(self, row: Queued, event: Event | None, why: Exception, policy: RefusalPolicy) -> None:
         refusal = queries.refuse(self._using, self._leases.owner, row, str(why), policy)
         if refusal is None:
             self._leases.renew()
             return
         self.report.refused += 1
         self.report.dead += refusal.is_dead
+        known_as = (event.service, event.name) if event else ("", "")
+        worker_tallies.count(Count.REFUSED, {known_as: 1})
+        worker_tallies.count(Count.DEAD, {known_as: int(refusal.is_dead)})
         logger.log(
             logging.ERROR if refusal.is_dead else logging.WARNING,
             "Event %s %s, attempt %d of %d. %s%s",
-            label,
+            event.label if event else f"{row.sequence} of the log",
             "is dead" if refusal.is_dead else "was refused",
             refusal.attempts,
             policy.max_attempts,
