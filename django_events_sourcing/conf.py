@@ -75,6 +75,18 @@ def _rate(value: object) -> float | None:
     return _positive(value, "a number of events in a second above 0, or None for no bound")
 
 
+def _port(value: object) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**16):
+        raise ValueError("the number of a port, 1 to 65535, or None for none")
+    return value
+
+
+def _host(value: object) -> str:
+    if not (isinstance(value, str) and value.strip()):
+        raise ValueError('an address of the worker\'s machine, as "127.0.0.1", or "0.0.0.0" for all of them')
+    return value
+
+
 def _flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError("True or False")  # noqa: TRY004 - one kind of error for every option
@@ -115,6 +127,8 @@ class Settings:
     mandatory: bool = _option(default=False, parse=_flag)
     health_max_age: float = _option(300.0, _seconds)
     health_max_dead: int | None = _option(None, _most)
+    metrics_port: int | None = _option(None, _port)
+    metrics_host: str = _option("0.0.0.0", _host)  # noqa: S104 - to be scraped, as exporters are
     publish_in_tests: bool = _option(default=False, parse=_flag)
     virtual_transport: bool = _option(default=False, parse=_flag)
 

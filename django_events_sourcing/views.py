@@ -1,15 +1,14 @@
 """Ready views for a project's URLconf, such as ``path("health/", django_events_sourcing.views.health)``."""
 
-from typing import Any
-
 from django.db import router, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from django_events_sourcing.capture.registry import registry
-from django_events_sourcing.operating.health import ANSWERS, Problem
+from django_events_sourcing.operating.health import ANSWERS
 from django_events_sourcing.operating.health import health as ask
+from django_events_sourcing.probes import Problem, answer
 
 __all__ = ["health", "metrics", "problems"]
 
@@ -32,9 +31,8 @@ def health(request: HttpRequest, only: str = "") -> JsonResponse:
         found = problems(only or request.GET.get("only", ""))
     except ValueError as exc:
         return JsonResponse({"error": str(exc)}, status=400)
-    is_well = not any(found.values())
-    body = {"status": _status(is_well=is_well), **{answer: _as_json(those) for answer, those in found.items()}}
-    return JsonResponse(body, status=200 if is_well else 503)
+    status, body = answer(found)
+    return JsonResponse(body, status=status)
 
 
 @transaction.non_atomic_requests
@@ -68,17 +66,3 @@ def problems(only: str = "") -> dict[str, list[Problem]]:
         raise ValueError(f"There is no {only!r} to ask for: {' or '.join(ANSWERS)}.")
     written_to = {router.db_for_write(each.model) for each in registry.registrations}
     return ask(written_to, {only} if only else ())
-
-
-def _as_json(those: list[Problem]) -> dict[str, Any]:
-    return {
-        "status": _status(is_well=not those),
-        "problems": [
-            {"database": each.database, "problem": each.problem, "since": each.since and each.since.isoformat()}
-            for each in those
-        ],
-    }
-
-
-def _status(*, is_well: bool) -> str:
-    return "ok" if is_well else "failing"

@@ -13,26 +13,30 @@ __all__ = ["Presence", "presence"]
 
 
 class Presence:
-    """Of a worker, in each of its processes; of any other process, before ``begin``."""
+    """Of a worker, in each of its processes; of any other process, before ``begin``.
+
+    Attributes:
+        name: The one that Celery knows the worker by; empty before ``begin``.
+    """
 
     def __init__(self) -> None:
         self._id: UUID | None = None
-        self._name = ""
+        self.name = ""
         self._pid = 0
 
     def begin(self, name: str) -> None:
         """Be the worker that Celery knows by this name; what is forked afterwards is of the same."""
-        self._id, self._name, self._pid = uuid4(), name, os.getpid()
+        self._id, self.name, self._pid = uuid4(), name, os.getpid()
 
     @property
     def holder(self) -> str:
         """Who holds this process' leases."""
-        return f"worker {self._name}, {this_process()}" if self._id else this_process()
+        return f"worker {self.name}, {this_process()}" if self._id else this_process()
 
     def note_look(self, using: Alias) -> None:
         """Have database ``using`` know that the worker has just looked for events there."""
         if self._id:
-            about = {"name": self._name, "host": socket.gethostname(), "pid": self._pid, "version": __version__}
+            about = {"name": self.name, "host": socket.gethostname(), "pid": self._pid, "version": __version__}
             queries.note_look(using, self._id, about)
 
 

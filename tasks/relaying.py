@@ -31,7 +31,7 @@ def relay_database(  # noqa: PLR0913
     circuit: Circuit | None = None,
     on_published: Callable[[int], None] = lambda _count: None,
     stands_back: Callable[[PublishError], bool] = lambda _trouble: False,
-) -> float | None:
+) -> Report | None:
     """Publish what is due in database ``using``.
 
     Trouble is logged; the events stay, and the next wake-up or sweep tries again.
@@ -45,7 +45,7 @@ def relay_database(  # noqa: PLR0913
         stands_back: As of ``Relay``.
 
     Returns:
-        After how many seconds something is to be tried again; None if that is not known.
+        What was done; None if the database, or something unforeseen, kept it from being looked for.
     """
 
     def run() -> Report:
@@ -71,7 +71,7 @@ def relay_database(  # noqa: PLR0913
             report = run()
         if report.is_stopped:
             _leave_to_others(using)
-        return report.retry_in
+        return report
     return None
 
 

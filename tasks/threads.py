@@ -15,6 +15,7 @@
 # A task waits only as long as its thread gets on: while a server hangs, the process is the project's own tasks'. They
 # share, too, who tries when RabbitMQ is in trouble (``circuit``); whoever may not looks again soon, whether it is over.
 
+import math
 import threading
 from collections.abc import Callable, Collection
 from time import monotonic
@@ -25,6 +26,7 @@ from django_events_sourcing.conf import get_settings
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.outbox.tables import has_tables, missing_tables
 from django_events_sourcing.tasks.circuit import worker_circuit
+from django_events_sourcing.tasks.heartbeats import Heartbeat, worker_heartbeats
 from django_events_sourcing.tasks.neighbours import look_at_neighbours_if_due
 from django_events_sourcing.tasks.presence import presence
 from django_events_sourcing.tasks.purging import Purging
@@ -42,6 +44,9 @@ __all__ = ["IDLE", "RelayThread"]
 #: How long a thread that is asked for nothing keeps its connection to the database, in seconds. With a new one, whose
 #: plans are yet to be made, an event takes twice the time.
 IDLE = 60.0
+
+# The longest between two signs of life of a thread that waits, in seconds.
+_HEARTBEAT = 10.0
 
 # Between two sweeps while the settings, which would say it, can't be read; in seconds.
 _CONFIGURATION_DELAY = 60.0
@@ -83,6 +88,7 @@ class RelayThread:
         self._keeps_connection_until: float | None = None
         self._purging = Purging(using, place, self._must_end)
         self._untaken = UntakenWatch()
+        self._heartbeat: Heartbeat  # from when the thread runs
         self._thread = threading.Thread(target=self._run, name=f"events-relay-{using}", daemon=True)
         self._thread.start()
 
@@ -125,11 +131,13 @@ class RelayThread:
         self._purging.join(max(0.0, ends - monotonic()))
 
     def _run(self) -> None:
+        self._heartbeat = worker_heartbeats.begin(self._place)
         try:
             while not self._is_stopped:
                 self._wait()
                 if not self._is_stopped:
                     self._work()
+            self._heartbeat.end()  # not of a thread that an error ends
         finally:
             close_connection(self._using)
             with self._changed:
@@ -143,7 +151,21 @@ class RelayThread:
         if self._keeps_connection_until is None:
             close_connection(self._using)
         with self._changed:
-            self._changed.wait_for(lambda: self._is_stopped or self._asked > self._answered, self._longest_wait())
+            longest = self._longest_wait()
+            ends = monotonic() + longest if longest is not None else math.inf
+            interval = self._heartbeat_interval()
+            while not self._changed.wait_for(
+                lambda: self._is_stopped or self._asked > self._answered, min(interval, ends - monotonic())
+            ):
+                self._heartbeat.beat()
+                if monotonic() >= ends:
+                    break
+
+    def _heartbeat_interval(self) -> float:
+        try:
+            return min(_HEARTBEAT, get_settings().health_max_age / 4)
+        except ConfigurationError:
+            return _HEARTBEAT
 
     def _longest_wait(self) -> float | None:
         ends = [self._keeps_connection_until - monotonic()] if self._keeps_connection_until is not None else []
@@ -158,6 +180,7 @@ class RelayThread:
             asked, partitions = self._asked, self._partitions
             self._partitions = set()
             self._progress, self._look_again = monotonic(), None
+        self._heartbeat.work()
         with logs_whatever_happens(self._using):
             is_asked = asked > self._answered
             is_due = not is_stopping() and _sweeps.seconds_until_due(self._place) <= 0
@@ -175,6 +198,7 @@ class RelayThread:
                         self._relay_as_asked(partitions)
                     elif owes or _sweeps.claim_if_due(self._place, self._interval()):
                         self._sweep()
+        self._heartbeat.rest()
         with self._changed:
             self._progress = None
             self._answered = asked
@@ -194,16 +218,22 @@ class RelayThread:
             use_own_session(self._using)  # not before, as nobody waits now
 
     def _relay(self, stopping: Callable[[], bool], partitions: Collection[PartitionNumber] = ()) -> None:
-        retry_in = relay_database(
+        def must_end() -> bool:
+            self._heartbeat.beat()  # a relay asks often
+            return stopping()
+
+        report = relay_database(
             self._using,
-            stopping,
+            must_end,
             partitions,
             circuit=worker_circuit,
             on_published=self._note_progress,
             stands_back=self._standing_back.begin,
         )
-        if retry_in is not None:
-            _sweeps.bring_forward(self._place, retry_in)
+        if report is not None:
+            worker_heartbeats.note_look(self._place)
+            if report.retry_in is not None:
+                _sweeps.bring_forward(self._place, report.retry_in)
         if _looks.claim_if_due(self._place, _OF_AN_INTERVAL * self._interval()):
             with logs_trouble(self._using):
                 presence.note_look(self._using)

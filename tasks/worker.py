@@ -20,11 +20,14 @@ from celery.concurrency import prefork
 from celery.signals import worker_process_init, worker_process_shutdown
 from kombu.utils import functional
 
+from django_events_sourcing.conf import get_settings
 from django_events_sourcing.delivery.enqueue import missing_tasks
+from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.outbox.tables import outbox_databases
 from django_events_sourcing.tasks.celery_broker import outlive_lost_connections
 from django_events_sourcing.tasks.presence import presence
 from django_events_sourcing.tasks.schedule import MOST_DATABASES
+from django_events_sourcing.tasks.serving import ProbeServer
 from django_events_sourcing.tasks.threads import RelayThread
 from django_events_sourcing.types import Alias, PartitionNumber
 
@@ -93,11 +96,49 @@ class _RelayThreads(bootsteps.StartStopStep):  # type: ignore[misc]
     terminate = stop
 
 
+class _Probes(bootsteps.StartStopStep):  # type: ignore[misc]
+    """The worker's own metrics and health, in its main process, where the settings ask for them."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._server: ProbeServer | None = None
+
+    def start(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
+        try:
+            settings = get_settings()
+        except ConfigurationError:  # the relay tells
+            return
+        if settings.metrics_port is None:
+            return
+        host = f"[{settings.metrics_host}]" if ":" in settings.metrics_host else settings.metrics_host
+        address = f"{host}:{settings.metrics_port}"
+        try:
+            self._server = ProbeServer(settings.metrics_host, settings.metrics_port)
+        except OSError as exc:
+            logger.error(  # noqa: TRY400 - one line
+                "This worker serves no metrics and no health, as it can't listen at %s: %s. Each worker of a machine "
+                "needs an EVENTS_SOURCING['METRICS_PORT'] of its own.",
+                address,
+                exc,
+            )
+        else:
+            logger.info("This worker's metrics and health are at http://%s, /metrics and /health.", address)
+
+    def stop(self, parent: Any) -> None:  # noqa: ARG002
+        if self._server:
+            self._server.stop()
+            self._server = None
+
+    terminate = stop
+
+
 def prepare(worker: Any) -> None:
     """Have a worker of Celery's that is about to start relay."""
     outlive_lost_connections()
     presence.begin(worker.hostname)
-    worker.app.steps["worker"].add(_RelayThreads)
+    worker.app.steps["worker"].update({_RelayThreads, _Probes})
     if missing := missing_tasks(worker.app.tasks):
         logger.error(
             "This worker's Celery app lacks the tasks %s: it throws away the wake-ups for new events, and the events "

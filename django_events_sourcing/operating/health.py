@@ -16,36 +16,17 @@ from django_events_sourcing.operating.partitions import partitions
 from django_events_sourcing.operating.verdict import in_short
 from django_events_sourcing.outbox.clock import from_microseconds, seconds_since
 from django_events_sourcing.outbox.tables import missing_tables, outbox_databases, raises_missing_tables
+from django_events_sourcing.probes import Problem
 from django_events_sourcing.texts import counted
 from django_events_sourcing.types import Alias, Microseconds
 
-__all__ = ["ANSWERS", "Problem", "health"]
+__all__ = ["ANSWERS", "health"]
 
 #: What may be asked.
 ANSWERS = ("save", "flow")
 
 # How long the answers may take, in seconds.
 _WITHIN = 1.0
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What keeps events from being saved, or from flowing.
-
-    Attributes:
-        database: The alias of the database; None if it is none's.
-        problem: What it is: no payload, no host, no name of a user.
-        since: When it began, None if that is not known.
-    """
-
-    database: Alias | None
-    problem: str
-    since: datetime | None = None
-
-    def __str__(self) -> str:
-        where = f"Database {self.database!r}: " if self.database else ""
-        since = f", since {self.since.isoformat(timespec='seconds')}" if self.since else ""
-        return f"{where}{self.problem}{since}"
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,15 @@ from django.utils.module_loading import import_string
 
 from django_events_sourcing.conf import Settings
 from django_events_sourcing.management.subcommands import SUBCOMMANDS
+from django_events_sourcing.metrics import OutboxCollector
 from django_events_sourcing.outbox import tables
+from django_events_sourcing.tasks.metrics import WorkerCollector
 from tests.bench.figures import Figures
 from tests.model.test_model import BROKEN
 
 ROOT = Path(__file__).parent.parent.parent
+#: What Prometheus puts behind a metric's name.
+ENDINGS = {"counter": "_total", "info": "_info"}
 README = (ROOT / "README.md").read_text()
 
 
@@ -91,3 +95,17 @@ def test_docs__modules_they_name__exist():
     files = [f"/{path.relative_to(ROOT)}" for folder in folders for path in folder.rglob("*.py")]
     assert len(named) > 10
     assert [name for name in named if not any(file.endswith(f"/{name}") for file in files)] == []
+
+
+def test_docs__metrics__are_those_that_there_are():
+    """Of a web process, and of a worker: none is missing, none is of the past."""
+    described = (ROOT / "docs/monitoring.md").read_text().split("\n## ")
+    for title, collector in [("Metrics, of a web", OutboxCollector()), ("Metrics, of a worker", WorkerCollector())]:
+        (section,) = [each for each in described if each.startswith(title)]
+        cells = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", section, re.MULTILINE)
+        documented = {name for cell in cells for name in re.findall(r"\w+", cell)}
+        families = collector.describe() if isinstance(collector, OutboxCollector) else collector.collect()
+        assert documented == {
+            f"{family.name.removeprefix('django_events_sourcing_')}{ENDINGS.get(family.type, '')}"
+            for family in families
+        }
