@@ -8,6 +8,8 @@ SECRET_KEY = "tests only"
 USE_TZ = True
 TIME_ZONE = "America/Costa_Rica"  # neither UTC nor the machine's, and without summer time
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+ROOT_URLCONF = "tests.project.urls"
+ALLOWED_HOSTS = ["127.0.0.1", "testserver"]
 INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.auth",
