@@ -6,7 +6,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from kombu.transport import TRANSPORT_ALIASES
 
-__all__ = ["each_host_once", "hosts", "is_virtual", "uri_problem", "with_port_and_vhost"]
+__all__ = ["each_host_once", "hosts", "is_virtual", "places", "uri_problem", "with_port_and_vhost"]
 
 _AMQP = {"amqp", "amqps", "pyamqp"}
 
@@ -37,6 +37,12 @@ def _complete(uri: str) -> str:
     default = 5671 if parts.scheme == "amqps" else 5672
     netloc = parts.netloc if parts.port else f"{parts.netloc.removesuffix(':')}:{default}"
     return urlunsplit(parts._replace(netloc=netloc, path=parts.path if len(parts.path) > 1 else "/%2F"))
+
+
+def places(uri: Any) -> list[str]:
+    """Where a sound URI of RabbitMQ's leads to, a host each: "host:port/vhost", without user and password."""
+    parts = [urlsplit(one) for one in hosts(with_port_and_vhost(uri))]
+    return [f"{each.hostname}:{each.port}{each.path}" for each in parts]
 
 
 def is_virtual(uri: object) -> bool:

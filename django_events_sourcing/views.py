@@ -1,6 +1,6 @@
 """Ready views for a project's URLconf, such as ``path("health/", django_events_sourcing.views.health)``."""
 
-from django.db import router, transaction
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
@@ -64,5 +64,4 @@ def problems(only: str = "") -> dict[str, list[Problem]]:
     """
     if only and only not in ANSWERS:
         raise ValueError(f"There is no {only!r} to ask for: {' or '.join(ANSWERS)}.")
-    written_to = {router.db_for_write(each.model) for each in registry.registrations}
-    return ask(written_to, {only} if only else ())
+    return ask(registry.databases, {only} if only else ())

@@ -45,11 +45,13 @@ class Messages:
 
     def exchange(self, event: Event, replay_to: str | None = None) -> Exchange:
         """The exchange that the event is published to: RabbitMQ's own, if it is replayed to one queue."""
-        if replay_to:
-            return _NO_EXCHANGE
-        exchange = self._exchanges.get(event.service)
+        return _NO_EXCHANGE if replay_to else self.exchange_of(event.service)
+
+    def exchange_of(self, service: str) -> Exchange:
+        """The exchange that all events of the service are published to."""
+        exchange = self._exchanges.get(service)
         if exchange is None:
-            exchange = self._exchanges[event.service] = get_event_exchange(event.service, self._config)
+            exchange = self._exchanges[service] = get_event_exchange(service, self._config)
         return exchange
 
     def arguments(self, event: Event, replay_to: str | None = None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Collection
+from importlib import import_module
 from time import monotonic
 from typing import Any
 
@@ -135,7 +136,8 @@ class _Probes(bootsteps.StartStopStep):  # type: ignore[misc]
 
 
 def prepare(worker: Any) -> None:
-    """Have a worker of Celery's that is about to start relay."""
+    """Have a worker of Celery's that is about to start relay, and answer to who asks."""
+    import_module("django_events_sourcing.tasks.answering")
     outlive_lost_connections()
     presence.begin(worker.hostname)
     worker.app.steps["worker"].update({_RelayThreads, _Probes})

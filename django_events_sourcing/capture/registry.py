@@ -8,12 +8,14 @@ from difflib import get_close_matches
 from django.apps import apps
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's own name
 from django.core.exceptions import FieldDoesNotExist
+from django.db import router
 from django.db.models import Model
 from django.utils.functional import cached_property
 
 from django_events_sourcing.capture.registration import Registration
 from django_events_sourcing.capture.stored import concrete_model
 from django_events_sourcing.conf import model_entries, unknown_key
+from django_events_sourcing.types import Alias
 
 __all__ = ["ENTRY_KEYS", "Registry", "near_models", "registry"]
 
@@ -49,6 +51,11 @@ class Registry:
     def registrations(self) -> list[Registration]:
         """The entries that are registered."""
         return list(self._by_model.values())
+
+    @property
+    def databases(self) -> set[Alias]:
+        """Aliases of those that the registered models are written to."""
+        return {router.db_for_write(each.model) for each in self.registrations}
 
     @property
     def roots(self) -> list[type[Model]]:

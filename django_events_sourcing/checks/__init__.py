@@ -10,20 +10,26 @@ from django_events_sourcing.checks.entries import check_models
 from django_events_sourcing.checks.options import check_options
 from django_events_sourcing.checks.outbox import check_outbox
 
-__all__ = ["register"]
+__all__ = ["CHECKS", "DATABASE_CHECKS", "register"]
+
+#: Those that ask no database.
+CHECKS = (
+    check_models,
+    check_bodies,
+    check_options,
+    check_broker,
+    check_databases,
+    check_tenants,
+    check_celery,
+)
+
+#: Those of ``check --database``.
+DATABASE_CHECKS = (check_tables, check_outbox)
 
 
 def register() -> None:
     """Have ``manage.py check`` run the checks of this room."""
-    for check in (
-        check_models,
-        check_bodies,
-        check_options,
-        check_broker,
-        check_databases,
-        check_tenants,
-        check_celery,
-    ):
+    for check in CHECKS:
         checks.register(check)
-    checks.register(check_tables, Tags.database)
-    checks.register(check_outbox, Tags.database)
+    for check in DATABASE_CHECKS:
+        checks.register(check, Tags.database)

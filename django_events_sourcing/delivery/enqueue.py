@@ -16,13 +16,25 @@ from django_events_sourcing.delivery.celery_app import broker_problem, broker_ur
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.uris import each_host_once
 
-__all__ = ["ENQUEUE_TIMEOUT", "PUBLISH_TASK", "RELAY_TASK", "enqueue", "missing_tasks", "queue_length", "queue_of"]
+__all__ = [
+    "ENQUEUE_TIMEOUT",
+    "PUBLISH_TASK",
+    "RELAY_TASK",
+    "REPORT",
+    "enqueue",
+    "missing_tasks",
+    "queue_length",
+    "queue_of",
+]
 
 #: How long one operation on Celery's broker may take, in seconds, before it is given up; a request waits for it.
 ENQUEUE_TIMEOUT = 2.0
 
 #: The names of the task that relays a database, and of the one that publishes an event.
 RELAY_TASK, PUBLISH_TASK = "django_events_sourcing.relay", "django_events_sourcing.publish_event"
+
+#: What a worker is asked by Celery's remote control.
+REPORT = "django_events_sourcing_report"
 
 _TASKS = "django_events_sourcing.tasks"
 

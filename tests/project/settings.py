@@ -36,7 +36,7 @@ for alias, prefix, engine, user in (
             "ENGINE": f"django.db.backends.{engine}",
             "HOST": os.environ.get(f"{prefix}_HOST", "127.0.0.1"),
             "PORT": os.environ[f"{prefix}_PORT"],
-            "USER": user,
+            "USER": os.environ.get(f"{prefix}_USER", user),
             "NAME": os.environ[f"{prefix}_DATABASE"],
         }
 

@@ -204,8 +204,10 @@ class RabbitMQ(RabbitMqExecutor):
 
     tls_port: int
 
-    def __init__(self, folder: Path, epmd_port: int, config: str = "") -> None:
-        (folder / "plugins").write_text("[rabbitmq_auth_mechanism_ssl].\n")
+    def __init__(
+        self, folder: Path, epmd_port: int, config: str = "", plugin: str = "rabbitmq_auth_mechanism_ssl"
+    ) -> None:
+        (folder / "plugins").write_text(f"[{plugin}].\n")
         (folder / "rabbitmq.conf").write_text(config)
         self._env = {
             "PATH": _RABBITMQ_BIN,

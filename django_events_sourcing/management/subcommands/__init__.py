@@ -2,6 +2,7 @@
 
 from django_events_sourcing.management.subcommands.base import Subcommand
 from django_events_sourcing.management.subcommands.bury import BurySubcommand
+from django_events_sourcing.management.subcommands.doctor import DoctorSubcommand
 from django_events_sourcing.management.subcommands.listing import ListSubcommand
 from django_events_sourcing.management.subcommands.pause import PauseSubcommand, ResumeSubcommand
 from django_events_sourcing.management.subcommands.purge import PurgeSubcommand
@@ -23,4 +24,5 @@ SUBCOMMANDS: list[type[Subcommand]] = [
     ResumeSubcommand,
     BurySubcommand,
     PurgeSubcommand,
+    DoctorSubcommand,
 ]

@@ -72,6 +72,8 @@ class Subcommand(ABC):
 
     name: ClassVar[str]
     help: ClassVar[str]
+    #: Whether it is there to find out what is wrong: then neither settings nor databases need be right.
+    is_examination: ClassVar[bool] = False
 
     def __init__(
         self, stdout: OutputWrapper, aliases: list[str], problems: Problems, *, is_plain: bool = False
