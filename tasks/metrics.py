@@ -11,7 +11,6 @@ from prometheus_client.core import (
     Metric,
 )
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from django_events_sourcing import __version__
 from django_events_sourcing.conf import get_settings
@@ -44,7 +43,7 @@ _HISTOGRAMS = {
     ),
 }
 
-_BOUNDS = [*map(floatToGoString, (*BOUNDS, float("inf")))]
+_BOUNDS = [*map(str, BOUNDS), "+Inf"]
 
 
 class WorkerCollector(Collector):

@@ -63,7 +63,8 @@ def send_canary(alias: Alias, within: float) -> Iterator[Finding]:
         yield Finding(Item.CANARY, Level.FAILING, f"None can be awaited: {exc}", hint, alias)
     except (EventsSourcingError, Error) as exc:
         problem = f"It failed: {type(exc).__name__}: {without_passwords(exc)}"
-        yield Finding(Item.CANARY, Level.FAILING, problem, "The error says what to do.", alias)
+        hint = "The error says what to do. What may be left of it, `manage.py events bury` takes out of the way."
+        yield Finding(Item.CANARY, Level.FAILING, problem, hint, alias)
 
 
 def _flown(alias: Alias, service: str, queue: TemporaryQueue, within: float) -> Finding:

@@ -30,6 +30,8 @@ __all__ = ["examine_celery"]
 # How long workers have to answer, in seconds.
 _ANSWER_WITHIN = 2.0
 
+_ONE_RELEASE = "Start both from one release, with the same settings; while one is rolled out, that is as it should be."
+
 
 def examine_celery() -> Iterator[Finding]:
     """Whether tasks get to a worker that knows what to do with them."""
@@ -101,8 +103,11 @@ def _workers(app: Celery, queue: str | None) -> Iterator[Finding]:
                 "and events of the delivery 'direct', away.",
                 "Start it with this version of the project, with django_events_sourcing in INSTALLED_APPS; or end it.",
             )
-    for name in names:
-        if isinstance(report := reports.get(name), dict) and "version" in report:
+        elif "version" not in (reports.get(name) or {}):
+            problem = f"{name} does not say how it is: it has an older version of the library than this process."
+            yield Finding(Item.WORKER, Level.WARNING, problem, _ONE_RELEASE)
+    for name, report in reports.items():
+        if "version" in report:
             yield from _worker(name, report)
 
 
@@ -128,10 +133,7 @@ def _differences(name: str, report: dict[str, Any]) -> Iterator[Finding]:
         there = report.get(key, here)
         if there != here:
             problem = f"{name} has another {called[key]} than this process: {_plain(there)}, and not {_plain(here)}."
-            hint = (
-                "Start both from one release, with the same settings; while one is rolled out, that is as it should be."
-            )
-            yield Finding(Item.WORKER, Level.WARNING, problem, hint)
+            yield Finding(Item.WORKER, Level.WARNING, problem, _ONE_RELEASE)
 
 
 def _plain(value: Any) -> str:
