@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
@@ -41,6 +42,9 @@ class _Server(ThreadingMixIn, WSGIServer):
         TCPServer.server_bind(self)  # WSGIServer's own would ask the DNS for this machine's name
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver's
+        logger.debug("%s asked for nothing, or went away. %r", client_address[0], sys.exception())
 
 
 class ProbeServer:

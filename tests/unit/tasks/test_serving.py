@@ -8,7 +8,9 @@ from urllib.error import HTTPError
 
 import pytest
 
+from django_events_sourcing.tasks import serving
 from django_events_sourcing.tasks.serving import ProbeServer
+from tests.processes import wait_until
 from tests.servers import free_port
 
 
@@ -63,6 +65,20 @@ def test_metrics__without_prometheus_client__say_what_is_missing(serve, monkeypa
         assert answer.code == 501
         assert b"pip install django-events-sourcing[prometheus]" in answer.read()
     assert "pip install django-events-sourcing[prometheus]" in caplog.text
+
+
+def test_server__that_somebody_only_connects_to__leaves_him_without_a_word(serve, monkeypatch, capfd, caplog):
+    """As scanners of ports and balancers do: a traceback in the worker's log would be nobody's."""
+    monkeypatch.setattr(serving._Handler, "timeout", 0.2)
+    port = serve("127.0.0.1")
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.settimeout(10)
+        assert client.recv(1) == b""  # it was closed
+    caplog.set_level("DEBUG")
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # reset, not closed
+    wait_until(lambda: "went away" in caplog.text, "it is noticed")
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_server__of_an_address_of_version_6__answers(serve):
