@@ -53,6 +53,16 @@ class Event:
         """What logs call it: its id, name and object."""
         return f"{self.id} ({printable(self.name)}, {printable(self.object)})"
 
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """What lines of the log that are about it have as ``extra``."""
+        return {
+            "event_id": str(self.id),
+            "event_name": printable(self.name),
+            "event_service": printable(self.service),
+            "event_object": printable(self.object),
+        }
+
     def to_message(self) -> dict[str, Any]:
         """The event as plain JSON types, the argument of a Celery task."""
         return {

@@ -1,8 +1,9 @@
 """Lines of the log: of what happens again and again, and of many numbers."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from time import monotonic
+from typing import Any
 
 from django_events_sourcing.texts import without_passwords
 
@@ -18,8 +19,14 @@ HOUR = 3600.0
 _last_logged: dict[tuple[str, ...], float] = {}
 
 
-def log_once(
-    logger: logging.Logger, level: int, about: tuple[str, ...], problem: object, *, every: float = LOG_PAUSE
+def log_once(  # noqa: PLR0913
+    logger: logging.Logger,
+    level: int,
+    about: tuple[str, ...],
+    problem: object,
+    *,
+    every: float = LOG_PAUSE,
+    extra: Mapping[str, Any] | None = None,
 ) -> None:
     """Log a problem, unless one that is about the same was lately, by this process.
 
@@ -29,11 +36,12 @@ def log_once(
         about: What it is about: of a few values, such as the alias of a database and the class of an error.
         problem: Its text. Control characters and the passwords of URIs in it are made harmless.
         every: How long no other is logged then: ``LOG_PAUSE`` or ``HOUR``.
+        extra: As of ``logging``.
     """
     if monotonic() - _last_logged.get(about, -every) >= every:
         _last_logged[about] = monotonic()
         period = "an hour" if every == HOUR else "a minute"
-        logger.log(level, "%s (Logged once %s at most.)", without_passwords(problem), period)
+        logger.log(level, "%s (Logged once %s at most.)", without_passwords(problem), period, extra=extra)
 
 
 class Numbers:

@@ -123,7 +123,12 @@ def publish_event(self: Task, *arguments: Any, **more: Any) -> None:
     try:
         settings = get_settings()
         if not (settings.delivery == "direct" or self.request.is_eager or _may_be_from_before(event)):
-            logger.error("Event %s is dropped: a task carries it, but DELIVERY is %r.", event.label, settings.delivery)
+            logger.error(
+                "Event %s is dropped: a task carries it, but DELIVERY is %r.",
+                event.label,
+                settings.delivery,
+                extra=event.log_fields,
+            )
             return
         seconds, max_attempts = delay(attempts, settings), settings.max_attempts
         if self.request.is_eager:
@@ -136,7 +141,7 @@ def publish_event(self: Task, *arguments: Any, **more: Any) -> None:
             failures += 1
             worker_tallies.count(Count.REFUSED, {(event.service, event.name): 1})
         if failures >= max_attempts or self.request.is_eager:
-            logger.exception("Event %s is given up.", event.label)
+            logger.exception("Event %s is given up.", event.label, extra=event.log_fields)
             worker_tallies.count(Count.DEAD, {(event.service, event.name): 1})
             return
         if isinstance(exc, NoConnectionLeft):
@@ -147,7 +152,8 @@ def publish_event(self: Task, *arguments: Any, **more: Any) -> None:
         # What the circuit logs stands there once for all events.
         level = logging.INFO if isinstance(exc, _OF_RABBITMQ) else logging.WARNING
         problem = without_passwords(exc)
-        logger.log(level, "Event %s: attempt %d failed, next in %.1f s. %s", event.label, attempts, seconds, problem)
+        text = "Event %s: attempt %d failed, next in %.1f s. %s"
+        logger.log(level, text, event.label, attempts, seconds, problem, extra=event.log_fields)
         failed = exc.with_traceback(None)
     # Not while the error is handled: Celery would send its main process the traceback of it, which takes longer than
     # all the rest, at each event's each attempt of an outage.
@@ -185,7 +191,8 @@ def relay(self: Task, *arguments: Any, **more: Any) -> None:
         age = time() - wake_up.sent
         worker_tallies.measure(Span.WAIT, wake_up.using, [age])
         if age > EXPIRES:
-            logger.info("A wake-up for database %r is dropped: it was sent %.0f s ago.", wake_up.using, age)
+            text = "A wake-up for database %r is dropped: it was sent %.0f s ago."
+            logger.info(text, wake_up.using, age, extra={"database": wake_up.using})
             return
     seconds = self._longest_run
     if self.request.is_eager or not relay_in_thread(wake_up.using, seconds, wake_up.partitions):

@@ -141,7 +141,8 @@ class Relay:
             "the leases were over. Look at what holds it up, or set a longer EVENTS_SOURCING['LEASE']."
         )
         problem = f"Database {self._using!r}: {self.report.got_nothing_done}"
-        log_once(logger, logging.WARNING, (self._using, "nothing done"), problem)
+        about = (self._using, "nothing done")
+        log_once(logger, logging.WARNING, about, problem, extra={"database": self._using})
 
     def _is_stopped(self) -> bool:
         self.report.is_stopped = self.report.is_stopped or self._stopping()

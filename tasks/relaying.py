@@ -81,5 +81,8 @@ def _leave_to_others(using: Alias) -> None:
         enqueue(RELAY_TASK, using)
     except Exception as exc:  # noqa: BLE001 - whatever it is, the sweep finds the rest
         logger.info(
-            "The wake-up for the rest of the events in database %r was not sent. %s", using, without_passwords(exc)
+            "The wake-up for the rest of the events in database %r was not sent. %s",
+            using,
+            without_passwords(exc),
+            extra={"database": using},
         )

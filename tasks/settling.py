@@ -127,6 +127,7 @@ class Settler:
             "The log of database %r lacks events %s, which were pending: somebody deleted them.",
             self._using,
             Numbers([row.sequence for row in gone]),
+            extra={"database": self._using, "partitions": sorted({row.partition for row in gone})},
         )
         queries.settle(self._using, self._leases.owner, gone)
 
@@ -153,6 +154,11 @@ class Settler:
             policy.max_attempts,
             why,
             _WHAT_NEXT if refusal.is_dead else "",
+            extra={
+                **(event.log_fields if event else {}),
+                "database": self._using,
+                "partitions": [row.partition],
+            },
         )
 
     def _give_up(self, outcome: Outcome, trouble: PublishError) -> None:
@@ -181,7 +187,8 @@ class Settler:
             f"Partitions {Numbers(outcome.troubled)} of database {self._using!r} wait, "
             f"{counted(max(self.failures[number] for number in outcome.troubled), 'time')} in a row by now. {last}"
         )
-        log_once(logger, logging.WARNING, (self._using, str(last)), problem)
+        fields = {"database": self._using, "partitions": sorted(outcome.troubled)}
+        log_once(logger, logging.WARNING, (self._using, str(last)), problem, extra=fields)
 
     def _waiting(self, until_now: int = 0) -> str:
         pending = queries.count_pending(self._using) + until_now

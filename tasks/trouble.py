@@ -25,7 +25,7 @@ def logs_trouble(using: Alias) -> Iterator[None]:
         yield
     except EventsSourcingError as exc:
         problem = f"The events of database {using!r} stay there for now. {exc}"
-        log_once(logger, logging.ERROR, (using, type(exc).__name__), problem)
+        log_once(logger, logging.ERROR, (using, type(exc).__name__), problem, extra={"database": using})
     except Error as exc:
         _log_database_error(using, exc)
         end_after(using, exc)
@@ -38,7 +38,7 @@ def logs_whatever_happens(using: Alias) -> Iterator[None]:
         with logs_trouble(using):
             yield
     except Exception:
-        logger.exception("The relay of database %r failed.", using)
+        logger.exception("The relay of database %r failed.", using, extra={"database": using})
 
 
 def _log_database_error(using: Alias, exc: Error) -> None:
@@ -57,4 +57,4 @@ def _log_database_error(using: Alias, exc: Error) -> None:
                 f". Let the user {connections[using].settings_dict['USER']!r} read and write the tables "
                 "django_events_sourcing_*."
             )
-    log_once(logger, level, (using, type(exc).__name__), problem)
+    log_once(logger, level, (using, type(exc).__name__), problem, extra={"database": using})

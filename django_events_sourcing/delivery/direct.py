@@ -56,4 +56,5 @@ def _enqueue(event: Event) -> None:
             event.label,
             type(exc).__name__,
             without_passwords(exc),
+            extra=event.log_fields,
         )

@@ -40,6 +40,7 @@ def lacks_tables(using: Alias) -> bool:
             "Database %r is being migrated, and has no outbox yet: what is saved until it has sends no events. (To "
             "have it send them, let the migration that saves depend on ('django_events_sourcing', '0001_initial').)",
             using,
+            extra={"database": using},
         )
     return True
 

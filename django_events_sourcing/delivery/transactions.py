@@ -73,6 +73,7 @@ def _transaction_from_write(
                 ("write", using, table),
                 f"Database {using!r} writes to {table} in a way that is not known: outside atomic(), a row may be "
                 "committed without its event if the process dies in between.",
+                extra={"database": using},
             )
 
 

@@ -63,7 +63,8 @@ def wake(using: Alias, partitions: Collection[PartitionNumber] = ()) -> None:
         _log_failure(exc)
         return
     except Exception:
-        logger.exception("The events in database %r stay there for now: the relay failed.", using)
+        text = "The events in database %r stay there for now: the relay failed."
+        logger.exception(text, using, extra={"database": using})
         return
     _of_this_process().wake(using, app, partitions)
 

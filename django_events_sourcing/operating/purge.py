@@ -94,7 +94,8 @@ def _purge(using: Alias, leases: Leases, retention: float, stopping: Callable[[]
     finally:
         leases.release(retry_in=INTERVAL)
     if purged:
-        logger.info("Purged %s from the log of database %r.", counted(purged, "event"), using)
+        text = "Purged %s from the log of database %r."
+        logger.info(text, counted(purged, "event"), using, extra={"database": using})
     return purged
 
 

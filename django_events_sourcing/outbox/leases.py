@@ -91,6 +91,7 @@ class Leases:
             Numbers(lost),
             self._using,
             self._duration,
+            extra={"database": self._using, "partitions": sorted(lost)},
         )
 
     def release(self, *, retry_in: float | None = None) -> None:

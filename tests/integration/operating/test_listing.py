@@ -9,6 +9,7 @@ from django.core.management import CommandError
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.operating.operations import bury
 from django_events_sourcing.tasks.relay import Relay
+from tests.integration.operating.test_operations import partition_of
 
 
 def listed(events, *arguments):
@@ -96,11 +97,14 @@ def test_arguments__wrong__one_line(arguments, message, events, database):
         events("list", *arguments)
 
 
-def test_log__of_a_dead_event__names_the_next_command(poison, relay, options, caplog):
-    """Whoever reads it at night need not look it up."""
+def test_log__of_a_dead_event__names_the_next_command(poison, relay, options, caplog, database):
+    """Whoever reads it at night need not look it up; who has it sorted gets it by its fields."""
     options(MAX_ATTEMPTS=1)
-    poison("thing:1")
+    event = poison("thing:1")
     assert relay() == []
+    record = next(each for each in caplog.records if "is dead" in each.message)
+    assert (record.event_id, record.event_name, record.event_object) == (str(event.id), event.name, "thing:1")
+    assert (record.database, record.partitions) == (database, [partition_of("thing:1")])
     assert "is dead, attempt 1 of 1." in caplog.text
     assert "`manage.py events list --dead` says what to do next" in caplog.text
 
