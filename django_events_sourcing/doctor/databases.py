@@ -13,7 +13,7 @@ from django_events_sourcing.doctor.findings import CLOCKS_DIFFER, Finding, Item,
 from django_events_sourcing.doctor.project import finding_of
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.operating.asking import ask_each
-from django_events_sourcing.operating.health import health
+from django_events_sourcing.operating.health import flow_problems
 from django_events_sourcing.operating.status import Status, status
 from django_events_sourcing.operating.verdict import duration, verdict
 from django_events_sourcing.outbox.tables import has_tables
@@ -109,7 +109,7 @@ def _transaction(alias: Alias, one: Status) -> Iterator[Finding]:
 
 def _flow(alias: Alias, one: Status) -> Iterator[Finding]:
     """What ``events status`` says; it fails where the health view says that events don't flow."""
-    stand = any(each.database == alias for each in health((), ["flow"])["flow"])
+    stand = bool(flow_problems(alias))
     sentences = verdict(one)
     if not stand and len(sentences) == 1 and (one.delivery != "outbox" or sentences[0].startswith("All is well")):
         yield Finding(Item.DATABASE, Level.OK, sentences[0], database=alias)

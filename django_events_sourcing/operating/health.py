@@ -20,7 +20,7 @@ from django_events_sourcing.probes import Problem
 from django_events_sourcing.texts import counted
 from django_events_sourcing.types import Alias, Microseconds
 
-__all__ = ["ANSWERS", "health"]
+__all__ = ["ANSWERS", "flow_problems", "health"]
 
 #: What may be asked.
 ANSWERS = ("save", "flow")
@@ -72,6 +72,16 @@ def health(written_to: Collection[Alias], only: Collection[str] = ()) -> dict[st
     written = {alias: one for alias, one in seen.items() if alias in written_to}
     found = {"save": _saves(written), "flow": _flows(seen, settings)}
     return {answer: list(found[answer]) for answer in asked}
+
+
+def flow_problems(using: Alias) -> list[Problem]:
+    """What keeps the events of one database from going out, as ``health`` has it.
+
+    Raises:
+        ConfigurationError: A setting is wrong.
+    """
+    settings = get_settings()
+    return list(_flows({using: _look(using, settings)}, settings))
 
 
 def _saves(seen: dict[Alias, _Seen]) -> Iterator[Problem]:
