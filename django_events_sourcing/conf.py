@@ -57,16 +57,18 @@ def _lease(value: object) -> float:
     return seconds
 
 
-def _count(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError("a whole number above 0")
+def _whole(value: object, wanted: str, lowest: int, highest: float = math.inf) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
+        raise ValueError(wanted)
     return value
+
+
+def _count(value: object) -> int:
+    return _whole(value, "a whole number above 0", 1)
 
 
 def _most(value: object) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-        raise ValueError("a whole number from 0 on, or None for no bound")
-    return value
+    return None if value is None else _whole(value, "a whole number from 0 on, or None for no bound", 0)
 
 
 def _rate(value: object) -> float | None:
@@ -76,9 +78,7 @@ def _rate(value: object) -> float | None:
 
 
 def _port(value: object) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**16):
-        raise ValueError("the number of a port, 1 to 65535, or None for none")
-    return value
+    return None if value is None else _whole(value, "the number of a port, 1 to 65535, or None for none", 1, 65535)
 
 
 def _host(value: object) -> str:

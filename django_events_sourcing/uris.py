@@ -2,11 +2,11 @@
 
 from difflib import get_close_matches
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from kombu.transport import TRANSPORT_ALIASES
 
-__all__ = ["each_host_once", "hosts", "is_virtual", "places", "uri_problem", "with_port_and_vhost"]
+__all__ = ["each_host_once", "hosts", "is_virtual", "places", "uri_problem", "vhost_of", "with_port_and_vhost"]
 
 _AMQP = {"amqp", "amqps", "pyamqp"}
 
@@ -41,8 +41,17 @@ def _complete(uri: str) -> str:
 
 def places(uri: Any) -> list[str]:
     """Where a sound URI of RabbitMQ's leads to, a host each: "host:port/vhost", without user and password."""
-    parts = [urlsplit(one) for one in hosts(with_port_and_vhost(uri))]
-    return [f"{each.hostname}:{each.port}{each.path}" for each in parts]
+    return list(map(_place, hosts(uri)))
+
+
+def _place(uri: str) -> str:
+    parts, vhost = urlsplit(_complete(uri)), vhost_of(uri)
+    return f"{parts.hostname}:{parts.port}/{'' if vhost == '/' else vhost}"
+
+
+def vhost_of(uri: Any) -> str:
+    """The vhost of RabbitMQ's that a sound URI leads to; of several, that of the first one."""
+    return unquote(urlsplit(hosts(uri)[0]).path[1:]) or "/"
 
 
 def is_virtual(uri: object) -> bool:

@@ -139,10 +139,10 @@ def publish_event(self: Task, *arguments: Any, **more: Any) -> None:
     except Exception as exc:
         if isinstance(exc, EventRefused) or not isinstance(exc, _TROUBLE):
             failures += 1
-            worker_tallies.count(Count.REFUSED, {(event.service, event.name): 1})
+            worker_tallies.count_one(Count.REFUSED, event)
         if failures >= max_attempts or self.request.is_eager:
             logger.exception("Event %s is given up.", event.label, extra=event.log_fields)
-            worker_tallies.count(Count.DEAD, {(event.service, event.name): 1})
+            worker_tallies.count_one(Count.DEAD, event)
             return
         if isinstance(exc, NoConnectionLeft):
             seconds = delay(1, settings)  # it may get to another process, which has one

@@ -15,7 +15,7 @@ from kombu.messaging import Producer
 
 from django_events_sourcing.conf import Settings
 from django_events_sourcing.exceptions import PublishError
-from django_events_sourcing.tasks.errors import publish_error
+from django_events_sourcing.tasks.errors import is_over_its_name, publish_error
 from django_events_sourcing.tasks.messages import messages_of
 from django_events_sourcing.tasks.rabbitmq import PUBLISH_TIMEOUT, rabbitmq_of
 
@@ -61,7 +61,7 @@ def try_to_publish(settings: Settings, service: str, names: Collection[str]) -> 
             try:
                 _publish_in_vain(producer, exchange.name, name)
             except AccessRefused as exc:
-                if "access to topic" not in str(exc):
+                if not is_over_its_name(exc):
                     raise
                 problems.append(publish_error(exc, exchange.name))
     return problems

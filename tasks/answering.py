@@ -7,8 +7,7 @@ from celery.worker.control import inspect_command
 
 from django_events_sourcing import __version__
 from django_events_sourcing.conf import get_settings
-from django_events_sourcing.delivery.celery_app import project_app
-from django_events_sourcing.delivery.enqueue import RELAY_TASK, REPORT, missing_tasks, queue_of
+from django_events_sourcing.delivery.enqueue import REPORT
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.tasks.health import relay_problems
 from django_events_sourcing.texts import without_passwords
@@ -18,8 +17,8 @@ __all__ = ["report"]
 
 
 @inspect_command(name=REPORT)  # type: ignore[untyped-decorator]
-def report(state: Any) -> dict[str, Any]:
-    """How this worker is: JSON types, and no password.
+def report(state: Any) -> dict[str, Any]:  # noqa: ARG001 - Celery's signature
+    """How this worker is: JSON types, and no password. Its tasks and queues Celery itself tells.
 
     Args:
         state: Celery's, of the worker.
@@ -27,17 +26,11 @@ def report(state: Any) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "version": __version__,
         "time": time.time(),
-        "takes": sorted(queue.name for queue in state.consumer.task_consumer.queues),
-        "lacks": missing_tasks(state.app.tasks),
         "problems": [str(problem) for problem in relay_problems()],
     }
     try:
         settings = get_settings()
-        answer |= {
-            "delivery": settings.delivery,
-            "queue": queue_of(RELAY_TASK, project_app()),
-            "rabbitmq": places(settings.nameko_config.get("AMQP_URI")),
-        }
+        answer |= {"delivery": settings.delivery, "rabbitmq": places(settings.nameko_config.get("AMQP_URI"))}
     except ConfigurationError as exc:
         answer["problems"].append(without_passwords(exc))
     return answer

@@ -23,7 +23,7 @@ class _Of(IntEnum):
     THREAD = 1  # the system's number of it
     DATABASE = 2  # its place in a Schedule
     BEAT = 3  # the last moment
-    WORK = 4  # when it began; 0 while it waits to be asked
+    WORK = 4  # 1 while it is at anything; 0 while it waits to be asked
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Heartbeat:
     def work(self) -> None:
         """Begin to be at work."""
         self.beat()
-        self._moments[self._first + _Of.WORK] = monotonic()
+        self._moments[self._first + _Of.WORK] = 1
 
     def rest(self) -> None:
         """Be at nothing any more."""

@@ -40,7 +40,7 @@ def event_dispatcher(settings: Settings) -> Callable[[Event], None]:
         def on_return(exc: Exception, *_message: Any) -> None:
             if messages.mandatory:
                 raise exc
-            worker_tallies.count(Count.UNROUTED, {(event.service, event.name): 1})
+            worker_tallies.count_one(Count.UNROUTED, event)
             tell_of_unrouted([(event.service, event.name)])
 
         with rabbitmq.producer(confirms=True) as producer, listening(producer.channel, basic_return=on_return):
@@ -70,7 +70,7 @@ def event_dispatcher(settings: Settings) -> Callable[[Event], None]:
                 error = EventRefused(str(error))
             raise error from exc
         rabbitmq.note_confirmed([event.service])
-        worker_tallies.count(Count.PUBLISHED, {(event.service, event.name): 1})
+        worker_tallies.count_one(Count.PUBLISHED, event)
         worker_tallies.measure(Span.DELAY, "", [time() - event.time.timestamp()])
 
     return dispatch

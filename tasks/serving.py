@@ -38,6 +38,11 @@ class _Handler(WSGIRequestHandler):
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
+    def __init__(self, host: str, port: int) -> None:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        self.address_family, _, _, _, address = found[0]
+        super().__init__((str(address[0]), port), _Handler)
+
     def server_bind(self) -> None:
         TCPServer.server_bind(self)  # WSGIServer's own would ask the DNS for this machine's name
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
@@ -59,9 +64,7 @@ class ProbeServer:
     """
 
     def __init__(self, host: str, port: int) -> None:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        server = type("Server", (_Server,), {"address_family": family})
-        self._server = server(address[:2], _Handler)
+        self._server = _Server(host, port)
         self._server.set_app(_App())
         # A process that is forked later would keep the port when this one is gone.
         os.register_at_fork(after_in_child=self._server.socket.close)

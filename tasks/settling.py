@@ -142,9 +142,9 @@ class Settler:
             return
         self.report.refused += 1
         self.report.dead += refusal.is_dead
-        known_as = (event.service, event.name) if event else ("", "")
-        worker_tallies.count(Count.REFUSED, {known_as: 1})
-        worker_tallies.count(Count.DEAD, {known_as: int(refusal.is_dead)})
+        worker_tallies.count_one(Count.REFUSED, event)
+        if refusal.is_dead:
+            worker_tallies.count_one(Count.DEAD, event)
         logger.log(
             logging.ERROR if refusal.is_dead else logging.WARNING,
             "Event %s %s, attempt %d of %d. %s%s",

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
+from django_events_sourcing.events import Event
 from django_events_sourcing.tasks.schedule import MOST_DATABASES
 from django_events_sourcing.tasks.sums import Key, SharedSums
 from django_events_sourcing.types import Alias
@@ -68,6 +69,10 @@ class Tallies:
         """
         for key, number in events.items():
             self._counts.add(key, {what: number})
+
+    def count_one(self, what: Count, event: Event | None) -> None:
+        """Count an event; one that can't be read has neither service nor name."""
+        self.count(what, {(event.service, event.name) if event else ("", ""): 1})
 
     def measure(self, span: Span, using: Alias, seconds: Iterable[float]) -> None:
         """Note how long something took.

@@ -28,7 +28,6 @@ from django_events_sourcing.outbox.tables import outbox_databases
 from django_events_sourcing.tasks.celery_broker import outlive_lost_connections
 from django_events_sourcing.tasks.presence import presence
 from django_events_sourcing.tasks.schedule import MOST_DATABASES
-from django_events_sourcing.tasks.serving import ProbeServer
 from django_events_sourcing.tasks.threads import RelayThread
 from django_events_sourcing.types import Alias, PartitionNumber
 
@@ -104,7 +103,7 @@ class _Probes(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
-        self._server: ProbeServer | None = None
+        self._server: Any = None
 
     def start(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
         try:
@@ -115,6 +114,8 @@ class _Probes(bootsteps.StartStopStep):  # type: ignore[misc]
             return
         host = f"[{settings.metrics_host}]" if ":" in settings.metrics_host else settings.metrics_host
         address = f"{host}:{settings.metrics_port}"
+        from django_events_sourcing.tasks.serving import ProbeServer  # noqa: PLC0415 - an HTTP server, where it is asked for
+
         try:
             self._server = ProbeServer(settings.metrics_host, settings.metrics_port)
         except OSError as exc:
@@ -137,7 +138,7 @@ class _Probes(bootsteps.StartStopStep):  # type: ignore[misc]
 
 def prepare(worker: Any) -> None:
     """Have a worker of Celery's that is about to start relay, and answer to who asks."""
-    import_module("django_events_sourcing.tasks.answering")
+    import_module("django_events_sourcing.tasks.answering")  # here, as it loads what only a worker has of Celery
     outlive_lost_connections()
     presence.begin(worker.hostname)
     worker.app.steps["worker"].update({_RelayThreads, _Probes})

@@ -14,7 +14,6 @@ from django_events_sourcing.delivery.enqueue import (
     PUBLISH_TASK,
     RELAY_TASK,
     REPORT,
-    missing_tasks,
     queue_length,
     queue_of,
 )
@@ -22,13 +21,16 @@ from django_events_sourcing.delivery.untaken import MOST_UNTAKEN
 from django_events_sourcing.delivery.waker import EXPIRES
 from django_events_sourcing.doctor.findings import CLOCKS_DIFFER, Finding, Item, Level
 from django_events_sourcing.exceptions import ConfigurationError
+from django_events_sourcing.tasks.neighbours import (
+    ANSWER_WITHIN,
+    can_ask_workers,
+    queue_names,
+    workers_without_tasks,
+)
 from django_events_sourcing.texts import without_passwords
 from django_events_sourcing.uris import places
 
 __all__ = ["examine_celery"]
-
-# How long workers have to answer, in seconds.
-_ANSWER_WITHIN = 2.0
 
 _ONE_RELEASE = "Start both from one release, with the same settings; while one is rolled out, that is as it should be."
 
@@ -65,15 +67,15 @@ def examine_celery() -> Iterator[Finding]:
 
 def _workers(app: Celery, queue: str | None) -> Iterator[Finding]:
     with app.connection_for_write() as connection:
-        can_ask = connection.supports_exchange_type("fanout") and app.conf.worker_enable_remote_control
+        can_ask = can_ask_workers(app, connection)
     if not can_ask:
         problem = "Celery's broker, or worker_enable_remote_control, lets no worker be asked."
         hint = "`manage.py events status` says which workers look for events."
         yield Finding(Item.WORKER, Level.WARNING, problem, hint)
         return
-    inspect = app.control.inspect(timeout=_ANSWER_WITHIN)
+    inspect = app.control.inspect(timeout=ANSWER_WITHIN)
     asked: dict[str, Callable[[], Any]] = {
-        "reports": lambda: app.control.broadcast(REPORT, reply=True, timeout=_ANSWER_WITHIN),
+        "reports": lambda: app.control.broadcast(REPORT, reply=True, timeout=ANSWER_WITHIN),
         "tasks": inspect.registered,
         "queues": inspect.active_queues,
     }
@@ -81,11 +83,10 @@ def _workers(app: Celery, queue: str | None) -> Iterator[Finding]:
         futures = {name: threads.submit(ask) for name, ask in asked.items()}
         answers = {name: future.result() for name, future in futures.items()}
     reports = {name: report for each in answers["reports"] or () for name, report in each.items()}
-    queues = {name: {each["name"] for each in those} for name, those in (answers["queues"] or {}).items()}
-    tasks = answers["tasks"] or {}
+    queues = queue_names(answers["queues"])
     names = sorted(queues.keys() | reports.keys())
     if not names:
-        problem = f"No worker has answered within {_ANSWER_WITHIN:g} s: events wait until one runs."
+        problem = f"No worker has answered within {ANSWER_WITHIN:g} s: events wait until one runs."
         yield Finding(Item.WORKER, Level.FAILING, problem, "Start one: celery -A PROJECT worker; or see why it hangs.")
         return
     takers = [name for name in names if queue in queues.get(name, ())]
@@ -94,8 +95,9 @@ def _workers(app: Celery, queue: str | None) -> Iterator[Finding]:
         problem = f"No worker takes Celery's queue {queue!r}, which the library's tasks go to: {takes}."
         hint = f"Start one with -Q {queue}, or set EVENTS_SOURCING['QUEUE'] to a queue that one takes."
         yield Finding(Item.WORKER, Level.FAILING, problem, hint)
+    lacking = workers_without_tasks(answers["tasks"] or {}, queues, {queue})
     for name in takers:
-        if missing := missing_tasks(tasks.get(name, ())):
+        if missing := lacking.get(name):
             yield Finding(
                 Item.WORKER,
                 Level.FAILING,
@@ -143,7 +145,7 @@ def _plain(value: Any) -> str:
 def _clock(name: str, report: dict[str, Any]) -> Iterator[Finding]:
     # The answer is up to a broadcast's time old.
     behind = time.time() - float(report["time"])
-    if -CLOCKS_DIFFER <= behind <= CLOCKS_DIFFER + _ANSWER_WITHIN:
+    if -CLOCKS_DIFFER <= behind <= CLOCKS_DIFFER + ANSWER_WITHIN:
         return
     level = Level.FAILING if abs(behind) > EXPIRES else Level.WARNING
     drops = f"; above {EXPIRES:.0f} s it drops wake-ups as too old" if behind < 0 else ""

@@ -9,7 +9,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from django_events_sourcing.capture.registry import registry
 from django_events_sourcing.checks import DATABASE_CHECKS
-from django_events_sourcing.doctor.findings import CLOCKS_DIFFER, Finding, Item, Level
+from django_events_sourcing.doctor.findings import CLOCKS_DIFFER, Finding, Item, Level, no_answer
 from django_events_sourcing.doctor.project import finding_of
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.operating.asking import ask_each
@@ -35,8 +35,7 @@ def examine_databases(aliases: Collection[Alias]) -> Iterator[Finding]:
     """Each by itself; none keeps the others waiting."""
     for alias, answer in ask_each(aliases, _examined, _WITHIN).items():
         if isinstance(answer, datetime):
-            problem = f"It has not answered within {_WITHIN:g} s."
-            yield Finding(Item.DATABASE, Level.FAILING, problem, "It hangs, or the network to it does.", alias)
+            yield no_answer(Item.DATABASE, _WITHIN, alias)
         else:
             yield from answer
 

@@ -36,10 +36,10 @@ def examine(aliases: Collection[Alias], *, is_fast: bool = False, management: st
         What was found, as it is found.
     """
     yield from examine_settings()
-    usable = []
+    usable: dict[Alias, None] = {}
     for finding in examine_databases(aliases):
-        if finding.level is Level.OK and finding.database and finding.database not in usable:
-            usable.append(finding.database)
+        if finding.level is Level.OK and finding.database:
+            usable[finding.database] = None
         yield finding
     yield from bounded(Item.CELERY, examine_celery, _CELERY_WITHIN)
     yield from bounded(Item.RABBITMQ, examine_rabbitmq, _RABBITMQ_WITHIN)

@@ -10,8 +10,7 @@ from django.db import connections
 from django_events_sourcing.texts import without_passwords
 from django_events_sourcing.types import Alias
 
-__all__ = ["CLOCKS_DIFFER", "Finding", "Item", "Level", "bounded"]
-
+__all__ = ["CLOCKS_DIFFER", "Finding", "Item", "Level", "bounded", "no_answer"]
 
 #: By how much two clocks may differ without a word, in seconds.
 CLOCKS_DIFFER = 2.0
@@ -80,7 +79,10 @@ def bounded(item: Item, look: Callable[[], Iterable[Finding]], within: float) ->
     thread = threading.Thread(target=run, name=f"events-doctor-{item}", daemon=True)
     thread.start()
     thread.join(within)
-    if thread.is_alive():
-        problem = f"It has not answered within {within:g} s."
-        return [*found, Finding(item, Level.FAILING, problem, "It hangs, or the network to it does.")]
-    return found
+    return [*found, no_answer(item, within)] if thread.is_alive() else found
+
+
+def no_answer(item: Item, within: float, database: Alias | None = None) -> Finding:
+    """That it has not answered within so many seconds."""
+    problem = f"It has not answered within {within:g} s."
+    return Finding(item, Level.FAILING, problem, "It hangs, or the network to it does.", database)

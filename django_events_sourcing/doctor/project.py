@@ -12,7 +12,7 @@ from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.texts import counted
 from django_events_sourcing.types import Alias
 
-__all__ = ["event_names", "examine_settings", "finding_of", "may_send"]
+__all__ = ["event_names", "examine_settings", "finding_of", "may_be_a_status"]
 
 
 def examine_settings() -> Iterator[Finding]:
@@ -44,10 +44,8 @@ def event_names() -> dict[str, set[str]]:
     return names
 
 
-def may_send(service: str, name: str) -> bool:
-    """Whether a model of the service may have an event of that name sent, whatever its status comes to be."""
-    if name in event_names().get(service, ()):
-        return True
+def may_be_a_status(service: str, name: str) -> bool:
+    """Whether a model of the service may have an event of that name sent, as its status may come to be anything."""
     return any(
         name.startswith(f"{registration.prefix}__")
         for registration in registry.registrations

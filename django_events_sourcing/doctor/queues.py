@@ -10,10 +10,10 @@ from urllib.request import Request, urlopen
 
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.doctor.findings import Finding, Item, Level
-from django_events_sourcing.doctor.project import event_names, may_send
+from django_events_sourcing.doctor.project import event_names, may_be_a_status
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.texts import without_passwords
-from django_events_sourcing.uris import hosts
+from django_events_sourcing.uris import vhost_of
 
 __all__ = ["examine_queues"]
 
@@ -66,8 +66,7 @@ def examine_queues(url: str) -> Iterator[Finding]:
         )
         return
     try:
-        vhost = unquote(urlsplit(hosts(get_settings().nameko_config.get("AMQP_URI"))[0]).path[1:]) or "/"
-        management = _Management(url, vhost)
+        management = _Management(url, vhost_of(get_settings().nameko_config.get("AMQP_URI")))
         for service, names in event_names().items():
             yield from _of_exchange(management, service, names)
     except ConfigurationError as exc:
@@ -92,7 +91,7 @@ def _of_exchange(management: _Management, service: str, names: set[str]) -> Iter
             )
     for each in bindings:
         key = each["routing_key"]
-        if key not in patterns and not may_send(service, key):
+        if key not in patterns | names and not may_be_a_status(service, key):
             problem = f"{each['destination']} waits for {key} of {service}, which this project does not send."
             yield Finding(
                 Item.QUEUE, Level.WARNING, problem, "Compare the handler's event name with MODELS_CRUD_EVENT."

@@ -25,7 +25,7 @@ def examine_rabbitmq() -> Iterator[Finding]:
             problem = "AMQP_URI leads to no RabbitMQ: kombu plays a broker there, which promises nothing."
             yield Finding(Item.RABBITMQ, Level.WARNING, problem, "Write amqp://user:password@host:port/vhost.")
             return
-        found = list(_hosts(settings))
+        found = _hosts(settings)
     except ConfigurationError as exc:
         yield Finding(Item.RABBITMQ, Level.FAILING, str(exc), _NO_EVENTS_UNTIL)
         return
@@ -35,27 +35,23 @@ def examine_rabbitmq() -> Iterator[Finding]:
             yield from _names(settings, service, sorted(names))
 
 
-def _hosts(settings: Settings) -> Iterator[Finding]:
-    uris = hosts(settings.nameko_config.get("AMQP_URI"))
-    found: list[tuple[str, PublishError | None]] = []
-    for uri in uris:
-        began = time.monotonic()
-        try:
-            version = server_version(replace(settings, nameko_config={**settings.nameko_config, "AMQP_URI": uri}))
-        except PublishError as exc:
-            found.append((str(exc), exc))
-        else:
-            (place,) = places(uri)
-            took = 1000 * (time.monotonic() - began)
-            found.append((f"RabbitMQ {version} at {place} answers, in {took:.0f} ms.", None))
-    is_any_well = any(problem is None for _, problem in found)
-    for text, problem in found:
-        if problem is None:
-            yield Finding(Item.RABBITMQ, Level.OK, text)
-        elif is_any_well:
-            yield Finding(Item.RABBITMQ, Level.WARNING, text, "Events go out over the other hosts meanwhile.")
-        else:
-            yield Finding(Item.RABBITMQ, Level.FAILING, text, _NO_EVENTS_UNTIL)
+def _hosts(settings: Settings) -> list[Finding]:
+    found = [_host(settings, uri) for uri in hosts(settings.nameko_config.get("AMQP_URI"))]
+    if not any(each.level is Level.OK for each in found):
+        return found
+    beside = "Events go out over the other hosts meanwhile."
+    return [each if each.level is Level.OK else replace(each, level=Level.WARNING, hint=beside) for each in found]
+
+
+def _host(settings: Settings, uri: str) -> Finding:
+    began = time.monotonic()
+    try:
+        version = server_version(replace(settings, nameko_config={**settings.nameko_config, "AMQP_URI": uri}))
+    except PublishError as exc:
+        return Finding(Item.RABBITMQ, Level.FAILING, str(exc), _NO_EVENTS_UNTIL)
+    took = 1000 * (time.monotonic() - began)
+    (place,) = places(uri)
+    return Finding(Item.RABBITMQ, Level.OK, f"RabbitMQ {version} at {place} answers, in {took:.0f} ms.")
 
 
 def _names(settings: Settings, service: str, names: list[str]) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.processes import pause, wait_until
-from tests.servers import free_port
+from tests.servers import children, free_port
 from tests.servers.suspended_thread import suspended_thread
 
 
@@ -59,11 +59,6 @@ def probes(shop):
 
 def save(shop, number=1):
     shop.system.django(f"for number in range({number}): Product.objects.create(name='x', price=1)")
-
-
-def children(pid):
-    """The processes of a worker's pool."""
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent", "eventlet"])

@@ -29,6 +29,7 @@ __all__ = [
     "Certificates",
     "RabbitMQ",
     "certificates",
+    "children",
     "free_port",
     "killed",
     "make_postgresql",
@@ -65,7 +66,7 @@ def killed(postgresql: TCPExecutor) -> Iterator[None]:
     folder = Path(postgresql.datadir)  # type: ignore[attr-defined]
     main = int((folder / "postmaster.pid").read_text().split()[0])
     os.kill(main, signal.SIGSTOP)  # so that it starts none in the place of another
-    processes = [main, *_children(main)]
+    processes = [main, *children(main)]
     for process in processes:
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
@@ -86,7 +87,8 @@ def _is_alive(pid: int) -> bool:
         return False
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, or forked, itself."""
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 

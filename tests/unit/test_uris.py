@@ -3,7 +3,7 @@
 import pytest
 from kombu.connection import Connection
 
-from django_events_sourcing.uris import with_port_and_vhost
+from django_events_sourcing.uris import places, vhost_of, with_port_and_vhost
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,17 @@ def test_hosts__taken_in_turns__each_at_its_own_port_and_vhost(uri, expected):
 def test_hosts__one_or_not_of_rabbitmq__as_they_are(uri):
     """nameko's own connections have the same."""
     assert with_port_and_vhost(uri) == uri
+
+
+@pytest.mark.parametrize(
+    "uri, expected",
+    [
+        ("amqp://ann:p%40s@mq", ["mq:5672/"]),
+        ("amqps://mq/%2F", ["mq:5671/"]),
+        ("amqp://a:1/shop%20one;amqp://b/shop", ["a:1/shop one", "b:5672/shop"]),
+    ],
+)
+def test_places__of_a_uri__the_same_however_it_is_written(uri, expected):
+    """No user, no password; what is left out is as RabbitMQ has it."""
+    assert places(uri) == expected
+    assert vhost_of(uri) == (expected[0].partition("/")[2] or "/")

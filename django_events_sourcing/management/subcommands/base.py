@@ -157,15 +157,16 @@ class Subcommand(ABC):
         if answer.strip().lower() != "yes":
             raise CommandError("Nothing was done.")
 
-    def say(self, sentence: str) -> None:
-        """Print a sentence, broken into lines between words."""
-        self.console.print(Text(printable(sentence)))
+    def say(self, sentence: str, indent: int = 0) -> None:
+        """Print a sentence, broken into lines between words, each with so many blanks before it."""
+        text = Text(printable(sentence))
+        self.console.print(Padding(text, (0, 0, 0, indent), expand=False) if indent else text)
 
     def show_event(self, event_id: UUID, lines: Iterable[str]) -> None:
         """Print what there is to say about an event; its id stands in a line of its own, to be copied."""
         self.say(str(event_id))
         for line in lines:
-            self.console.print(Padding(Text(printable(line)), (0, 0, 0, 2), expand=False))
+            self.say(line, indent=2)
 
     def show(self, table: Table, rows: Iterable[Iterable[str | list[str]]]) -> None:
         """Print a table with these rows, whose cells are a line, or several."""

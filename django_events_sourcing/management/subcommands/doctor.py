@@ -7,7 +7,6 @@ from json import dumps
 from typing import Any
 
 from django.core.management.base import CommandError
-from rich.padding import Padding
 from rich.text import Text
 
 from django_events_sourcing.doctor.examination import examine
@@ -73,4 +72,4 @@ class DoctorSubcommand(Subcommand):
         line = Text.assemble((f"{level} ", _STYLES[finding.level]), f"{where}: {printable(finding.what)}")
         self.console.print(line)
         if finding.hint:
-            self.console.print(Padding(Text(printable(finding.hint)), (0, 0, 0, 4), expand=False))
+            self.say(finding.hint, indent=4)
