@@ -31,7 +31,7 @@ from django_events_sourcing.tasks.relaying import relay_database
 from django_events_sourcing.tasks.retry import delay
 from django_events_sourcing.tasks.standing_back import tell
 from django_events_sourcing.tasks.stopping import is_stopping
-from django_events_sourcing.tasks.tallies import Count, Span, worker_tallies
+from django_events_sourcing.tasks.tallies import Count, Duration, worker_tallies
 from django_events_sourcing.tasks.worker import relay_in_thread
 from django_events_sourcing.texts import without_passwords
 
@@ -189,7 +189,7 @@ def relay(self: Task, *arguments: Any, **more: Any) -> None:
         return
     if wake_up.sent is not None:
         age = time() - wake_up.sent
-        worker_tallies.measure(Span.WAIT, wake_up.using, [age])
+        worker_tallies.measure(Duration.WAIT, wake_up.using, [age])
         if age > EXPIRES:
             text = "A wake-up for database %r is dropped: it was sent %.0f s ago."
             logger.info(text, wake_up.using, age, extra={"database": wake_up.using})

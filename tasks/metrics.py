@@ -20,7 +20,7 @@ from django_events_sourcing.tasks.heartbeats import worker_heartbeats
 from django_events_sourcing.tasks.presence import presence
 from django_events_sourcing.tasks.schedule import MOST_DATABASES
 from django_events_sourcing.tasks.sums import OTHER
-from django_events_sourcing.tasks.tallies import BOUNDS, MOST_NAMES, Count, Distribution, Span, worker_tallies
+from django_events_sourcing.tasks.tallies import BOUNDS, MOST_NAMES, Count, Distribution, Duration, worker_tallies
 from django_events_sourcing.types import Alias
 
 __all__ = ["WorkerCollector"]
@@ -35,9 +35,12 @@ _COUNTERS = {
 }
 
 _HISTOGRAMS = {
-    Span.DELAY: ("event_delay_seconds", "From when an event was made, by the saving process' clock, to its confirm."),
-    Span.TURN: ("relay_turn_seconds", "Turns of a relay: for how long it publishes before it looks anew."),
-    Span.WAIT: (
+    Duration.DELAY: (
+        "event_delay_seconds",
+        "From when an event was made, by the saving process' clock, to its confirm.",
+    ),
+    Duration.TURN: ("relay_turn_seconds", "Turns of a relay: for how long it publishes before it looks anew."),
+    Duration.WAIT: (
         "wake_up_wait_seconds",
         "From when a wake-up was sent, by its sender's clock, to when a worker took it.",
     ),
@@ -75,9 +78,9 @@ def _counters() -> Iterable[Metric]:
 
 def _histograms(aliases: list[Alias]) -> Iterable[Metric]:
     nothing = Distribution([0] * len(_BOUNDS), 0.0)
-    for span, (name, what) in _HISTOGRAMS.items():
+    for duration, (name, what) in _HISTOGRAMS.items():
         family = HistogramMetricFamily(f"{_PREFIX}_{name}", what, labels=["database"])
-        found = {**dict.fromkeys(aliases, nothing), **worker_tallies.distributions(span)}
+        found = {**dict.fromkeys(aliases, nothing), **worker_tallies.distributions(duration)}
         for alias, one in found.items():
             if alias in aliases or any(one.counts):
                 family.add_metric([alias], [*zip(_BOUNDS, accumulate(one.counts), strict=True)], one.total)

@@ -14,7 +14,7 @@ from django_events_sourcing.tasks.channel import listening
 from django_events_sourcing.tasks.errors import is_over_its_name, may_have_idled, publish_error
 from django_events_sourcing.tasks.messages import messages_of
 from django_events_sourcing.tasks.rabbitmq import PUBLISH_TIMEOUT, rabbitmq_of
-from django_events_sourcing.tasks.tallies import Count, Span, worker_tallies
+from django_events_sourcing.tasks.tallies import Count, Duration, worker_tallies
 from django_events_sourcing.tasks.unrouted import tell_of_unrouted
 
 __all__ = ["event_dispatcher", "has_queue"]
@@ -71,7 +71,7 @@ def event_dispatcher(settings: Settings) -> Callable[[Event], None]:
             raise error from exc
         rabbitmq.note_confirmed([event.service])
         worker_tallies.count_one(Count.PUBLISHED, event)
-        worker_tallies.measure(Span.DELAY, "", [time() - event.time.timestamp()])
+        worker_tallies.measure(Duration.DELAY, "", [time() - event.time.timestamp()])
 
     return dispatch
 

@@ -24,7 +24,7 @@ from django_events_sourcing.tasks.rate import PORTION, rate_limit
 from django_events_sourcing.tasks.reading import Reading
 from django_events_sourcing.tasks.report import Report
 from django_events_sourcing.tasks.settling import Settler
-from django_events_sourcing.tasks.tallies import Span, worker_tallies
+from django_events_sourcing.tasks.tallies import Duration, worker_tallies
 from django_events_sourcing.types import Alias, PartitionNumber
 
 __all__ = ["Relay"]
@@ -163,7 +163,7 @@ class Relay:
         try:
             return self._pass_until(began + TURN)
         finally:
-            worker_tallies.measure(Span.TURN, self._using, [monotonic() - began])
+            worker_tallies.measure(Duration.TURN, self._using, [monotonic() - began])
 
     def _pass_until(self, ends: float) -> bool:
         while self._leases.numbers and not self._is_over():

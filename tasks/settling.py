@@ -15,7 +15,7 @@ from django_events_sourcing.tasks.batch import Outcome
 from django_events_sourcing.tasks.circuit import Circuit
 from django_events_sourcing.tasks.report import Report
 from django_events_sourcing.tasks.retry import delay
-from django_events_sourcing.tasks.tallies import Count, Span, worker_tallies
+from django_events_sourcing.tasks.tallies import Count, Duration, worker_tallies
 from django_events_sourcing.tasks.unrouted import tell_of_unrouted
 from django_events_sourcing.texts import counted
 from django_events_sourcing.types import Alias, PartitionNumber
@@ -106,7 +106,7 @@ class Settler:
         outcome.confirmed.clear()
         worker_tallies.count(Count.PUBLISHED, outcome.published)
         outcome.published.clear()
-        worker_tallies.measure(Span.DELAY, self._using, outcome.delays)
+        worker_tallies.measure(Duration.DELAY, self._using, outcome.delays)
         outcome.delays.clear()
         if outcome.unrouted:
             self.report.unrouted += outcome.unrouted.total()

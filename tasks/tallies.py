@@ -10,7 +10,7 @@ from django_events_sourcing.tasks.schedule import MOST_DATABASES
 from django_events_sourcing.tasks.sums import Key, SharedSums
 from django_events_sourcing.types import Alias
 
-__all__ = ["BOUNDS", "MOST_NAMES", "Count", "Distribution", "Span", "Tallies", "worker_tallies"]
+__all__ = ["BOUNDS", "MOST_NAMES", "Count", "Distribution", "Duration", "Tallies", "worker_tallies"]
 
 #: How many events, by service and name, are counted each by itself: a metric of more would be a burden for Prometheus.
 MOST_NAMES = 200
@@ -28,7 +28,7 @@ class Count(IntEnum):
     DEAD = 3
 
 
-class Span(IntEnum):
+class Duration(IntEnum):
     """What is measured."""
 
     DELAY = 0  # of an event, from when it was made to its confirm
@@ -49,7 +49,7 @@ class Distribution:
     total: float
 
 
-# A row of a database has, for each span, the counts and the total.
+# A row of a database has, for each duration, the counts and the total.
 _COLUMNS = len(BOUNDS) + 2
 
 
@@ -58,7 +58,7 @@ class Tallies:
 
     def __init__(self) -> None:
         self._counts = SharedSums(MOST_NAMES, len(Count), parts=2)
-        self._spans = SharedSums(MOST_DATABASES, _COLUMNS * len(Span), parts=1)
+        self._durations = SharedSums(MOST_DATABASES, _COLUMNS * len(Duration), parts=1)
 
     def count(self, what: Count, events: Mapping[tuple[str, str], int]) -> None:
         """Count events.
@@ -74,36 +74,36 @@ class Tallies:
         """Count an event; one that can't be read has neither service nor name."""
         self.count(what, {(event.service, event.name) if event else ("", ""): 1})
 
-    def measure(self, span: Span, using: Alias, seconds: Iterable[float]) -> None:
+    def measure(self, duration: Duration, using: Alias, seconds: Iterable[float]) -> None:
         """Note how long something took.
 
         Args:
-            span: What.
+            duration: What.
             using: Alias of the database; empty if there is none.
             seconds: Of each. Less than 0 is 0: clocks differ.
         """
         numbers: dict[int, float] = {}
-        first = _COLUMNS * span
+        first = _COLUMNS * duration
         total = first + _COLUMNS - 1
         for each in seconds:
             column = first + bisect_left(BOUNDS, each)
             numbers[column] = numbers.get(column, 0) + 1
             numbers[total] = numbers.get(total, 0.0) + max(0.0, each)
         if numbers:
-            self._spans.add((using,), numbers)
+            self._durations.add((using,), numbers)
 
     def counts(self) -> dict[Key, list[int]]:
         """By service and name, what was counted, by ``Count``; those beyond ``MOST_NAMES`` are one."""
         return {key: [int(number) for number in numbers] for key, numbers in self._counts.read().items()}
 
-    def distributions(self, span: Span) -> dict[Alias, Distribution]:
+    def distributions(self, duration: Duration) -> dict[Alias, Distribution]:
         """By alias of a database, what was measured there."""
-        first = _COLUMNS * span
+        first = _COLUMNS * duration
         return {
             using: Distribution(
                 [int(number) for number in numbers[first:][: len(BOUNDS) + 1]], numbers[first + _COLUMNS - 1]
             )
-            for (using,), numbers in self._spans.read().items()
+            for (using,), numbers in self._durations.read().items()
         }
 
 

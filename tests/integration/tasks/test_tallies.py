@@ -9,7 +9,7 @@ from django_events_sourcing import tasks
 from django_events_sourcing.events import Event
 from django_events_sourcing.operating.replay import Selection, replay
 from django_events_sourcing.tasks.sums import OTHER
-from django_events_sourcing.tasks.tallies import BOUNDS, Count, Span, Tallies, worker_tallies
+from django_events_sourcing.tasks.tallies import BOUNDS, Count, Duration, Tallies, worker_tallies
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_relay__measures_how_long_an_event_was_on_its_way(database, emit, relay,
     relay()
     assert sum(replay(database, Selection())) == 2
     assert sorted(relay()) == ["thing:1", "thing:2"]
-    found = tallies.distributions(Span.DELAY)[database]
+    found = tallies.distributions(Duration.DELAY)[database]
     assert [BOUNDS[place] for place, number in enumerate(found.counts[:-1]) if number] == [BOUNDS[0], 60]
     assert sum(found.counts) == 2
     assert 40 <= found.total < 60
@@ -68,7 +68,7 @@ def test_relay__measures_its_turns(database, emit, relay, tallies):
     emit("thing:1")
     relay()
     relay()
-    found = tallies.distributions(Span.TURN)[database]
+    found = tallies.distributions(Duration.TURN)[database]
     assert sum(found.counts) == 1
     assert 0 < found.total < 30
 
@@ -77,7 +77,7 @@ def test_wake_up__that_waited__measured(database, queue, tallies):
     """Also one that comes too late to be of use."""
     tasks.relay(database, (), time.time() - 2)
     tasks.relay(database, (), time.time() - 100_000)
-    found = tallies.distributions(Span.WAIT)[database]
+    found = tallies.distributions(Duration.WAIT)[database]
     assert [bound for bound, number in zip([*BOUNDS, None], found.counts, strict=True) if number] == [2.5, None]
 
 
@@ -96,4 +96,4 @@ def test_direct__counts_the_same(database, queue, settings, tallies):
     queue.unbind_from(queue.exchange, "#")
     publish()
     assert counts(tallies) == {"thing__changed": {"PUBLISHED": 2, "UNROUTED": 1, "REFUSED": 1, "DEAD": 1}}
-    assert sum(tallies.distributions(Span.DELAY)[""].counts) == 2
+    assert sum(tallies.distributions(Duration.DELAY)[""].counts) == 2
