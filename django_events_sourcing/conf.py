@@ -99,6 +99,12 @@ def _queue(value: object) -> str | None:
     return value
 
 
+def _publish_span(value: object) -> str:
+    if not isinstance(value, str) or value not in {"linked", "child"}:
+        raise ValueError("'linked' or 'child'")
+    return value
+
+
 def _option(default: object, parse: Callable[[object], Any]) -> Any:
     return field(default=default, metadata={"parse": parse})
 
@@ -129,6 +135,7 @@ class Settings:
     health_max_dead: int | None = _option(None, _most)
     metrics_port: int | None = _option(None, _port)
     metrics_host: str = _option("0.0.0.0", _host)  # noqa: S104 - to be scraped, as exporters are
+    publish_span: str = _option("linked", _publish_span)
     publish_in_tests: bool = _option(default=False, parse=_flag)
     virtual_transport: bool = _option(default=False, parse=_flag)
 

@@ -47,11 +47,13 @@ class Channel:
         producer: Whose channel it is.
 
     Attributes:
+        connection: The producer's.
         confirms: Whether it does; on kombu's virtual transports, to have published is to have arrived.
     """
 
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
+        self.connection = producer.connection
         self._channel = producer.channel
         self._buffer: list[bytes] = []
         self._buffered = 0
@@ -111,7 +113,7 @@ class Channel:
         Raises:
             TimeoutError: It has not within so many seconds.
         """
-        self._producer.connection.drain_events(timeout=seconds)
+        self.connection.drain_events(timeout=seconds)
 
     def _connection(self) -> Any:
         """amqp's, where it is not closed."""

@@ -1,6 +1,8 @@
 """Events as the messages that nameko's event dispatcher would publish."""
 
+from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from kombu.entity import Exchange
@@ -12,6 +14,7 @@ from nameko.standalone.events import get_event_exchange
 from django_events_sourcing.conf import Settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import ConfigurationError
+from django_events_sourcing.tracing import TRACE_CONTEXT
 
 __all__ = ["Messages", "messages_of"]
 
@@ -54,20 +57,28 @@ class Messages:
             exchange = self._exchanges[service] = get_event_exchange(service, self._config)
         return exchange
 
-    def arguments(self, event: Event, replay_to: str | None = None) -> dict[str, Any]:
+    def arguments(
+        self, event: Event, replay_to: str | None = None, trace: Mapping[str, str] = MappingProxyType({})
+    ) -> dict[str, Any]:
         """What kombu's ``Producer.publish`` takes beside the exchange.
 
         Args:
             event: The event.
             replay_to: None, or if it is replayed: the name of the only queue it is for, or empty.
+            trace: By ``TRACE_CONTEXT``, what it carries in place of what the event has.
         """
         if self.stored_as_is:
             body = {"body": event.body, "content_type": "application/json", "content_encoding": "utf-8"}
         else:
             body = {"body": event.data, "serializer": self._serializer}
         # Whether or not it is a failure, what no queue takes is to be known of.
-        way = {"routing_key": replay_to or event.name, "mandatory": True}
-        return {**way, **body, **_properties(event, is_replayed=replay_to is not None)}
+        way = {"routing_key": self.routing_key(event, replay_to), "mandatory": True}
+        return {**way, **body, **_properties(event, trace, is_replayed=replay_to is not None)}
+
+    @staticmethod
+    def routing_key(event: Event, replay_to: str | None = None) -> str:
+        """What the event is routed by: its name, or the queue that it is replayed to."""
+        return replay_to or event.name
 
 
 @lru_cache(maxsize=1)
@@ -76,10 +87,11 @@ def messages_of(settings: Settings) -> Messages:
     return Messages(settings)
 
 
-def _properties(event: Event, *, is_replayed: bool) -> dict[str, Any]:
+def _properties(event: Event, trace: Mapping[str, str], *, is_replayed: bool) -> dict[str, Any]:
     event_id = str(event.id)
     context = {
         **event.headers,
+        **trace,
         "call_id_stack": [f"{event.service}.{event.name}.{event_id}"],
         "event_id": event_id,
         "event_time": event.time.isoformat(),
@@ -95,5 +107,8 @@ def _properties(event: Event, *, is_replayed: bool) -> dict[str, Any]:
         "app_id": event.service,
         "timestamp": int(event.time.timestamp()),
         "delivery_mode": PERSISTENT,
-        "headers": {f"nameko.{key}": value for key, value in context.items()},
+        "headers": {
+            **{f"nameko.{key}": value for key, value in context.items()},
+            **{key: context[key] for key in TRACE_CONTEXT if key in context},  # where other readers look for it
+        },
     }

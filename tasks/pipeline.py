@@ -10,6 +10,7 @@ from django_events_sourcing.tasks.errors import is_over_its_name, is_over_one_ev
 from django_events_sourcing.tasks.flight import Flight
 from django_events_sourcing.tasks.messages import messages_of
 from django_events_sourcing.tasks.rabbitmq import rabbitmq_of
+from django_events_sourcing.tasks.spans import PublishSpans
 
 __all__ = ["Pipeline"]
 
@@ -37,6 +38,7 @@ class Pipeline:
     def __init__(self, settings: Settings) -> None:
         self._rabbitmq = rabbitmq_of(settings)
         self._messages = messages_of(settings)
+        self._spans = PublishSpans(settings)
 
     def publish(self, batch: Batch, one_by_one: int = 0) -> None:
         """Publish what may be published, and have ``batch`` learn what became of each event.
@@ -60,7 +62,7 @@ class Pipeline:
     def _publish(self, batch: Batch, one_by_one: int) -> None:
         has_reconnected = False
         while True:
-            flight = Flight(batch, self._messages, one_by_one)
+            flight = Flight(batch, self._messages, self._spans, one_by_one)
             try:
                 with self._rabbitmq.producer(confirms=False) as producer:
                     flight.run(producer)

@@ -14,6 +14,7 @@ from django_events_sourcing.tasks.channel import listening
 from django_events_sourcing.tasks.errors import is_over_its_name, may_have_idled, publish_error
 from django_events_sourcing.tasks.messages import messages_of
 from django_events_sourcing.tasks.rabbitmq import PUBLISH_TIMEOUT, rabbitmq_of
+from django_events_sourcing.tasks.spans import PublishSpans
 from django_events_sourcing.tasks.tallies import Count, Duration, worker_tallies
 from django_events_sourcing.tasks.unrouted import tell_of_unrouted
 
@@ -34,7 +35,7 @@ def event_dispatcher(settings: Settings) -> Callable[[Event], None]:
         A function that publishes an event and returns when the broker has confirmed it. It raises ``EventRefused`` if
         the broker refused this event by itself, else ``PublishError``; within a minute, if the broker hangs.
     """
-    rabbitmq, messages = rabbitmq_of(settings), messages_of(settings)
+    rabbitmq, messages, spans = rabbitmq_of(settings), messages_of(settings), PublishSpans(settings)
 
     def publish(event: Event, exchange: Exchange) -> None:
         def on_return(exc: Exception, *_message: Any) -> None:
@@ -43,14 +44,19 @@ def event_dispatcher(settings: Settings) -> Callable[[Event], None]:
             worker_tallies.count_one(Count.UNROUTED, event)
             tell_of_unrouted([(event.service, event.name)])
 
-        with rabbitmq.producer(confirms=True) as producer, listening(producer.channel, basic_return=on_return):
+        with (
+            rabbitmq.producer(confirms=True) as producer,
+            listening(producer.channel, basic_return=on_return),
+            spans.begin(producer.connection, event, exchange.name, messages.routing_key(event)) as span,
+        ):
             producer.publish(  # type: ignore[no-untyped-call]
                 exchange=exchange,
                 declare=[exchange],
                 timeout=PUBLISH_TIMEOUT,
                 confirm_timeout=PUBLISH_TIMEOUT,
-                **messages.arguments(event),
+                **messages.arguments(event, trace=span.context),
             )
+            span.end()
 
     def publish_even_if_it_idled(event: Event, exchange: Exchange) -> None:
         try:

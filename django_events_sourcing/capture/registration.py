@@ -18,6 +18,7 @@ from django_events_sourcing.capture.tenants import tenant_of
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import ConfigurationError, SerializationError
+from django_events_sourcing.tracing import trace_context
 from django_events_sourcing.types import Alias
 
 __all__ = ["Registration", "snake_case"]
@@ -66,9 +67,9 @@ class Registration:
         body = serialize(stored, self._serializers)
         pk = ",".join(map(str, stored.pk)) if isinstance(stored.pk, tuple) else stored.pk
         model = concrete_model(self.model)
-        key, headers = f"{model._meta.label_lower}:{pk}", {}
+        key, headers = f"{model._meta.label_lower}:{pk}", trace_context()
         if tenant := tenant_of(model, using):
-            key, headers = f"{tenant}/{key}", {"event_tenant": tenant}
+            key, headers["event_tenant"] = f"{tenant}/{key}", tenant
         return partial(Event, name=name, service=self.service, object=key, body=body, headers=headers)
 
     def event_name(self, instance: Model, action: str) -> str:

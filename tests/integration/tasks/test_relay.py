@@ -620,10 +620,10 @@ def test_own_code__raises_in_the_middle_of_a_batch__what_was_confirmed_is_settle
     events = [emit(f"thing:{number % 3}", number=number) for number in range(30)]
     arguments = Messages.arguments
 
-    def fail(self, event, replay_to=None):
+    def fail(self, event, *more):
         if event.id == events[20].id:
             raise RuntimeError("a bug")
-        return arguments(self, event, replay_to)
+        return arguments(self, event, *more)
 
     with monkeypatch.context() as patch:
         patch.setattr(Messages, "arguments", fail)
