@@ -65,7 +65,7 @@ class PublishSpan:
             return
         try:
             if error is not None:
-                self._span.set_attribute("error.type", type(error).__qualname__)
+                self._span.set_attribute("error.type", _full_name(type(error)))
                 self._span.set_status(trace.Status(trace.StatusCode.ERROR, without_passwords(error)))
             self._span.end()
         except Exception as exc:  # noqa: BLE001 - whatever it is, the event is published
@@ -162,6 +162,10 @@ def _described(exchange: str, routing_key: str, opt_in: str) -> tuple[str, dict[
         name, attributes["messaging.destination.name"] = f"publish {destination}", destination
         attributes |= {"messaging.operation.name": "publish", "messaging.operation.type": "send"}
     return name, attributes
+
+
+def _full_name(kind: type) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _log_trouble(exc: Exception) -> None:

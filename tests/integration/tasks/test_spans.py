@@ -225,7 +225,7 @@ def test_event__that_no_queue_takes__refused_in_its_span(emit_within, options, q
     emit_within("thing:2")
     relayed()
     [(kind, problem)] = failed(spans)
-    assert kind == "EventRefused"
+    assert kind == "django_events_sourcing.exceptions.EventRefused"
     assert "no queue is bound" in problem
 
 
@@ -235,7 +235,7 @@ def test_event__that_no_message_can_be_made_of__span_ends_with_that(emit, option
     emit("thing:2")
     assert len(relayed()) == 1
     assert len(published(spans)) == 2
-    assert [kind for kind, _ in failed(spans)] == ["error"]  # of struct
+    assert [kind for kind, _ in failed(spans)] == ["struct.error"]
 
 
 def test_full_queue__that_rejects__span_says_so(emit_within, relayed, spans, queue, channel):
