@@ -45,7 +45,7 @@ clean:  ## remove what was made
 	rm -rf $(VENV) .nox build dist *.egg-info .*_cache
 
 ends: servers $(VENV)/.lint  ## the unit and PostgreSQL tests on the oldest and the newest versions that setup.cfg promises, and on psycopg 2
-	$(BIN)/nox -s ends psycopg2
+	$(BIN)/nox -s ends
 
 servers:
 	@.ci/install-servers

@@ -69,15 +69,10 @@ def tests(session: nox.Session, django: str, celery: str) -> None:
     "python, django, celery", [(PYTHONS[0], DJANGOS[0], CELERYS[0]), (PYTHONS[-1], DJANGOS[-1], CELERYS[-1])]
 )
 def ends(session: nox.Session, django: str, celery: str) -> None:
-    """The unit tests, and those of integration on PostgreSQL."""
+    """The unit tests, and those of integration on PostgreSQL; with the oldest also on Django's other driver for it."""
     install(session, django, celery, "test")
     session.run("python", "-m", "pytest", "-q", *TWO_AT_A_TIME, "tests/unit", *session.posargs)
     test_on_postgresql(session)
-
-
-@nox.session(python=PYTHONS[0])
-def psycopg2(session: nox.Session) -> None:
-    """The tests of integration on PostgreSQL, with the driver that Django takes where it finds no other."""
-    install(session, DJANGOS[0], "newest", "test")
-    session.install("--quiet", "psycopg2-binary")
-    test_on_postgresql(session, "-p", "tests.with_psycopg2")
+    if django == DJANGOS[0]:
+        session.install("--quiet", "psycopg2-binary")
+        test_on_postgresql(session, "-p", "tests.with_psycopg2")
