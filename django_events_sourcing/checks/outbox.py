@@ -49,7 +49,7 @@ WHERE seqrelid = pg_get_serial_sequence(%s, 'sequence')::regclass
 
 
 def check_outbox(*, databases: Collection[str] | None = None, **_kwargs: Any) -> list[CheckMessage]:
-    """W004 to W007: what makes an outbox slow, or breaks its order, or what no service of this project wrote there."""
+    """W011 to W014: what makes an outbox slow, or breaks its order, or what no service of this project wrote there."""
     settings = readable_settings()
     if not registry.registrations or settings is None or settings.delivery != "outbox" or "migrate" in sys.argv[1:2]:
         return []
@@ -67,7 +67,7 @@ def _problems(alias: Alias, settings: Settings) -> Iterator[CheckMessage]:
 
 
 def _rights(alias: Alias) -> Iterator[CheckMessage]:
-    """W007: the role may not do what saves or workers do."""
+    """W014: the role may not do what saves or workers do."""
     tables = sorted(TABLES)
     with connections[alias].cursor() as cursor:
         cursor.execute(_LACKING, [tables, list(_RIGHTS)])
@@ -83,7 +83,7 @@ def _rights(alias: Alias) -> Iterator[CheckMessage]:
             f"{'; '.join(f'{right} on {_and(those)}' for right, those in lacking.items())}.",
             hint="Saves need INSERT on the log and the queue, and USAGE on the log's sequence; workers and `manage.py "
             f"events` need {_and(_RIGHTS)} on each table: GRANT them.",
-            id="django_events_sourcing.W007",
+            id="django_events_sourcing.W014",
         )
 
 
@@ -92,7 +92,7 @@ def _and(names: Sequence[str]) -> str:
 
 
 def _vacuum(alias: Alias) -> Iterator[CheckMessage]:
-    """W005: the dead rows of the queue stay there, and each reading of it goes by them."""
+    """W012: the dead rows of the queue stay there, and each reading of it goes by them."""
     with connections[alias].cursor() as cursor:
         cursor.execute(_VACUUM, [_QUEUE])
         options, deleted = cursor.fetchone()
@@ -106,12 +106,12 @@ def _vacuum(alias: Alias) -> Iterator[CheckMessage]:
         f"Autovacuum of the queue of database {alias!r} {why}: its dead rows pile up, and slow the relay down.",
         hint=f"ALTER TABLE {_QUEUE} SET (autovacuum_enabled = on, autovacuum_vacuum_scale_factor = 0, "
         "autovacuum_vacuum_threshold = 10000, autovacuum_vacuum_cost_delay = 0);",
-        id="django_events_sourcing.W005",
+        id="django_events_sourcing.W012",
     )
 
 
 def _cache(alias: Alias) -> Iterator[CheckMessage]:
-    """W006: sessions that draw ids ahead give an object's later event a lower one."""
+    """W013: sessions that draw ids ahead give an object's later event a lower one."""
     with connections[alias].cursor() as cursor:
         cursor.execute(_CACHE, [_LOG])
         found = cursor.fetchone()
@@ -120,12 +120,12 @@ def _cache(alias: Alias) -> Iterator[CheckMessage]:
             f"The sequence {found[0]} of database {alias!r} has CACHE {found[1]}: an object's events may go out in "
             "another order than they happened in.",
             hint=f"ALTER SEQUENCE {found[0]} CACHE 1;",
-            id="django_events_sourcing.W006",
+            id="django_events_sourcing.W013",
         )
 
 
 def _services(alias: Alias, settings: Settings) -> Iterator[CheckMessage]:
-    """W004: events wait that come from a service of which the settings know nothing."""
+    """W011: events wait that come from a service of which the settings know nothing."""
     known = {settings.service_name, *(registration.service_name for registration in registry.registrations)}
     pending: dict[str, int] = {}
     for number in range(PARTITIONS):
@@ -140,5 +140,5 @@ def _services(alias: Alias, settings: Settings) -> Iterator[CheckMessage]:
             f"{'is' if count == 1 else 'are'} of the service {service!r}, which is in no setting.",
             hint=f"They go out to the exchange {service}.events all the same. If the service has a new name, its "
             "handlers of the old one are still needed until then.",
-            id="django_events_sourcing.W004",
+            id="django_events_sourcing.W011",
         )

@@ -31,18 +31,18 @@ def test_pending_events__of_a_service_that_is_in_no_setting__are_named(database,
     services = ["renamed", "renamed", "renamed", settings.SERVICE_NAME]
     events = [Event(name="n", service=each, object=f"thing:{n}", body="{}") for n, each in enumerate(services)]
     queries.insert(database, events)
-    message = found(database)["W004"]
+    message = found(database)["W011"]
     assert message.msg.startswith("3 pending events of database")
     assert "'renamed', which is in no setting" in message.msg
     assert "renamed.events" in str(message.hint)
     settings.SERVICE_NAME = "renamed"
-    assert found(database)["W004"].msg.startswith("1 pending event of")
+    assert found(database)["W011"].msg.startswith("1 pending event of")
 
 
 def test_queue__whose_autovacuum_is_off__told_with_the_statement_that_mends_it(postgresql):
     """Which does."""
     execute(postgresql, f"ALTER TABLE {QUEUE} SET (autovacuum_enabled = off)")
-    message = found(postgresql)["W005"]
+    message = found(postgresql)["W012"]
     assert "is off" in message.msg
     execute(postgresql, str(message.hint))
     assert found(postgresql) == {}
@@ -52,7 +52,7 @@ def test_queue__of_a_busy_database_with_the_defaults__told(postgresql, monkeypat
     """By how many of its rows were deleted in an hour."""
     assert found(postgresql) == {}
     monkeypatch.setattr(outbox, "_BUSY", -1)
-    message = found(postgresql)["W005"]
+    message = found(postgresql)["W012"]
     assert "deleted rows an hour" in message.msg
     execute(postgresql, str(message.hint))
     assert found(postgresql) == {}
@@ -61,7 +61,7 @@ def test_queue__of_a_busy_database_with_the_defaults__told(postgresql, monkeypat
 def test_sequence__with_a_cache__told_with_the_statement_that_mends_it(postgresql):
     """A session would draw ids ahead of those of others."""
     execute(postgresql, f"ALTER SEQUENCE {SEQUENCE} CACHE 20")
-    message = found(postgresql)["W006"]
+    message = found(postgresql)["W013"]
     assert f"{SEQUENCE} of database" in message.msg
     assert "CACHE 20" in message.msg
     execute(postgresql, str(message.hint))
@@ -78,11 +78,11 @@ def test_role__without_a_right__told_which(postgresql, monkeypatch):
         "SET LOCAL ROLE clerk",
     )
     messages = found(postgresql)
-    assert messages.keys() == {"W007"}
+    assert messages.keys() == {"W014"}
     *others, last = [f"{OURS}{name}" for name in ("failure", "log", "partition", "published", "queue", "worker")]
     every = f"{', '.join(others)} and {last}"
     lacks = f"lacks UPDATE on {every}; DELETE on {every}; USAGE on public.{SEQUENCE}."
-    assert messages["W007"].msg == f"The role 'clerk' of database '{postgresql}' {lacks}"
+    assert messages["W014"].msg == f"The role 'clerk' of database '{postgresql}' {lacks}"
     monkeypatch.setattr(outbox, "writable_twin", lambda _alias: "default")
     assert found(postgresql) == {}
     execute(postgresql, "RESET ROLE")
