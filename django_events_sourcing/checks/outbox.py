@@ -81,8 +81,8 @@ def _rights(alias: Alias) -> Iterator[CheckMessage]:
         yield Warning(
             f"The role {role!r} of database {alias!r} lacks "
             f"{'; '.join(f'{right} on {_and(those)}' for right, those in lacking.items())}.",
-            hint="Saves need INSERT on the log and the queue, and USAGE on the log's sequence; workers and `manage.py "
-            f"events` need {_and(_RIGHTS)} on each table: GRANT them.",
+            hint="Saves need SELECT and INSERT on the log, INSERT on the queue, and USAGE on the log's sequence; "
+            f"workers and `manage.py events` need {_and(_RIGHTS)} on each table: GRANT them.",
             id="django_events_sourcing.W014",
         )
 
