@@ -127,7 +127,7 @@ class Figures:
         return cls(about=found["about"], **spreads)
 
     def markdown(self) -> str:
-        """The ratios, as the README has them."""
+        """The ratios, as docs/explanation/cost.md has them."""
         rows = [
             f"| {bound.what} | {ratio.median:.2g} | {ratio.low:.2g} … {ratio.high:.2g} |"
             for name, bound in BOUNDS.items()
