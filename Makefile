@@ -7,7 +7,7 @@ TWO_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench picture lint format matrix ends servers clean
+.PHONY: help demo test soak bench picture lint docs format matrix ends servers clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ soak: $(VENV)/.test $(VENV)/.mysql  ## what takes an hour or more: a million eve
 bench: $(VENV)/.bench | servers  ## what it costs and how fast it is, against the ways without it; BENCH_SCALE=0.1 for fewer rounds
 	$(BIN)/python -m pytest -m bench -s -q tests/bench $(PYTEST_ARGS)
 
-picture: $(VENV)/.bench  ## docs/bench.svg, and the table of the README, from docs/bench.json
+picture: $(VENV)/.bench  ## docs/bench.svg, and the table of docs/explanation/cost.md, from docs/bench.json
 	$(BIN)/python -m tests.bench.picture docs/bench.json docs/bench.svg
 
 lint: $(VENV)/.lint  ## style, import contracts, types
@@ -33,6 +33,9 @@ lint: $(VENV)/.lint  ## style, import contracts, types
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+docs: $(VENV)/.docs  ## the site, in build/docs; a wrong link or name ends it
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
 
 format: $(VENV)/.lint  ## put the style right
 	$(BIN)/ruff check --fix

@@ -45,12 +45,12 @@ class Event:
 
     @property
     def data(self) -> Any:
-        """The body, decoded: what a nameko handler gets as its ``event_data``."""
+        """The body, decoded, as a nameko handler gets it."""
         return json.loads(self.body)
 
     @property
     def label(self) -> str:
-        """What logs call it: its id, name and object."""
+        """Its id, name and object, as logs call it."""
         return f"{self.id} ({printable(self.name)}, {printable(self.object)})"
 
     @property

@@ -47,8 +47,8 @@ def check_tenants(**_kwargs: Any) -> list[CheckMessage]:
         Error(
             f"{_APP!r} is not in SHARED_APPS, and only there: no worker would see the events of tenants' rows.",
             hint="Have it in SHARED_APPS and not in TENANT_APPS (or among the APPS of the public type alone, in "
-            "TENANT_TYPES), and run `manage.py migrate_schemas`. README says what to do where tenants' schemas have "
-            "its tables already.",
+            'TENANT_TYPES), and run `manage.py migrate_schemas`. The docs, "Use tenants", say what to do where '
+            "tenants' schemas have its tables already.",
             id="django_events_sourcing.E021",
         )
     ]

@@ -328,7 +328,7 @@ def test_deployment__that_is_well__is_told_so_and_nothing_is_left(shop):
         assert sum(canary["seconds"].values()) < 10
     assert shop.arrived() == 0
     assert left(shop) == "0 0 0"
-    text = (Path(__file__).parents[2] / "docs/commands.md").read_text()
+    text = (Path(__file__).parents[2] / "docs/reference/commands.md").read_text()
     table = text.partition("## The keys of `events doctor --json`")[2].partition("\n## ")[0]
     assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == {"is_well", "findings", *findings[0]}
 

@@ -11,7 +11,7 @@ from tests.acceptance.conftest import connect, environment
 from tests.acceptance.shop import Shop
 from tests.processes import run, running, wait_until
 
-README = (Path(__file__).parent.parent.parent / "README.md").read_text()
+GUIDE = (Path(__file__).parent.parent.parent / "docs/how-to/tenants.md").read_text()
 
 SETUP = """
 from django.core.management import call_command
@@ -96,7 +96,7 @@ def test_two_tenants__with_rows_of_one_key__are_told_apart(tenants, tmp_path, re
 
 
 def test_outbox__in_the_tenants_schemas__refused_by_check_and_can_be_moved(tenants, redis_proc, rabbitmq_proc):
-    """No worker looks there. The steps are README's."""
+    """No worker looks there. The steps are those of the docs."""
     wrong = {"TENANT_APPS": "django.contrib.contenttypes,tests.tenants.notes,django_events_sourcing"}
     assert tenants.manage("check").returncode == 0
     checked = tenants.manage("check", **wrong)
@@ -112,7 +112,7 @@ def test_outbox__in_the_tenants_schemas__refused_by_check_and_can_be_moved(tenan
         "all_tenants_command events --skip-checks relay",
         "migrate_schemas --skip-checks --tenant django_events_sourcing zero",
     ):
-        assert step in README
+        assert step in GUIDE
         done = tenants.manage(*step.split())
         assert done.returncode == 0, done
     assert shop.arrived() == 9

@@ -13,9 +13,9 @@ import pytest
 from tests.processes import running, wait_until
 from tests.servers import free_port
 
-DOCS = Path(__file__).parent.parent.parent / "docs/monitoring.md"
+DOCS = Path(__file__).parent.parent.parent / "docs/how-to/trace.md"
 
-# With what docs/monitoring.md has for services of nameko 2.14.
+# With what docs/how-to/trace.md has for services of nameko 2.14.
 SERVICE = """
 from tests.acceptance import traced
 from tests.project import services
@@ -57,7 +57,7 @@ def id_of(span):
 def traced(system, **options):
     """A web process, a worker and a service, all of them traced; the URL of the view that saves, and their spans."""
     system.configure(SWEEP_INTERVAL=600, **options)
-    [tracing] = re.findall(r"```python\n(.*?)```", DOCS.read_text().partition("## Traces")[2], re.DOTALL)
+    [tracing] = re.findall(r"```python\n(.*?)```", DOCS.read_text().partition("## A nameko service")[2], re.DOTALL)
     (system.folder / "traced_service.py").write_text(tracing + SERVICE)
     spans, port = system.folder / "spans.jsonl", free_port()
     system.env |= {"SPANS": str(spans), "PYTHONPATH": str(system.folder)}

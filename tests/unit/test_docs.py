@@ -18,13 +18,28 @@ from tests.model.test_model import BROKEN
 ROOT = Path(__file__).parent.parent.parent
 #: What Prometheus puts behind a metric's name.
 ENDINGS = {"counter": "_total", "info": "_info"}
+
+DOCS = ROOT / "docs"
+PAGES = {path.relative_to(DOCS).as_posix(): path.read_text() for path in DOCS.rglob("*.md")}
 README = (ROOT / "README.md").read_text()
+ALL = "\n".join([README, (ROOT / "CONTRIBUTING.md").read_text(), *PAGES.values()])
+SOURCES = [path.read_text() for folder in ("django_events_sourcing", "tasks") for path in (ROOT / folder).rglob("*.py")]
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/invariants.md"])
-def test_document__tests_it_names__exist(document):
+def squeezed(text):
+    """In one line, without the places where literals are joined or filled in."""
+    return re.sub(r'"\s+f?"', "", re.sub(r"\s+", " ", text))
+
+
+def test_readme__fits_on_two_screens():
+    """It is to be read."""
+    assert len(README.splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", ["explanation/promise.md", "explanation/invariants.md"])
+def test_page__tests_it_names__exist(page):
     """Each promise names the tests that hold it."""
-    text = (ROOT / document).read_text()
+    text = PAGES[page]
     sources = "\n".join(path.read_text() for path in ROOT.glob("tests/**/test_*.py"))
     known = set(re.findall(r"def (test_\w+)", sources))
     named = re.findall(r"`?(test_\w+?)_*…", text)
@@ -39,14 +54,14 @@ def test_document__tests_it_names__exist(document):
 
 def test_invariants__variants_they_name__are_those_of_the_model_test():
     """None is missing, and none made up."""
-    rows = re.findall(r"^\| \d+ \|.*\| ([^|]*) \|$", (ROOT / "docs/invariants.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| \d+ \|.*\| ([^|]*) \|$", PAGES["explanation/invariants.md"], re.MULTILINE)
     named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert named == {broken.__name__ for broken in BROKEN}
 
 
-def test_readme__settings__are_those_that_there_are():
+def test_settings__are_those_that_there_are():
     """No key of EVENTS_SOURCING is missing, and none made up; defaults are as it says."""
-    table = README.partition("| key of `EVENTS_SOURCING` |")[2].partition("\n\n")[0]
+    table = PAGES["reference/settings.md"].partition("| key of `EVENTS_SOURCING` |")[2].partition("\n\n")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", table, re.MULTILINE))
     options = {option.name.upper(): option.default for option in fields(Settings) if option.metadata}
     assert rows.keys() == options.keys()
@@ -55,54 +70,93 @@ def test_readme__settings__are_those_that_there_are():
         assert value == options[key], key
 
 
-def test_readme__checks__are_those_that_there_are():
+def test_checks__are_those_that_there_are():
     """Whoever sees an id finds it there, once; and each is of one kind of thing, so that one may be silenced."""
-    sources = [path.read_text() for path in (ROOT / "django_events_sourcing").rglob("*.py")]
-    ids = [set(re.findall(r'([EW]0\d\d)"', source)) for source in sources]
-    described = re.findall(r"^\| `django_events_sourcing\.([EW]\d{3})`", README, re.MULTILINE)
+    ids = [set(re.findall(r'([EW]0\d\d)"', source)) for source in SOURCES]
+    described = re.findall(r"^\| `django_events_sourcing\.([EW]\d{3})`", PAGES["reference/checks.md"], re.MULTILINE)
     assert sorted(described) == sorted(set().union(*ids))
     shared = {each for each in described if sum(each in some for some in ids) > 1}
     assert shared <= {"E002", "E009"}  # a wrong key or value, in whichever setting
 
 
-def test_readme__commands__are_those_that_there_are():
-    """Each subcommand is shown, and each that is shown is one."""
-    shown = set(re.findall(r"^manage\.py events (\w+)", README, re.MULTILINE))
-    assert shown == {subcommand.name for subcommand in SUBCOMMANDS}
+def test_commands__are_those_that_there_are():
+    """Each subcommand is shown, and each that is shown is one, wherever."""
+    names = {subcommand.name for subcommand in SUBCOMMANDS}
+    assert set(re.findall(r"^manage\.py events (\w+)", PAGES["reference/commands.md"], re.MULTILINE)) == names
+    assert set(re.findall(r"(?:manage\.py |`)events ([a-z]+)", ALL)) <= names
 
 
-def test_readme__figures__are_those_of_the_run_that_is_kept():
-    """`make picture` prints the table."""
-    assert Figures.read(ROOT / "docs/bench.json").markdown() in README
+def test_figures__are_those_of_the_run_that_is_kept():
+    """`make picture` prints the table; the README has three of them."""
+    figures = Figures.read(DOCS / "bench.json")
+    assert figures.markdown() in PAGES["explanation/cost.md"]
+    said = re.search(r"statement: ([\d.]+) times what.*? publishes ([\d.]+)\s+times", README, re.DOTALL)
+    assert said is not None
+    medians = {
+        bound.partition(" / ")[0]: ratio
+        for bound, ratio, _ in re.findall(r"\| (.+?) \| ([\d.]+) \| (.+?) \|", figures.markdown())
+    }
+    assert said[1] == medians["added to a save"]
+    assert said[2] == medians["events/s of one process"]
+    assert "as long as with `.delay()`" in squeezed(README)
+    assert medians["commit to consumer, 20 events/s, p50"] == "1"
 
 
-def test_readme__tables_it_names__exist():
+def test_tables_they_name__exist():
     """An operator may look into them."""
-    names = set(re.findall(r"`(django_events_sourcing_\w+)`", README))
+    names = set(re.findall(r"(?:`|ON )(django_events_sourcing_[a-z]+)\b", ALL))
+    assert len(names) > 1
     assert names <= tables.TABLES
 
 
-def test_readme__functions_it_names__exist():
-    """Each command's is imported as it stands there."""
-    table = README.partition("| command | function |")[2].partition("\n\n")[0]
-    paths = re.findall(r"`(django_events_sourcing\.[\w.]+)`", table)
-    assert len(paths) > 5
-    assert all(map(import_string, paths))
+def test_python_names__exist():
+    """Each is imported as it stands there."""
+    paths = set(re.findall(r"[`:] ?(django_events_sourcing(?:\.[a-z_]\w*)+(?:\.\w+)?)(?=[`\n(])", ALL))
+    paths |= set(re.findall(r"auto\w+:: (django_events_sourcing\S*)", ALL))
+    assert len(paths) > 20
+    for path in paths:
+        import_string(path if path.count(".") > 1 or path.endswith(".Event") else f"{path}.__name__")
 
 
-def test_docs__modules_they_name__exist():
+def test_modules_they_name__exist():
     """Whoever is shown the way finds it."""
-    docs = "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
-    named = set(re.findall(r"`([\w/]+\.py)`", docs))
+    named = set(
+        re.findall(r"`([\w/]+\.py)`", "".join(PAGES[page] for page in PAGES if page.startswith("explanation/")))
+    )
     folders = (ROOT / name for name in ("django_events_sourcing", "tasks", "tests"))
     files = [f"/{path.relative_to(ROOT)}" for folder in folders for path in folder.rglob("*.py")]
     assert len(named) > 10
     assert [name for name in named if not any(file.endswith(f"/{name}") for file in files)] == []
 
 
-def test_docs__metrics__are_those_that_there_are():
+def test_targets_of_make__exist():
+    """Whoever is told to make something can."""
+    known = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`make (\w+)`", ALL)) <= known
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "example_project/README.md"])
+def test_links__lead_to_files(document):
+    """Those within the site are looked after by its build."""
+    text = (ROOT / document).read_text()
+    for target in re.findall(r"\]\(([^)\s:]+)\)", text):
+        assert ((ROOT / document).parent / target.partition("#")[0]).exists(), target
+
+
+def test_troubleshooting__lines_of_the_log__are_those_that_there_are():
+    """Whoever searches for what he sees finds it."""
+    table = PAGES["troubleshooting.md"].partition("| line | meaning |")[2]
+    lines = re.findall(r"^\| (\w.+?) \|", table, re.MULTILINE)  # a code is RabbitMQ's own
+    written = squeezed(" ".join(SOURCES))
+    assert len(lines) == 3
+    for line in lines:
+        for part in re.split(r"\s*…\s*", line):
+            assert part in written, line
+
+
+def test_metrics__are_those_that_there_are():
     """Of a web process, and of a worker: none is missing, none is of the past."""
-    described = (ROOT / "docs/monitoring.md").read_text().split("\n## ")
+    described = PAGES["reference/metrics.md"].split("\n## ")
     for title, collector in [("Metrics, of a web", OutboxCollector()), ("Metrics, of a worker", WorkerCollector())]:
         (section,) = [each for each in described if each.startswith(title)]
         cells = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", section, re.MULTILINE)

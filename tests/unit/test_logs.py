@@ -52,6 +52,6 @@ def test_keys__of_extra__are_those_that_are_documented():
     named = {key for _, _, extra in lines() if extra for key in re.findall(r"'(\w+)':", ast.unparse(extra.value))}
     event = Event(name="a", service="b", object="c:1", body="{}")
     assert named | event.log_fields.keys() == KEYS
-    text = (PACKAGE.parent / "docs/monitoring.md").read_text().partition("## Logs")[2].partition("\n## ")[0]
+    text = (PACKAGE.parent / "docs/reference/metrics.md").read_text().partition("## Log keys")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (`[^|]+`) \|", text, re.MULTILINE)
     assert set(re.findall(r"`(\w+)`", " ".join(rows))) == KEYS

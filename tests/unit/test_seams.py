@@ -1,4 +1,4 @@
-"""What the library leans on that other libraries don't promise: docs/seams.md.
+"""What the library leans on that other libraries don't promise: docs/explanation/seams.md.
 
 Each of these fails when such a name goes, or comes to mean something else. Where there is a way without, it is taken.
 """
@@ -37,7 +37,7 @@ from django_events_sourcing.delivery import on_commit, transactions
 from django_events_sourcing.tasks import blocking
 from tests.project.models import Article, Product
 
-SEAMS = (Path(__file__).parent.parent.parent / "docs/seams.md").read_text()
+SEAMS = (Path(__file__).parent.parent.parent / "docs/explanation/seams.md").read_text()
 
 
 def test_page__names_the_test_of_each():

@@ -190,7 +190,7 @@ def test_json__with_a_database_that_cant_be_asked__null_and_its_error(events, em
 def test_keys_of_json__each_is_documented(events, emit, worker, database):
     """And no other is."""
     emit("thing:1")
-    text = (Path(__file__).parents[3] / "docs/commands.md").read_text()
+    text = (Path(__file__).parents[3] / "docs/reference/commands.md").read_text()
 
     def documented(command):
         table = text.partition(f"## The keys of `events {command} --json`")[2].partition("\n## ")[0]

@@ -1,10 +1,15 @@
 """``manage.py check --database``, of an outbox that is there."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from django_events_sourcing import Event
 from django_events_sourcing.checks import outbox
 from django_events_sourcing.checks.outbox import check_outbox
+from django_events_sourcing.delivery.deliver import deliver
+from django_events_sourcing.models import LogEntry
 from django_events_sourcing.outbox import queries
 from tests.integration.conftest import execute
 
@@ -98,3 +103,15 @@ def test_migrate__is_told_nothing(database, monkeypatch):
 
     monkeypatch.setattr(outbox, "has_tables", fail)
     assert found(database) == {}
+
+
+def test_role__that_only_saves__needs_no_more_than_the_docs_have(postgresql, options):
+    """One event by itself, several at once, and the check's hint says the same."""
+    page = (Path(__file__).parents[3] / "docs/reference/permissions.md").read_text()
+    [grants] = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    execute(postgresql, 'CREATE ROLE "web"', *filter(str.strip, grants.split(";")), 'SET LOCAL ROLE "web"')
+    one, *more = [Event(name="a", service="b", object=f"thing:{number}", body="{}") for number in range(3)]
+    deliver([one], postgresql)
+    deliver(more, postgresql)
+    execute(postgresql, "RESET ROLE")
+    assert LogEntry.objects.using(postgresql).count() == 3

@@ -1,12 +1,18 @@
 """What RabbitMQ lets a user do, as RabbitMQ itself has it."""
 
+import re
+import shlex
+from pathlib import Path
+
 import pytest
 from amqp.basic_message import Message
 from kombu.entity import Queue
 
+from django_events_sourcing import Event
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.exceptions import PublishError
 from django_events_sourcing.tasks.access import server_version, temporary_queue, try_to_publish
+from django_events_sourcing.tasks.publisher import event_dispatcher
 
 NAMES = ["thing__changed", "thing__deleted", "thing__secret"]
 
@@ -85,3 +91,14 @@ def test_temporary_queue__of_a_user_who_may_make_none__says_so(channel, user):
     user("^$", ".*", ".*")
     with pytest.raises(PublishError, match="amq"), temporary_queue(get_settings()):
         pass
+
+
+def test_user__with_the_rights_that_the_docs_have__publishes(channel, user, settings, queue):
+    """The very patterns, with this service's name; and no more."""
+    page = (Path(__file__).parents[3] / "docs/reference/permissions.md").read_text()
+    [patterns] = re.findall(r"`rabbitmqctl set_permissions -p VHOST USER (.*)`", page)
+    service = settings.SERVICE_NAME
+    user(*(pattern.replace("shop", service) for pattern in shlex.split(patterns)))
+    event = Event(name="thing__changed", service=service, object="thing:1", body="{}")
+    event_dispatcher(get_settings())(event)
+    assert queue.get(no_ack=True).properties["message_id"] == str(event.id)
