@@ -67,9 +67,7 @@ def list_events(using: Alias, selection: Selection, limit: int) -> list[ListedEv
         rows = queries.selected(using, selection).order_by("sequence" if selection.pending else "-sequence")
         if selection.dead:
             rows = rows.exclude(sequence__in=queries.buried(using, 0.0).values("sequence"))
-        # MySQL's comparison may take no notice of case.
-        found = [row for row in rows.defer("body", "headers")[:limit] if selection.object in {None, row.object}]
-        return _listed(using, found)
+        return _listed(using, list(filter(selection.has, rows.defer("body", "headers")[:limit])))
 
 
 def state_of(failure: Failure | None, *, is_pending: bool) -> str:

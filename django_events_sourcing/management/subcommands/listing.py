@@ -42,6 +42,7 @@ class ListSubcommand(Subcommand):
         states.add_argument("--dead", action="store_true", help="Dead events only.")
         states.add_argument("--pending", action="store_true", help="Pending events only, refused ones among them.")
         states.add_argument("--buried", action="store_true", help="Buried events only.")
+        parser.add_argument("--name", metavar="EVENT", help="Events of that name.")
         parser.add_argument("--model", type=model, metavar="APP.MODEL", help="Events about objects of that model.")
         parser.add_argument("--object", type=object_key, metavar="APP.MODEL:PK", help="Events about that object.")
         parser.add_argument("--since", type=moment, metavar="TIME", help="Events of that time and later; ISO 8601.")
@@ -52,7 +53,7 @@ class ListSubcommand(Subcommand):
 
     def run(self, options: dict[str, Any]) -> None:
         """List those of one database after the other."""
-        criteria = ("dead", "pending", "buried", "model", "object", "since")
+        criteria = ("dead", "pending", "buried", "name", "model", "object", "since")
         selection = Selection(**{key: options[key] for key in criteria})
         found: dict[Alias, list[ListedEvent]] = {}
         for alias in self.aliases:

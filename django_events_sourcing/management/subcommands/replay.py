@@ -35,6 +35,7 @@ class ReplaySubcommand(Subcommand):
         """Which ones, and how."""
         parser.add_argument("--id", type=UUID, action="append", metavar="ID", help="That one; may be given often.")
         parser.add_argument("--dead", action="store_true", help="Dead events only; buried ones are left out.")
+        parser.add_argument("--name", metavar="EVENT", help="Events of that name.")
         parser.add_argument("--model", type=model, metavar="APP.MODEL", help="Events about objects of that model.")
         parser.add_argument("--object", type=object_key, metavar="APP.MODEL:PK", help="Events about that object.")
         parser.add_argument("--since", type=moment, metavar="TIME", help="Events of that time and later; ISO 8601.")
@@ -92,11 +93,11 @@ class ReplaySubcommand(Subcommand):
 
 
 def _selection(options: dict[str, Any]) -> Selection:
-    criteria = {key: options[key] for key in ("dead", "model", "object", "since", "until") if options[key]}
+    criteria = {key: options[key] for key in ("dead", "name", "model", "object", "since", "until") if options[key]}
     if ids := options["id"]:
         criteria["ids"] = frozenset(ids)
     if not criteria:
-        raise CommandError("Say what to replay: --id, --dead, --model, --object, --since or --until.")
+        raise CommandError("Say what to replay: --id, --dead, --name, --model, --object, --since or --until.")
     return Selection(**criteria)
 
 

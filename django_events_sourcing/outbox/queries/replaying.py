@@ -26,6 +26,7 @@ class Selection:
         dead: Whether only dead ones are.
         pending: Whether only pending ones are.
         buried: Whether only buried ones are.
+        name: Their name.
         model: Label of a model, in lower case.
         object: The object they are about, "app.model:pk".
         since: Those of that moment and later; aware.
@@ -36,10 +37,15 @@ class Selection:
     dead: bool = False
     pending: bool = False
     buried: bool = False
+    name: str | None = None
     model: str | None = None
     object: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+
+    def has(self, event: "LogEntry | Replayable") -> bool:
+        """Whether it is of that name and object to the letter: MySQL's comparison may take no notice of case."""
+        return self.name in {None, event.name} and self.object in {None, event.object}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +86,7 @@ def replayable(using: Alias, selection: Selection, limit: int) -> Iterator[list[
             buried = Failure.objects.using(using).filter(buried_at__isnull=False)
             left_out |= set(buried.filter(span([row[0] for row in page])).values_list("sequence", flat=True))
         found = [Replayable(*row) for row in page if row[0] not in left_out]
-        # MySQL's comparison may take no notice of case.
-        yield [each for each in found if selection.object in {None, each.object}]
+        yield list(filter(selection.has, found))
 
 
 def requeue(using: Alias, owner: UUID, events: Collection[Replayable], replay_to: str | None) -> int | None:
@@ -137,6 +142,8 @@ def selected(using: Alias, selection: Selection) -> QuerySet[LogEntry]:
         rows = rows.filter(sequence__in=buried.values("sequence"))
     if selection.pending:
         rows = rows.filter(sequence__in=QueueEntry.objects.using(using).values("sequence"))
+    if selection.name is not None:
+        rows = rows.filter(name=selection.name)
     if selection.model is not None:
         rows = rows.filter(object__startswith=f"{selection.model}:")
     if selection.object is not None:

@@ -108,6 +108,18 @@ def test_replay__of_a_dead_event_that_blocks_its_object__goes_before_the_later_o
     assert relay() == ["thing:1", "thing:1"]
 
 
+def test_replay__of_a_name__no_other_comes(emit, events, relay, queue, other_queue):
+    """To the letter, on each database; so that a handler's queue gets what it handles."""
+    for name in ("thing__created", "thing__Created", "thing__created", "thing__deleted"):
+        emit("thing:1", name=name)
+    assert len(relay()) == 4
+    assert events("list", "--name", "thing__created").count("published: thing__created of") == 2
+    assert "2 events would be published once more" in events("replay", "--name", "thing__created", "--dry-run")
+    events("replay", "--name", "thing__created", "--queue", other_queue.name)
+    events("relay")
+    assert [message.properties["type"] for message in take(other_queue)] == ["thing__created"] * 2
+
+
 def test_replay__to_one_queue__no_other_gets_it(published, events, queue, other_queue):
     """For a consumer that lost its data, or is new."""
     (event,) = published("thing:1")
@@ -303,7 +315,7 @@ def test_show__of_an_object_whose_replay_to_one_queue_is_dead__does_not_say_that
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Say what to replay: --id, --dead, --model, --object, --since or --until"),
+        ([], "Say what to replay: --id, --dead, --name, --model, --object, --since or --until"),
         (["--model", "no.such"], "no installed app has a model 'no.such'"),
         (["--model", "Product"], "no installed app has a model 'Product'"),
         (["--object", "order"], "'order' is no object like app.Model:1"),
