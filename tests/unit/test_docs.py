@@ -102,6 +102,17 @@ def test_figures__are_those_of_the_run_that_is_kept():
     assert medians["commit to consumer, 20 events/s, p50"] == "1"
 
 
+def test_limits__rates__are_those_of_the_run_that_is_kept():
+    """To two digits."""
+    values = Figures.read(DOCS / "bench.json").values
+    rows = dict(re.findall(r"^\| (one|[\d,]+) objects? \| ([\d,]+) \|", PAGES["explanation/limits.md"], re.MULTILINE))
+    assert len(rows) == 3
+    for objects, rate in rows.items():
+        number = objects.replace("one", "1").replace(",", "")
+        measured = values[f"one_process_{number}_objects_events_a_second"].median
+        assert float(rate.replace(",", "")) == float(f"{measured:.2g}")
+
+
 def test_tables_they_name__exist():
     """An operator may look into them."""
     names = set(re.findall(r"(?:`|ON )(django_events_sourcing_[a-z]+)\b", ALL))
