@@ -31,11 +31,13 @@ DELIVERIES = {
 }
 
 
-def _delivery(value: object) -> str:
-    if not isinstance(value, str) or value not in DELIVERIES:
-        known = " or ".join(repr(name) for name in DELIVERIES)
-        raise ValueError(known)
-    return value
+def _one_of(*known: str) -> Callable[[object], str]:
+    def parse(value: object) -> str:
+        if not isinstance(value, str) or value not in known:
+            raise ValueError(" or ".join(map(repr, known)))
+        return value
+
+    return parse
 
 
 def _positive(value: object, wanted: str) -> float:
@@ -99,12 +101,6 @@ def _queue(value: object) -> str | None:
     return value
 
 
-def _publish_span(value: object) -> str:
-    if not isinstance(value, str) or value not in {"linked", "child"}:
-        raise ValueError("'linked' or 'child'")
-    return value
-
-
 def _option(default: object, parse: Callable[[object], Any]) -> Any:
     return field(default=default, metadata={"parse": parse})
 
@@ -118,7 +114,7 @@ class Settings:
 
     service_name: str | None
     nameko_config: Mapping[str, Any] = field(repr=False)  # holds passwords
-    delivery: str = _option("outbox", _delivery)
+    delivery: str = _option("outbox", _one_of(*DELIVERIES))
     batch_size: int = _option(200, _count)
     batch_bytes: int = _option(8 * 1024 * 1024, _count)
     sweep_interval: float = _option(10.0, _seconds)
@@ -135,7 +131,7 @@ class Settings:
     health_max_dead: int | None = _option(None, _most)
     metrics_port: int | None = _option(None, _port)
     metrics_host: str = _option("0.0.0.0", _host)  # noqa: S104 - to be scraped, as exporters are
-    publish_span: str = _option("linked", _publish_span)
+    publish_span: str = _option("linked", _one_of("linked", "child"))
     publish_in_tests: bool = _option(default=False, parse=_flag)
     virtual_transport: bool = _option(default=False, parse=_flag)
 

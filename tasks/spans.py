@@ -27,17 +27,15 @@ from django_events_sourcing.conf import Settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.logs import log_once
 from django_events_sourcing.texts import without_passwords
-from django_events_sourcing.tracing import TRACE_CONTEXT
+from django_events_sourcing.tracing import context_of, trace_context
 
 try:
     from opentelemetry import trace
     from opentelemetry.context import Context
-    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 except ImportError:
     _has_api = False
 else:
     _has_api = True
-    _propagator = TraceContextTextMapPropagator()
 
 __all__ = ["PublishSpan", "PublishSpans"]
 
@@ -94,6 +92,7 @@ class PublishSpans:
     def __init__(self, settings: Settings) -> None:
         self._tracer = _tracer()
         self._is_child = settings.publish_span == "child"
+        self._opt_in = os.environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "")
 
     def begin(self, connection: Connection, event: Event, exchange: str, routing_key: str) -> PublishSpan:
         """The span of an attempt that begins now.
@@ -113,11 +112,10 @@ class PublishSpans:
             return _NO_SPAN
 
     def _begin(self, connection: Connection, event: Event, exchange: str, routing_key: str) -> PublishSpan:
-        carried = {key: event.headers[key] for key in TRACE_CONTEXT if isinstance(event.headers.get(key), str)}
-        saving = _propagator.extract(carried, Context())
+        saving = context_of(event.headers)
         saving_context = trace.get_current_span(saving).get_span_context()
         is_linked = saving_context.is_valid and not self._is_child
-        name, attributes = _described(exchange, routing_key, os.environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", ""))
+        name, attributes = _described(exchange, routing_key, self._opt_in)
         span = self._tracer.start_span(
             name,
             context=saving if saving_context.is_valid and self._is_child else None,
@@ -130,10 +128,7 @@ class PublishSpans:
             },
             links=[trace.Link(saving_context)] if is_linked else [],
         )
-        own_context: dict[str, str] = {}
-        if not is_linked:
-            _propagator.inject(own_context, trace.set_span_in_context(span, Context()))
-        return PublishSpan(span, own_context)
+        return PublishSpan(span, {} if is_linked else trace_context(trace.set_span_in_context(span, Context())))
 
 
 def _tracer() -> Any:
@@ -169,5 +164,5 @@ def _full_name(kind: type) -> str:
 
 
 def _log_trouble(exc: Exception) -> None:
-    problem = f"Events are published without spans: the tracer failed. {type(exc).__name__}: {without_passwords(exc)}"
+    problem = f"Events are published without spans: the tracer failed. {type(exc).__name__}: {exc}"
     log_once(logger, logging.WARNING, ("tracer", type(exc).__name__), problem)

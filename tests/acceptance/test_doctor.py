@@ -73,8 +73,9 @@ def worker(shop, *options, **environment):
     return shop.system.worker(*options)
 
 
-def worker_by(shop, code):
-    """A worker that does something before it is one."""
+def worker_by(shop, before):
+    """A worker that runs some code before it is one."""
+    code = f"import sys\n{before}\nfrom celery.__main__ import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "-A", "tests.project", "worker", "--loglevel", "INFO", "-n", "worker@%h"]
     return running(command, " ready.", shop.system.log("worker"), shop.system.env)
 
@@ -204,21 +205,16 @@ def a_worker_has_no_such_tasks(shop):
 
 @broken("worker", "warning", "worker@", "another the library's version", "0.8.0")
 def a_worker_is_of_another_version(shop):
-    code = (
-        "import sys, django_events_sourcing; django_events_sourcing.__version__ = '0.8.0'\n"
-        "from celery.__main__ import main; sys.exit(main())"
-    )
-    with worker_by(shop, code):
+    with worker_by(shop, "import django_events_sourcing; django_events_sourcing.__version__ = '0.8.0'"):
         yield
 
 
 @broken("worker", "warning", "worker@", "does not say how it is", "one release")
 def a_worker_is_older_than_the_doctor(shop):
     code = (
-        "import sys; from celery.signals import worker_ready\n"
+        "from celery.signals import worker_ready\n"
         "@worker_ready.connect(weak=False)\n"
-        "def forget(**_): from celery.worker.control import Panel; del Panel.data['django_events_sourcing_report']\n"
-        "from celery.__main__ import main; sys.exit(main())"
+        "def forget(**_): from celery.worker.control import Panel; del Panel.data['django_events_sourcing_report']"
     )
     with worker_by(shop, code):
         yield

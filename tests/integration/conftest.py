@@ -39,6 +39,22 @@ def execute(using: str, *statements: str) -> None:
             cursor.execute(statement)
 
 
+def take(queue: Any) -> list[Any]:
+    """What has arrived on a queue, as amqp's messages."""
+    found = []
+    while message := queue.channel.basic_get(queue.name, no_ack=True):
+        found.append(message)
+    return found
+
+
+@contextmanager
+def in_use(alias: str, blocker: Any) -> Iterator[str]:
+    """Within it a test may use the database, and commit; it is emptied afterwards."""
+    with blocker.unblock():
+        yield alias
+        call_command("flush", interactive=False, database=alias, inhibit_post_migrate=True, verbosity=0)
+
+
 @contextmanager
 def _database(alias: str, settings: dict[str, Any], blocker: Any) -> Iterator[str]:
     """A database with the test project's tables, under ``alias``."""
@@ -107,10 +123,8 @@ def postgresql(postgresql_alias, django_db_blocker) -> Iterator[str]:
 @pytest.fixture(params=["sqlite", "postgresql", "binding", "mariadb"])
 def database(request, django_db_blocker) -> Iterator[str]:
     """Alias of a database of each kind, for tests that commit; it is empty, and emptied afterwards."""
-    alias = request.getfixturevalue(f"{request.param}_alias")
-    with django_db_blocker.unblock():
+    with in_use(request.getfixturevalue(f"{request.param}_alias"), django_db_blocker) as alias:
         yield alias
-        call_command("flush", interactive=False, database=alias, inhibit_post_migrate=True, verbosity=0)
 
 
 @pytest.fixture
@@ -187,10 +201,7 @@ def relay(database, queue):
 
     def relay():
         Relay(database, get_settings()).run()
-        found = []
-        while message := queue.channel.basic_get(queue.name, no_ack=True):
-            found.append(message.headers["nameko.event_object"])
-        return found
+        return [message.headers["nameko.event_object"] for message in take(queue)]
 
     return relay
 

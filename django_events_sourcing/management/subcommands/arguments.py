@@ -13,12 +13,20 @@ from django.utils.dateparse import parse_date, parse_datetime
 
 from django_events_sourcing.capture.stored import concrete_model
 
-__all__ = ["add_by", "days", "model", "moment", "object_key", "positive", "text"]
+__all__ = ["add_by", "add_criteria", "days", "moment", "positive", "text"]
 
 
 def add_by(parser: ArgumentParser) -> None:
     """Who does it."""
     parser.add_argument("--by", type=text, metavar="NAME", default=_user(), help="Who says so; by default, the user.")
+
+
+def add_criteria(parser: ArgumentParser) -> None:
+    """Which events, by what they are."""
+    parser.add_argument("--name", metavar="EVENT", help="Events of that name.")
+    parser.add_argument("--model", type=_model, metavar="APP.MODEL", help="Events about objects of that model.")
+    parser.add_argument("--object", type=_object_key, metavar="APP.MODEL:PK", help="Events about that object.")
+    parser.add_argument("--since", type=moment, metavar="TIME", help="Events of that time and later; ISO 8601.")
 
 
 def _user() -> str:
@@ -61,7 +69,7 @@ def text(given: str) -> str:
     return given.strip()
 
 
-def model(label: str) -> str:
+def _model(label: str) -> str:
     """The label by which the log has a model's objects."""
     try:
         return str(concrete_model(apps.get_model(label))._meta.label_lower)
@@ -69,7 +77,7 @@ def model(label: str) -> str:
         raise ArgumentTypeError(f"no installed app has a model {label!r}") from None
 
 
-def object_key(given: str) -> str:
+def _object_key(given: str) -> str:
     """An object as the log has it: a model's label is in lower case there, and a tenant's schema comes before it.
 
     A model that is installed no more may be named, too: its events are still there.
@@ -80,7 +88,7 @@ def object_key(given: str) -> str:
     if not (app and name and key):
         raise ArgumentTypeError(f"{given!r} is no object like app.Model:1")
     try:
-        label = model(label)
+        label = _model(label)
     except ArgumentTypeError:
         label = label.lower()
     return f"{prefix}{slash}{label}:{key}"

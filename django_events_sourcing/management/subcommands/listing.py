@@ -5,7 +5,7 @@ from dataclasses import asdict
 from json import dumps
 from typing import Any
 
-from django_events_sourcing.management.subcommands.arguments import model, moment, object_key
+from django_events_sourcing.management.subcommands.arguments import add_criteria
 from django_events_sourcing.management.subcommands.base import Subcommand
 from django_events_sourcing.operating.listing import ListedEvent, Selection, list_events
 from django_events_sourcing.texts import counted
@@ -42,10 +42,7 @@ class ListSubcommand(Subcommand):
         states.add_argument("--dead", action="store_true", help="Dead events only.")
         states.add_argument("--pending", action="store_true", help="Pending events only, refused ones among them.")
         states.add_argument("--buried", action="store_true", help="Buried events only.")
-        parser.add_argument("--name", metavar="EVENT", help="Events of that name.")
-        parser.add_argument("--model", type=model, metavar="APP.MODEL", help="Events about objects of that model.")
-        parser.add_argument("--object", type=object_key, metavar="APP.MODEL:PK", help="Events about that object.")
-        parser.add_argument("--since", type=moment, metavar="TIME", help="Events of that time and later; ISO 8601.")
+        add_criteria(parser)
         parser.add_argument(
             "--limit", type=_limit, metavar="N", default=_LIMIT, help=f"At most so many of each database; {_LIMIT}."
         )

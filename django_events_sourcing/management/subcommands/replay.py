@@ -8,7 +8,7 @@ from uuid import UUID
 from django.core.management.base import CommandError
 
 from django_events_sourcing.conf import get_settings
-from django_events_sourcing.management.subcommands.arguments import model, moment, object_key, positive
+from django_events_sourcing.management.subcommands.arguments import add_criteria, moment, positive
 from django_events_sourcing.management.subcommands.base import Subcommand
 from django_events_sourcing.operating.replay import Replayable, Selection, preview, replay, unknown
 from django_events_sourcing.outbox.clock import from_microseconds
@@ -35,10 +35,7 @@ class ReplaySubcommand(Subcommand):
         """Which ones, and how."""
         parser.add_argument("--id", type=UUID, action="append", metavar="ID", help="That one; may be given often.")
         parser.add_argument("--dead", action="store_true", help="Dead events only; buried ones are left out.")
-        parser.add_argument("--name", metavar="EVENT", help="Events of that name.")
-        parser.add_argument("--model", type=model, metavar="APP.MODEL", help="Events about objects of that model.")
-        parser.add_argument("--object", type=object_key, metavar="APP.MODEL:PK", help="Events about that object.")
-        parser.add_argument("--since", type=moment, metavar="TIME", help="Events of that time and later; ISO 8601.")
+        add_criteria(parser)
         parser.add_argument("--until", type=moment, metavar="TIME", help="Events before that time; ISO 8601.")
         parser.add_argument("--queue", metavar="NAME", help="Into that queue of one consumer's alone.")
         parser.add_argument("--rate", type=positive, metavar="N", help="At most so many in a second.")

@@ -12,13 +12,13 @@ from time import monotonic
 from types import SimpleNamespace
 
 import pytest
-from django.core.management import call_command
 from django.db import transaction
 from django.test import TestCase
 
 from django_events_sourcing.delivery import on_commit, waker
 from django_events_sourcing.models import QueueEntry
 from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
+from tests.integration.conftest import in_use
 from tests.processes import run, wait_until
 from tests.project.models import Order, Product
 from tests.servers import stopped, suspended
@@ -188,7 +188,7 @@ def test_many_commits__while_a_wake_up_is_on_its_way__share_the_next(sqlite_alia
 
     monkeypatch.setattr(waker, "_wakers", {})
     monkeypatch.setattr(waker, "enqueue", enqueue)
-    with django_db_blocker.unblock():
+    with in_use(sqlite_alias, django_db_blocker):
         product = save(sqlite_alias)
         assert is_sending.wait(30)
         for _ in range(20):
@@ -197,7 +197,6 @@ def test_many_commits__while_a_wake_up_is_on_its_way__share_the_next(sqlite_alia
         may_end.set()
         waker._of_this_process().flush(30)
         assert sent == ["wake-up"] * 2
-        call_command("flush", interactive=False, database=sqlite_alias, inhibit_post_migrate=True, verbosity=0)
 
 
 @pytest.mark.parametrize("away", ["down", "hung"])

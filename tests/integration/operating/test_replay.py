@@ -16,6 +16,7 @@ from django_events_sourcing.operating.operations import bury
 from django_events_sourcing.operating.replay import Selection, preview, replay
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.clock import to_microseconds
+from tests.integration.conftest import take
 from tests.integration.operating.test_operations import partition_of, status
 
 ALL = Selection(since=datetime(2000, 1, 1, tzinfo=UTC))
@@ -39,13 +40,6 @@ def other_queue(channel):
     queue = Queue(str(uuid4()), exclusive=True)(channel)
     queue.declare()
     return queue
-
-
-def take(queue):
-    found = []
-    while message := queue.channel.basic_get(queue.name, no_ack=True):
-        found.append(message)
-    return found
 
 
 def test_replay__of_published_events__arrive_again_under_the_same_id_and_marked(

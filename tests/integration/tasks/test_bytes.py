@@ -13,6 +13,7 @@ from django_events_sourcing.models import LogEntry, QueueEntry
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.tasks.batch import Batch
 from django_events_sourcing.tasks.relay import Relay
+from tests.integration.conftest import take
 
 MB = 10**6
 MIB = 2**20
@@ -56,7 +57,7 @@ def test_large_events__among_small_ones__all_arrive_in_order(emit, queue, option
         expected.setdefault(key, []).append(number)
     Relay(database, get_settings()).run()
     arrived: dict[str, list[int]] = {}
-    while message := queue.channel.basic_get(queue.name, no_ack=True):
+    for message in take(queue):
         arrived.setdefault(message.headers["nameko.event_object"], []).append(json.loads(message.body)[0])
     assert arrived == expected
     assert not QueueEntry.objects.using(database).exists()

@@ -7,6 +7,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from time import monotonic
 from typing import Any
 from uuid import uuid4
@@ -29,6 +30,7 @@ from django_events_sourcing.tasks import flight, pipeline
 from django_events_sourcing.tasks.circuit import Circuit
 from django_events_sourcing.tasks.messages import Messages
 from django_events_sourcing.tasks.relay import Relay
+from tests.integration.conftest import take
 from tests.processes import pause
 from tests.project.models import Product
 
@@ -47,14 +49,7 @@ def options(settings):
 @pytest.fixture
 def received(queue):
     """Take what has arrived on the queue, as amqp's messages."""
-
-    def received():
-        messages = []
-        while message := queue.channel.basic_get(queue.name, no_ack=True):
-            messages.append(message)
-        return messages
-
-    return received
+    return partial(take, queue)
 
 
 @pytest.fixture

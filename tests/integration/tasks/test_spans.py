@@ -1,7 +1,6 @@
 """The spans of what is published, by OpenTelemetry's own SDK, with a real RabbitMQ."""
 
 import pytest
-from django.core.management import call_command
 from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -15,6 +14,7 @@ from django_events_sourcing.operating.replay import Selection, replay
 from django_events_sourcing.tasks.publisher import event_dispatcher
 from django_events_sourcing.tasks.relay import Relay
 from django_events_sourcing.tracing import trace_context
+from tests.integration.conftest import in_use, take
 
 OPT_IN = "OTEL_SEMCONV_STABILITY_OPT_IN"
 
@@ -22,9 +22,8 @@ OPT_IN = "OTEL_SEMCONV_STABILITY_OPT_IN"
 @pytest.fixture
 def database(sqlite_alias, django_db_blocker):
     """It makes no difference to spans which it is."""
-    with django_db_blocker.unblock():
-        yield sqlite_alias
-        call_command("flush", interactive=False, database=sqlite_alias, inhibit_post_migrate=True, verbosity=0)
+    with in_use(sqlite_alias, django_db_blocker) as alias:
+        yield alias
 
 
 @pytest.fixture
@@ -68,10 +67,7 @@ def relayed(database, queue):
 
     def relayed():
         Relay(database, get_settings()).run()
-        found = []
-        while message := queue.channel.basic_get(queue.name, no_ack=True):
-            found.append(message.headers)
-        return found
+        return [message.headers for message in take(queue)]
 
     return relayed
 
