@@ -1,7 +1,6 @@
 """The relay: leases partitions of the outbox, publishes what is due in them, and settles what was confirmed."""
 
 import logging
-import math
 import random
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -14,7 +13,7 @@ from django_events_sourcing.exceptions import PublishError
 from django_events_sourcing.logs import Numbers, log_once
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.leases import Leases
-from django_events_sourcing.outbox.partitioning import PARTITIONS
+from django_events_sourcing.outbox.partitioning import TURN, share_of_partitions
 from django_events_sourcing.outbox.queries import PartitionState, Queued, UnreadableError
 from django_events_sourcing.tasks.batch import Batch, Outcome
 from django_events_sourcing.tasks.circuit import Circuit
@@ -30,14 +29,6 @@ from django_events_sourcing.types import Alias, PartitionNumber
 __all__ = ["Relay"]
 
 logger = logging.getLogger(__name__)
-
-# Note [Sharing the work]
-# A relay takes what is due and free, but not the share of the others who are at work. When there is more than it could
-# publish within a turn, it leaves one share more, for a relay that comes to help: with every turn all partitions may
-# change hands.
-
-#: How long a relay holds on to partitions at a time, in seconds.
-TURN = 1.0
 
 
 class Relay:
@@ -154,7 +145,7 @@ class Relay:
     def _share(self, seen: list[PartitionState], *, is_behind: bool) -> list[PartitionNumber]:
         free = [state.number for state in seen if state.is_due and state.owner is None]
         others = {state.owner for state in seen} - {None, self._leases.owner}
-        share = math.ceil(PARTITIONS / (len(others) + (2 if is_behind else 1)))
+        share = share_of_partitions(len(others), is_behind=is_behind)
         return random.sample(free, min(share, len(free)))
 
     def _turn(self) -> bool:
