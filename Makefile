@@ -7,7 +7,7 @@ TWO_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench picture release lint docs format matrix ends servers clean
+.PHONY: help demo test soak bench picture simulation release lint docs format matrix ends servers clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ bench: $(VENV)/.bench | servers  ## what it costs and how fast it is, against th
 
 picture: $(VENV)/.bench  ## docs/bench.svg, and the table of docs/explanation/cost.md, from docs/bench.json
 	$(BIN)/python -m tests.bench.picture docs/bench.json docs/bench.svg
+
+simulation: $(VENV)/.bench  ## the tables of docs/explanation/limits.md, from docs/bench.json: what ten or a hundred workers would do
+	$(BIN)/python -m tests.bench.simulation docs/bench.json
 
 release: $(VENV)/.release  ## wheel and sdist of what is committed, in dist/, checked; REPOSITORY=https://… if origin is not its address
 	$(BIN)/python -m tests.release $(REPOSITORY)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -173,3 +174,15 @@ def child_of(pid: int) -> int:
     """The one process of a worker that runs tasks."""
     children = Path(f"/proc/{pid}/task/{pid}/children")
     return int(wait_until(lambda: children.read_text().split(), f"worker {pid} has a child")[0])
+
+
+def process_listening(port: int) -> psutil.Process:
+    """The server that listens on a port, as the first of its processes."""
+    listening = (one for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN)
+    return psutil.Process(min(one.pid for one in listening if one.laddr.port == port and one.pid))
+
+
+def processor_seconds(process: psutil.Process) -> float:
+    """What a process and its children have taken of processors so far."""
+    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
+    return float(sum(each.user + each.system for each in times))

@@ -4,12 +4,13 @@ import random
 import time
 from statistics import median
 
+import psutil
 import pytest
 
 from tests.acceptance.conftest import held_open
 from tests.acceptance.shop import p99
 from tests.backlog import BODY
-from tests.bench.conftest import child_of, resident
+from tests.bench.conftest import child_of, process_listening, processor_seconds, resident
 from tests.bench.figures import BOUNDS, Spread
 from tests.processes import pause
 from tests.servers import stopped, suspended
@@ -110,6 +111,25 @@ def test_drain_by_one_process(objects, number, bench, actor, figures, rounds):
         slow = [actor.ask("publish_one_by_one", number=1000) for _ in range(3)]
         figures.add("drain_nameko", by(ours, slow), nameko_loop_events_a_second=slow)
     check(figures, f"drain_{objects}")
+
+
+def test_processor_time(bench, actor, figures, rounds, postgresql_proc, rabbitmq_proc):
+    """What an event takes of the processors of a relay and of each server: what more of them could do, it says."""
+    bench.start_idle_worker("--concurrency", "1")
+    servers = {
+        "relay": psutil.Process(child_of(bench.pid_of("worker"))),
+        "postgresql": process_listening(postgresql_proc.port),
+        "rabbitmq": process_listening(rabbitmq_proc.port),
+    }
+    took: dict[str, list[float]] = {name: [] for name in servers}
+    for _ in rounds(5):
+        bench.fill(20_000)
+        before = {name: processor_seconds(each) for name, each in servers.items()}
+        bench.rate(20_000, lambda: actor.ask("wake_relay"))
+        for name, each in servers.items():
+            took[name].append((processor_seconds(each) - before[name]) / 20_000 * 1e6)
+    for name, microseconds in took.items():
+        figures.values[f"{name}_processor_us_an_event"] = Spread.of(microseconds)
 
 
 def test_drain_with_a_transaction_held_open(bench, actor, figures, rounds):
