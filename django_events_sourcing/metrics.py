@@ -33,10 +33,10 @@ _ESTIMATED = f"Exact up to {COUNTED:,} in a partition, estimated from the planne
 # By the name after the prefix: what it is.
 _GAUGES = {
     "pending_events": ("pending", f"Events that have to go out. {_ESTIMATED}"),
-    "due_events": ("due", f"Those of them that could go now, as far as their objects are concerned. {_ESTIMATED}"),
+    "due_events": ("due", f"Pending events whose objects do not wait. {_ESTIMATED}"),
     "oldest_due_age_seconds": (
         "oldest_due_seconds",
-        "For how long the first due event could have gone, since it happened or was put back for a replay; else 0.",
+        "How long the oldest due event has waited, since it was made or replayed; 0 if none is due.",
     ),
     "refused_events": ("refused", "Events that RabbitMQ refused by themselves, to be tried again."),
     "dead_events": ("dead", "Dead events, those that were buried left out."),

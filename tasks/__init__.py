@@ -50,7 +50,7 @@ _PATIENCE = 2.0
 # Whoever is at an attempt for longer than this, in seconds, has met a RabbitMQ that hangs, not one that is away.
 _HANGS = 1.0
 
-_NOT_ITS_TURN = "RabbitMQ is in trouble, and it is not this one's turn to try."
+_NOT_ITS_TURN = "RabbitMQ is in trouble, and another process of this worker tries."
 
 _attempts = Attempts()
 

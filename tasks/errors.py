@@ -112,24 +112,24 @@ def _advice(exc: Exception, exchange: str) -> str:
 
 def _on_a_vhost(exc: Any, _exchange: str) -> str:
     if _is_over_a_limit(exc):
-        return "Have RabbitMQ allow more connections, or run fewer processes"
+        return "Allow more connections in RabbitMQ, or run fewer processes"
     if "not found" in str(exc):
-        return "Make the vhost (rabbitmqctl add_vhost), or mend the URI: its path is the vhost, percent-encoded"
-    return "Let the user into the vhost (rabbitmqctl set_permissions), or mend the URI"
+        return "Make the vhost (rabbitmqctl add_vhost), or correct the URI: its path is the vhost, percent-encoded"
+    return "Give the user permissions on the vhost (rabbitmqctl set_permissions), or correct the URI"
 
 
 def _on_access(exc: Any, exchange: str) -> str:
     if exc.method_sig == _EXCHANGE_DECLARE:
         return (
-            f"The user may not declare the exchange {exchange}: let it configure that (rabbitmqctl set_permissions), "
-            "or have somebody else declare it, and set DECLARE_EVENT_EXCHANGES = False in NAMEKO_CONFIG"
+            f"The user may not declare the exchange {exchange}: allow that (rabbitmqctl set_permissions, configure), "
+            "or declare it elsewhere, and set DECLARE_EVENT_EXCHANGES = False in NAMEKO_CONFIG"
         )
     if exc.method_sig == _BASIC_PUBLISH:
         return (
-            f"The user may not write to the exchange {exchange}: let it (rabbitmqctl set_permissions, and "
+            f"The user may not write to the exchange {exchange}: allow that (rabbitmqctl set_permissions, write; and "
             "set_topic_permissions if the error names a topic)"
         )
-    return "Mend the user or the password in the URI"
+    return "Correct the user or the password in the URI"
 
 
 def _on_a_missing_exchange(_exc: Any, exchange: str) -> str:
@@ -141,7 +141,7 @@ def _on_a_missing_exchange(_exc: Any, exchange: str) -> str:
 
 def _on_a_precondition(exc: Any, exchange: str) -> str:
     if exc.method_sig == _BASIC_PUBLISH and "message size" in str(exc):
-        return "Have its serializer leave something out, or raise max_message_size in rabbitmq.conf"
+        return "Leave something out of its serializer, or raise max_message_size in rabbitmq.conf"
     if exc.method_sig != _EXCHANGE_DECLARE:
         return ""
     return (
@@ -152,7 +152,7 @@ def _on_a_precondition(exc: Any, exchange: str) -> str:
 
 _ADVICE: dict[type[Exception], Callable[[Any, str], str]] = {
     ConnectionRefusedError: lambda *_: "Nobody listens there: is RabbitMQ running, and is this its host and port?",
-    socket.gaierror: lambda *_: "The host's name can't be resolved: is it spelt right?",
+    socket.gaierror: lambda *_: "The host's name cannot be resolved: is it spelt right?",
     ssl.SSLError: lambda *_: "Compare NAMEKO_CONFIG['AMQP_SSL'] with what RabbitMQ's listener asks for",
     NotAllowed: _on_a_vhost,
     AccessRefused: _on_access,
@@ -163,7 +163,7 @@ _ADVICE: dict[type[Exception], Callable[[Any, str], str]] = {
 
 def _own_fault(exc: Exception, exchange: str) -> str | None:
     if isinstance(exc, EncodeError):
-        return f"NAMEKO_CONFIG['serializer'] can't encode it: {exc}"
+        return f"NAMEKO_CONFIG['serializer'] cannot encode it: {exc}"
     if isinstance(exc, ChannelError) and exc.reply_code == _NO_ROUTE:
         if not exchange:
             return "the queue that it is replayed to does not exist"

@@ -93,7 +93,7 @@ class Flight:
             try:
                 tag, span = self._publish(channel, event, row.replay_to)
             except _UNPUBLISHABLE as exc:
-                self._batch.refuse(row, EventRefused(f"it can't be encoded: {type(exc).__name__}: {exc}"))
+                self._batch.refuse(row, EventRefused(f"it cannot be encoded: {type(exc).__name__}: {exc}"))
             else:
                 if channel.confirms:
                     self._in_flight[tag] = _Sent(row, event, span)

@@ -44,5 +44,5 @@ def is_silent(sign: Sign, longest: float) -> bool:
 
 def _what(sign: Sign) -> str:
     # The numbers are what a debugger, or py-spy, is pointed at.
-    at = "is at work, and gets no further" if sign.is_at_work else "gives no sign of life"
+    at = "is at work, and makes no progress" if sign.is_at_work else "gives no sign of life"
     return f"the relay of process {sign.process} (thread {sign.thread}) {at}"

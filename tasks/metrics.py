@@ -29,9 +29,9 @@ _PREFIX = "django_events_sourcing"
 
 _COUNTERS = {
     Count.PUBLISHED: ("events_published", "Events that RabbitMQ has confirmed."),
-    Count.UNROUTED: ("events_unrouted", "Those of them that it had no queue for."),
+    Count.UNROUTED: ("events_unrouted", "Confirmed events that it had no queue for."),
     Count.REFUSED: ("events_refused", "Attempts at single events that it refused."),
-    Count.DEAD: ("events_dead", "Events that are dead by that."),
+    Count.DEAD: ("events_dead", "Events that became dead by that."),
 }
 
 _HISTOGRAMS = {
@@ -59,7 +59,7 @@ class WorkerCollector(Collector):
             ConfigurationError: A setting is wrong.
         """
         about = {"worker": presence.name, "version": __version__}
-        yield InfoMetricFamily(f"{_PREFIX}_worker", "Of which version of the library it is.", about)
+        yield InfoMetricFamily(f"{_PREFIX}_worker", "The version of the library.", about)
         yield from _counters()
         aliases = outbox_databases()[:MOST_DATABASES]
         yield from _histograms(aliases)

@@ -38,7 +38,7 @@ def _look() -> None:
         for problem in _problems(project_app()):
             logger.warning(problem)
     except Exception as exc:  # noqa: BLE001 - Celery itself tells of trouble with its broker
-        logger.debug("The other workers can't be asked for their tasks. %s", without_passwords(exc))
+        logger.debug("The other workers cannot be asked for their tasks. %s", without_passwords(exc))
 
 
 def _problems(app: Celery) -> Iterator[str]:

@@ -98,5 +98,5 @@ def has_queue(settings: Settings, name: str) -> bool:
     except ResourceLocked:  # it is some connection's own
         return True
     except rabbitmq.errors as exc:
-        raise PublishError(f"RabbitMQ can't be asked for the queue {name!r}. {type(exc).__name__}: {exc}") from exc
+        raise PublishError(f"RabbitMQ cannot be asked for the queue {name!r}. {type(exc).__name__}: {exc}") from exc
     return True

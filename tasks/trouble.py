@@ -42,16 +42,14 @@ def logs_whatever_happens(using: Alias) -> Iterator[None]:
 
 
 def _log_database_error(using: Alias, exc: Error) -> None:
-    level, problem = logging.ERROR, f"The events of database {using!r} stay there for now: it can't be asked. "
+    level, problem = logging.ERROR, f"The events of database {using!r} stay there for now: it cannot be asked. "
     problem += f"{type(exc).__name__}: {exc}"
     if is_read_only(exc):
         level, problem = logging.INFO, f"Database {using!r} is read-only: its events are left to its primary's workers."
     elif is_forbidden(exc):
         if twin := writable_twin(using):
             level = logging.INFO
-            problem = (
-                f"Database {using!r} is that of {twin!r}, by a user who may not write: its events are left to that."
-            )
+            problem = f"Database {using!r} is {twin!r} with a user who may not write: {twin!r} has its events relayed."
         else:
             problem += (
                 f". Let the user {connections[using].settings_dict['USER']!r} read and write the tables "

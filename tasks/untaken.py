@@ -36,7 +36,7 @@ class UntakenWatch:
         try:
             queue.look()
         except Exception as exc:  # noqa: BLE001 - Celery itself tells of trouble with its broker
-            logger.debug("The queue of wake-ups can't be looked at. %s", without_passwords(exc))
+            logger.debug("The queue of wake-ups cannot be looked at. %s", without_passwords(exc))
             return
         if queue.problem and _tellings.claim_if_due(0, HOUR):
             logger.warning("%s (Logged once an hour at most.)", queue.problem)

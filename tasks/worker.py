@@ -120,7 +120,7 @@ class _Probes(bootsteps.StartStopStep):  # type: ignore[misc]
             self._server = ProbeServer(settings.metrics_host, settings.metrics_port)
         except OSError as exc:
             logger.error(  # noqa: TRY400 - one line
-                "This worker serves no metrics and no health, as it can't listen at %s: %s. Each worker of a machine "
+                "This worker serves no metrics and no health, as it cannot listen at %s: %s. Each worker of a machine "
                 "needs an EVENTS_SOURCING['METRICS_PORT'] of its own.",
                 address,
                 exc,

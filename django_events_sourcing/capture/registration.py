@@ -129,7 +129,7 @@ class Registration:
                 found = import_string(found)
             except Exception as exc:
                 raise ConfigurationError(
-                    f"{self.where}['serializer'], {self.serializer!r}, can't be imported: {exc}"
+                    f"{self.where}['serializer'], {self.serializer!r}, cannot be imported: {exc}"
                 ) from exc
         if not (isinstance(found, type) and issubclass(found, BaseSerializer)):
             raise ConfigurationError(

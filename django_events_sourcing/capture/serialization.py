@@ -91,7 +91,7 @@ def _error(
     instance: Model, serializer_class: type[BaseSerializer[Any]], field: str | None, cause: Exception
 ) -> SerializationError:
     return SerializationError(
-        f"{instance._meta.label} {instance.pk} can't be serialized for its event by "
+        f"{instance._meta.label} {instance.pk} cannot be serialized for its event by "
         f"{serializer_class.__module__}.{serializer_class.__qualname__}"
         + (f", field {field!r}" if field else "")
         + f": {type(cause).__name__}: {cause}"

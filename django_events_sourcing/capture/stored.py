@@ -183,7 +183,7 @@ def _load(instance: Model, attnames: Iterable[str], using: Alias) -> None:
     row = next(iter(rows), None)
     if row is None:
         raise RowGoneError(
-            f"{instance._meta.label} {instance.pk} can't be serialized for its event: database {using!r} "
+            f"{instance._meta.label} {instance.pk} cannot be serialized for its event: database {using!r} "
             "has no such row."
         )
     for attname, value in row.items():

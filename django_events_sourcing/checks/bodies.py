@@ -52,7 +52,7 @@ def _trial_messages(registration: Registration, serializer_class: type[BaseSeria
     else:
         subject = f"{registration.where}['serializer'], {serializer_class.__qualname__}"
     for field, problem in found.unusable.items():
-        whose = f" fails at its field {field!r}" if field else " can't be used"
+        whose = f" fails at its field {field!r}" if field else " cannot be used"
         yield Error(
             f"{subject}{whose}, and a save of {model} with it. {problem}",
             hint=f"Give {field!r} a serializer field that makes text, a number or other JSON of it: {_OF_ONES_OWN}."

@@ -46,7 +46,7 @@ def check_tenants(**_kwargs: Any) -> list[CheckMessage]:
     return [
         Error(
             f"{_APP!r} is not in SHARED_APPS, and only there: no worker would see the events of tenants' rows.",
-            hint="Have it in SHARED_APPS and not in TENANT_APPS (or among the APPS of the public type alone, in "
+            hint="Put it into SHARED_APPS and not into TENANT_APPS (or among the APPS of the public type alone, in "
             'TENANT_TYPES), and run `manage.py migrate_schemas`. The docs, "Use tenants", say what to do where '
             "tenants' schemas have its tables already.",
             id="django_events_sourcing.E021",

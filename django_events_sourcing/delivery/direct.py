@@ -37,7 +37,7 @@ def hand_over(events: Sequence[Event], using: Alias) -> None:
         )
     if is_in_foreign_transaction(connection):
         raise TransactionManagementError(
-            f"{events[0].label}: database {using!r} is in a transaction that was begun by hand. Django doesn't know "
+            f"{events[0].label}: database {using!r} is in a transaction that was begun by hand. Django does not know "
             "when it commits, so that the delivery 'direct' cannot be used. Use transaction.atomic()."
         )
     if is_withheld(using):

@@ -37,8 +37,8 @@ def lacks_tables(using: Alias) -> bool:
     if not _migrating[using]:
         _migrating[using] = True
         logger.warning(
-            "Database %r is being migrated, and has no outbox yet: what is saved until it has sends no events. (To "
-            "have it send them, let the migration that saves depend on ('django_events_sourcing', '0001_initial').)",
+            "Database %r is being migrated, and has no outbox yet: until it has one, changes send no events. (For "
+            "them to send events, make the migration that saves depend on ('django_events_sourcing', '0001_initial').)",
             using,
             extra={"database": using},
         )

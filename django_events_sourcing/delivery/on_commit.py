@@ -33,7 +33,7 @@ def wake_on_commit(connection: BaseDatabaseWrapper, partitions: Collection[Parti
         partitions: In which there are events then.
     """
     if is_in_foreign_transaction(connection):
-        logger.debug("No wake-up from a transaction in database %r that Django doesn't know of.", connection.alias)
+        logger.debug("No wake-up from a transaction in database %r that Django does not know of.", connection.alias)
         return
     hook = vars(connection).get(_HOOK)
     if hook is None:

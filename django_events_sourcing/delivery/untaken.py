@@ -67,7 +67,7 @@ class WakeUpQueue:
         self.problem = ""
         if length >= max(MOST_UNTAKEN, expected):
             self.problem = (
-                f"{length} tasks wait in Celery's queue {queue!r}, and don't seem to get fewer: no more wake-ups for "
+                f"{length} tasks wait in Celery's queue {queue!r}, and do not seem to get fewer: no more wake-ups for "
                 "new events are sent there, and the workers' sweep finds the events. Have a worker take it "
                 f"(celery worker -Q {queue}), or more of them; or name in EVENTS_SOURCING['QUEUE'] a queue that one "
                 "takes."

@@ -53,17 +53,17 @@ def send_canary(alias: Alias, within: float) -> Iterator[Finding]:
     try:
         settings = get_settings()
         if settings.delivery != "outbox" or is_eager(project_app()):
-            text = "None is sent: the events of this process don't go through the outbox and a worker."
+            text = "None is sent: the events of this process do not go through the outbox and a worker."
             yield Finding(Item.CANARY, Level.OK, text, database=alias)
             return
         with temporary_queue(settings) as queue:
             yield _flown(alias, settings.service_name or _NAME, queue, within)
     except PublishError as exc:
-        hint = "RabbitMQ must be there, and let the user declare and read a queue of its own (amq.gen-…)."
-        yield Finding(Item.CANARY, Level.FAILING, f"None can be awaited: {exc}", hint, alias)
+        hint = "RabbitMQ must answer, and allow the user to declare and read a queue of its own (amq.gen-…)."
+        yield Finding(Item.CANARY, Level.FAILING, f"It cannot be awaited: {exc}", hint, alias)
     except (EventsSourcingError, Error) as exc:
         problem = f"It failed: {type(exc).__name__}: {without_passwords(exc)}"
-        hint = "The error says what to do. What may be left of it, `manage.py events bury` takes out of the way."
+        hint = "The error says what to do. If the event stays in the queue, `manage.py events bury` takes it out."
         yield Finding(Item.CANARY, Level.FAILING, problem, hint, alias)
 
 
@@ -106,10 +106,10 @@ def _flown(alias: Alias, service: str, queue: TemporaryQueue, within: float) -> 
     text = f"It came back: {', '.join(f'{hop} {1000 * seconds:.0f} ms' for hop, seconds in took.items())}.{unsent}"
     level, hint = Level.OK, ""
     if not is_settled:
-        level, hint = Level.WARNING, "Its row is in the queue still: look at what holds up the database."
+        level, hint = Level.WARNING, "Its row is still in the queue: see what holds up the database."
     elif unsent or took["relay and RabbitMQ"] > _WOKEN_WITHIN:
         level = Level.WARNING
-        hint = "No wake-up had it go, but the sweep: see to Celery's broker and queue, or have more workers."
+        hint = "A sweep found it, and no wake-up: check Celery's broker and queue, or run more workers."
     return Finding(Item.CANARY, level, text, hint, alias, took)
 
 

@@ -51,8 +51,8 @@ def examine_celery() -> Iterator[Finding]:
         yield Finding(Item.CELERY, Level.FAILING, str(exc), "Then Celery's broker can be asked.")
         return
     except Exception as exc:  # noqa: BLE001 - whatever its transport raises
-        problem = f"Celery's broker can't be asked: {type(exc).__name__}: {without_passwords(exc)}"
-        hint = "Start it, or mend CELERY_BROKER_URL. Until then events wait for the workers' sweep."
+        problem = f"Celery's broker cannot be asked: {type(exc).__name__}: {without_passwords(exc)}"
+        hint = "Start it, or correct CELERY_BROKER_URL. Until then events wait for the workers' sweep."
         yield Finding(Item.CELERY, Level.FAILING, problem, hint)
         return
     took = 1000 * (time.monotonic() - began)
@@ -61,7 +61,7 @@ def examine_celery() -> Iterator[Finding]:
     )
     if length >= MOST_UNTAKEN:
         problem = f"{length:,} tasks wait in Celery's queue {queue!r}: wake-ups come late, or nobody takes it."
-        yield Finding(Item.CELERY, Level.WARNING, problem, f"Have more workers take it: celery worker -Q {queue}.")
+        yield Finding(Item.CELERY, Level.WARNING, problem, f"Let more workers take it: celery worker -Q {queue}.")
     yield from _workers(app, queue)
 
 
@@ -69,7 +69,7 @@ def _workers(app: Celery, queue: str | None) -> Iterator[Finding]:
     with app.connection_for_write() as connection:
         can_ask = can_ask_workers(app, connection)
     if not can_ask:
-        problem = "Celery's broker, or worker_enable_remote_control, lets no worker be asked."
+        problem = "Workers cannot be asked: Celery's broker cannot do that, or worker_enable_remote_control is off."
         hint = "`manage.py events status` says which workers look for events."
         yield Finding(Item.WORKER, Level.WARNING, problem, hint)
         return
@@ -116,7 +116,7 @@ def _workers(app: Celery, queue: str | None) -> Iterator[Finding]:
 def _worker(name: str, report: dict[str, Any]) -> Iterator[Finding]:
     problems = [*_differences(name, report), *_clock(name, report)]
     for problem in report["problems"]:
-        hint = "Its log says more; to start it anew loses nothing."
+        hint = "Its log says more. Restart it: that loses nothing."
         problems.append(Finding(Item.WORKER, Level.FAILING, f"{name}: {problem}.", hint))
     yield from problems
     if not problems:

@@ -44,7 +44,7 @@ def _examined(alias: Alias) -> list[Finding]:
     try:
         return list(_look(alias))
     except Error as exc:
-        problem = f"It can't be asked: {type(exc).__name__}: {without_passwords(exc)}"
+        problem = f"It cannot be asked: {type(exc).__name__}: {without_passwords(exc)}"
         return [Finding(Item.DATABASE, Level.FAILING, problem, f"Mend it, or DATABASES[{alias!r}].", alias)]
 
 
@@ -101,7 +101,7 @@ def _transaction(alias: Alias, one: Status) -> Iterator[Finding]:
             Level.WARNING,
             f"A transaction has been open for {duration(oldest.seconds)} ({oldest.holder}): until it ends no dead "
             "row of the queue can be vacuumed, and reading it becomes slower.",
-            "Have it end; idle_in_transaction_session_timeout ends such ones by themselves.",
+            "End it; idle_in_transaction_session_timeout ends such transactions by itself.",
             alias,
         )
 

@@ -71,7 +71,7 @@ def bounded(item: Item, look: Callable[[], Iterable[Finding]], within: float) ->
         try:
             found.extend(look())
         except Exception as exc:  # noqa: BLE001 - whatever it is, the rest is looked at
-            problem = f"It can't be looked at: {type(exc).__name__}: {without_passwords(exc)}"
+            problem = f"It cannot be looked at: {type(exc).__name__}: {without_passwords(exc)}"
             found.append(Finding(item, Level.FAILING, problem, "The error says more."))
         finally:
             connections.close_all()

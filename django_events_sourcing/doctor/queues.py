@@ -73,7 +73,7 @@ def examine_queues(url: str) -> Iterator[Finding]:
         yield Finding(Item.QUEUE, Level.FAILING, str(exc), "Then the queues can be asked for.")
     except (OSError, ValueError) as exc:
         reason = exc.reason if isinstance(exc, URLError) else exc
-        problem = f"RabbitMQ's management API can't be asked: {without_passwords(reason)}"
+        problem = f"RabbitMQ's management API cannot be asked: {without_passwords(reason)}"
         hint = "It needs the plugin rabbitmq_management, and a user with the tag monitoring or management."
         yield Finding(Item.QUEUE, Level.FAILING, problem, hint)
 
@@ -105,7 +105,7 @@ def _of_exchange(management: _Management, service: str, names: set[str]) -> Iter
 
 def _of_queue(name: str, found: dict[str, Any]) -> Iterator[Finding]:
     if not found.get("consumers"):
-        problem = f"Nobody takes from the queue {name}; {found.get('messages', 0):,} messages are in it."
+        problem = f"Nobody consumes from the queue {name}; {found.get('messages', 0):,} messages are in it."
         yield Finding(Item.QUEUE, Level.WARNING, problem, "Start the service that handles them; or delete the queue.")
     policy = found.get("effective_policy_definition") or {}
     arguments = {key.removeprefix("x-"): value for key, value in (found.get("arguments") or {}).items()}
@@ -115,5 +115,5 @@ def _of_queue(name: str, found: dict[str, Any]) -> Iterator[Finding]:
         if key in given and not (key.startswith("max-length") and overflow != "drop-head"):
             problem = f"The queue {name} loses messages: its {key} is {given[key]}."
             yield Finding(
-                Item.QUEUE, Level.WARNING, problem, "If that is not meant, mend its policy, or its arguments."
+                Item.QUEUE, Level.WARNING, problem, "If that is not meant, change its policy, or its arguments."
             )

@@ -13,7 +13,7 @@ from django_events_sourcing.uris import hosts, is_virtual, places
 
 __all__ = ["examine_rabbitmq"]
 
-_NO_EVENTS_UNTIL = "No event goes out until that is mended; they are kept."
+_NO_EVENTS_UNTIL = "Until that is repaired no event goes out; they are kept."
 
 
 def examine_rabbitmq() -> Iterator[Finding]:

@@ -153,7 +153,7 @@ def _look(using: Alias, settings: Settings) -> _Seen:
     except ConfigurationError:
         return _Seen(missing_tables(using), lacks_tables=True)
     except Error as exc:
-        return _Seen(f"the database can't be asked ({type(exc).__name__})")
+        return _Seen(f"the database cannot be asked ({type(exc).__name__})")
     if not rows:  # no relay has ever been here
         return _Seen(dead=found["count"], dead_since=found["since"], now=found["since"] or 0)
     signs = [each for each in (rows[0].last_look, rows[0].last_published) if each is not None]

@@ -156,8 +156,8 @@ def reserved(using: Alias, numbers: Collection[PartitionNumber]) -> Iterator[UUI
             while not queries.reserve(using, owner, number, lease, holder):
                 if monotonic() > ends:
                     raise OperationError(
-                        f"Partition {number} of database {using!r} could not be had: a relay holds on to it. Nothing "
-                        "was done; `manage.py events status` shows for how long it does."
+                        f"Partition {number} of database {using!r} could not be leased: a relay holds it. Nothing was "
+                        "done; `manage.py events status` shows for how long."
                     )
                 if held := asked_for[:-1]:
                     queries.renew(using, owner, held, lease)

@@ -35,7 +35,7 @@ _PLACE = re.compile(r"RabbitMQ at \S+, vhost '[^']*'")
 _IN_SHORT = {
     "which blocks those who publish": "blocks those who publish",
     "ConnectionRefusedError": "refuses connections",
-    "gaierror": "can't be found",
+    "gaierror": "cannot be found",
     "no answer": "does not answer",
     "no confirm": "does not answer",
     "TimeoutError": "does not answer",
@@ -95,7 +95,7 @@ def _last_look(one: Status) -> float | None:
 def _unused(one: Status) -> Iterator[str]:
     if one.delivery != "outbox":
         rest = f" {_waiting(one.pending)} in it from before." if one.pending else ""
-        yield f"The outbox isn't used: EVENTS_SOURCING['DELIVERY'] is {one.delivery!r}.{rest}"
+        yield f"The outbox is not used: EVENTS_SOURCING['DELIVERY'] is {one.delivery!r}.{rest}"
 
 
 def _paused(one: Status) -> Iterator[_Finding]:

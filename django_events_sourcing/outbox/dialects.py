@@ -33,7 +33,7 @@ def dialect(connection: BaseDatabaseWrapper) -> str:
         if found := _DIALECTS.get(cls.__module__):
             return found
     raise ConfigurationError(
-        f"Database {connection.alias!r} is {connection.display_name}: the outbox is for PostgreSQL, MariaDB, MySQL and "
+        f"Database {connection.alias!r} is {connection.display_name}: the outbox needs PostgreSQL, MariaDB, MySQL or "
         "SQLite. Set EVENTS_SOURCING['DELIVERY'] to 'direct'."
     )
 

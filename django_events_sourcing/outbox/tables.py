@@ -49,7 +49,7 @@ def missing_tables(using: Alias) -> str:
     if not router.allow_migrate_model(using, LogEntry):
         return (
             f"Database {using!r} lacks the outbox's tables ({LogEntry._meta.db_table} …), and a database router's "
-            f"allow_migrate() says no to the app django_events_sourcing there: have it say yes, then run `manage.py "
+            f"allow_migrate() says no to the app django_events_sourcing there: make it say yes, then run `manage.py "
             f"migrate --database={using}`."
         )
     return (

@@ -113,7 +113,7 @@ def migrations_were_not_run(shop):
     sql(shop, "UPDATE django_migrations SET app = 'django_events_sourcing' WHERE app = 'gone'")
 
 
-@broken("database", "failing", "can't be asked", "Connection refused")
+@broken("database", "failing", "cannot be asked", "Connection refused")
 def the_database_is_away(shop):
     shop.system.env["POSTGRES_PORT"] = str(free_port())
     yield
@@ -174,13 +174,13 @@ def an_event_is_dead(shop):
     yield
 
 
-@broken("celery", "failing", "Celery's broker can't be asked", "CELERY_BROKER_URL")
+@broken("celery", "failing", "Celery's broker cannot be asked", "CELERY_BROKER_URL")
 def celerys_broker_is_away(shop):
     shop.system.env["REDIS_URL"] = f"redis://127.0.0.1:{free_port()}/0"
     yield
 
 
-@broken("celery", "failing", "Celery's broker can't be asked", "Timeout")
+@broken("celery", "failing", "Celery's broker cannot be asked", "Timeout")
 def celerys_broker_hangs(shop):
     with suspended(shop.redis):
         yield
@@ -244,7 +244,7 @@ def a_relay_stands_still(shop):
             yield
 
 
-@broken("rabbitmq", "failing", "Nobody listens there", "No event goes out until that is mended")
+@broken("rabbitmq", "failing", "Nobody listens there", "Until that is repaired no event goes out")
 def rabbitmq_is_away(shop):
     shop.system.env["AMQP_URI"] = f"amqp://guest:guest@127.0.0.1:{free_port()}/"
     yield
@@ -396,8 +396,8 @@ def test_queues__that_nobody_takes_from_or_that_drop__named_by_the_management_ap
         assert "Nobody listens to product__created" not in "\n".join(found)
         assert f"search waits for product__removed of {service}, which this project does not send." in found
         assert "The queue mailer loses messages: its max-length is 10." in found
-        assert "Nobody takes from the queue search; 0 messages are in it." in found
+        assert "Nobody consumes from the queue search; 0 messages are in it." in found
         _, findings = examine(shop.system, "--fast", "--management", f"http://guest:wr0ng@127.0.0.1:{port}")
         (problem,) = [each for each in findings if each["item"] == "queue"]
-        assert "can't be asked" in problem["what"]
+        assert "cannot be asked" in problem["what"]
         assert "wr0ng" not in json.dumps(findings)

@@ -101,7 +101,7 @@ def test_outbox__in_the_tenants_schemas__refused_by_check_and_can_be_moved(tenan
     assert tenants.manage("check").returncode == 0
     checked = tenants.manage("check", **wrong)
     assert "django_events_sourcing.E021" in checked.stderr
-    assert "Have it in SHARED_APPS and not in TENANT_APPS" in checked.stderr
+    assert "Put it into SHARED_APPS and not into TENANT_APPS" in checked.stderr
     before = tenants.env
     tenants.env = before | wrong
     tenants.django(SETUP)

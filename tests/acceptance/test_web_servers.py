@@ -9,6 +9,12 @@ import pytest
 from tests.processes import running, wait_until
 
 
+def processes_that_answer(url):
+    """Those of 40 requests, eight at a time."""
+    with ThreadPoolExecutor(8) as clients:
+        return set(clients.map(lambda number: urlopen(f"{url}/{number}").read(), range(40)))
+
+
 @pytest.mark.parametrize(
     "options",
     [[], ["--preload"], ["--preload", "--threads", "4"], ["--worker-class", "gevent"]],
@@ -22,8 +28,16 @@ def test_gunicorn__wakes_the_relay(shop, free_port, options):
     with shop.system.worker(), running(command, "Listening at", shop.system.log("gunicorn"), shop.system.env):
         before = 1 if "--preload" in options else 2
         wait_until(lambda: shop.arrived() == before, "what was saved before")
-        urls = [f"http://127.0.0.1:{free_port}/{number}" for number in range(40)]
-        with ThreadPoolExecutor(8) as clients:
-            pids = set(clients.map(lambda url: urlopen(url).read(), urls))
-        assert len(pids) == 2
+        assert len(processes_that_answer(f"http://127.0.0.1:{free_port}")) == 2
         wait_until(lambda: shop.arrived() == before + 40, "the events")
+
+
+def test_uvicorn__wakes_the_relay(shop, free_port):
+    """From asynchronous views, in each of its processes."""
+    shop.system.configure(SWEEP_INTERVAL=600)
+    log = shop.system.log("uvicorn")
+    command = [sys.executable, "-m", "uvicorn", "tests.project.asgi:application", "--workers", "2"]
+    with shop.system.worker(), running([*command, "--port", str(free_port)], "startup complete", log, shop.system.env):
+        wait_until(lambda: log.read_text().count("startup complete") == 2, "both processes")
+        assert len(processes_that_answer(f"http://127.0.0.1:{free_port}/asave")) == 2
+        wait_until(lambda: shop.arrived() == 40, "the events")

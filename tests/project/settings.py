@@ -41,6 +41,7 @@ for alias, prefix, engine, user in (
         }
 
 CELERY_BROKER_URL = os.environ.get("REDIS_URL", "memory://")
+CELERY_BROKER_TRANSPORT_OPTIONS = json.loads(os.environ.get("BROKER_TRANSPORT_OPTIONS", "{}"))
 
 CELERY_TASK_DEFAULT_QUEUE = SERVICE_NAME = os.environ.get("SERVICE_NAME", "shop")
 NAMEKO_CONFIG = {

@@ -1,4 +1,6 @@
-"""The library's views, as a project has them, and one that saves."""
+"""The library's views, as a project has them, and those that save."""
+
+import os
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
@@ -13,8 +15,15 @@ def save(_request: HttpRequest, name: str) -> HttpResponse:
     return HttpResponse()
 
 
+async def asave(_request: HttpRequest, name: str) -> HttpResponse:
+    """Save a product of that name, and say by which process."""
+    await Product.objects.acreate(name=name, price=1)
+    return HttpResponse(str(os.getpid()))
+
+
 urlpatterns = [
     path("health/", views.health),
     path("metrics", views.metrics),
     path("save/<name>", save),
+    path("asave/<name>", asave),
 ]

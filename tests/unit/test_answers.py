@@ -179,12 +179,12 @@ SILENT = {"workers": [WorkerStatus("celery@web", "web", 12, "1.0", 1212.0)], "la
         ),
         (
             outbox(delivery="direct", workers=[], last_published_seconds=None),
-            ["The outbox isn't used: EVENTS_SOURCING['DELIVERY'] is 'direct'."],
+            ["The outbox is not used: EVENTS_SOURCING['DELIVERY'] is 'direct'."],
         ),
         (
             outbox(delivery="direct", workers=[], last_published_seconds=None, pending=4),
             [
-                "The outbox isn't used: EVENTS_SOURCING['DELIVERY'] is 'direct'. 4 events wait in it from before.",
+                "The outbox is not used: EVENTS_SOURCING['DELIVERY'] is 'direct'. 4 events wait in it from before.",
                 "No worker has ever looked for events here; 4 events wait; start one: celery -A PROJECT worker.",
             ],
         ),
@@ -198,7 +198,7 @@ def test_verdict__however_it_stands__says_what_is_the_matter_first(one, answer):
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        ("RabbitMQ at mq:5672, vhost '/', user 'u': gaierror: [Errno -2] Name", "mq:5672, vhost '/' can't be found"),
+        ("RabbitMQ at mq:5672, vhost '/', user 'u': gaierror: [Errno -2] Name", "mq:5672, vhost '/' cannot be found"),
         ("RabbitMQ at mq:5672, vhost '/', user 'u': TimeoutError: no answer to the", "vhost '/' does not answer"),
         (
             "RabbitMQ at mq:5672, vhost '/', user 'u', which blocks those who publish (low on memory): TimeoutError",

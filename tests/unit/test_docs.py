@@ -1,5 +1,6 @@
 """The documents say what is true: the names they use exist."""
 
+import ast
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -22,13 +23,39 @@ ENDINGS = {"counter": "_total", "info": "_info"}
 DOCS = ROOT / "docs"
 PAGES = {path.relative_to(DOCS).as_posix(): path.read_text() for path in DOCS.rglob("*.md")}
 README = (ROOT / "README.md").read_text()
-ALL = "\n".join([README, (ROOT / "CONTRIBUTING.md").read_text(), *PAGES.values()])
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+ALL = "\n".join([README, CONTRIBUTING, *PAGES.values()])
 SOURCES = [path.read_text() for folder in ("django_events_sourcing", "tasks") for path in (ROOT / folder).rglob("*.py")]
 
 
 def squeezed(text):
     """In one line, without the places where literals are joined or filled in."""
     return re.sub(r'"\s+f?"', "", re.sub(r"\s+", " ", text))
+
+
+def texts_in(source):
+    """The literals of a module, without its docstrings."""
+    tree = ast.parse(source)
+    with_docstring = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    firsts = {
+        node.body[0].value for node in ast.walk(tree) if isinstance(node, with_docstring) and ast.get_docstring(node)
+    }
+    literals = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    return [literal.value for literal in literals if literal not in firsts]
+
+
+def test_english__of_documents_and_messages__is_without_contractions():
+    """Who learnt the language at school reads them, too."""
+    contraction = re.compile(
+        r"\b\w+n't\b|\b(?:it|that|there|what|who|he|she|let)'s\b|\b\w+'(?:ll|re|ve)\b", re.IGNORECASE
+    )
+    read = {
+        **PAGES,
+        "README": README,
+        "CONTRIBUTING": CONTRIBUTING,
+        "messages": "\n".join(map("\n".join, map(texts_in, SOURCES))),
+    }
+    assert {name: found for name, text in read.items() if (found := contraction.findall(text))} == {}
 
 
 def test_readme__fits_on_two_screens():

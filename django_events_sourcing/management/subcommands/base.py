@@ -53,7 +53,7 @@ class Problems(list[str]):
         except EventsSourcingError as exc:
             self._add(alias, str(exc))
         except Error as exc:
-            self._add(alias, f"Database {alias!r} can't be asked: {printable(' '.join(str(exc).split()))}")
+            self._add(alias, f"Database {alias!r} cannot be asked: {printable(' '.join(str(exc).split()))}")
 
     def _add(self, alias: Alias, problem: str) -> None:
         self.append(problem)

@@ -19,7 +19,7 @@ _LIMIT = 20
 # What to do next, by the state of an event.
 _NEXT = {
     "dead": (
-        "once what its error names is mended, `manage.py events replay --id ID` publishes it; `manage.py events bury "
+        "after the repair, `manage.py events replay --id ID` publishes it; `manage.py events bury "
         "--id ID --why TEXT` gives it up"
     ),
     "refused": "it is tried again by itself; `manage.py events show ID` says when",

@@ -34,7 +34,7 @@ class PurgeSubcommand(Subcommand):
             help="In place of RETENTION: what is older than so many days; with --buried, has been so for longer.",
         )
         parser.add_argument("--dry-run", action="store_true", help="Say how many there are, and do nothing.")
-        parser.add_argument("--no-input", action="store_true", help="Don't ask before.")
+        parser.add_argument("--no-input", action="store_true", help="Do not ask before.")
 
     def run(self, options: dict[str, Any]) -> None:
         """Count in each database, ask, and purge each."""

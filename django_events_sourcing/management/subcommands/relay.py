@@ -70,5 +70,5 @@ def _why(partition: PartitionStatus) -> str:
     if partition.owner:
         return f"in partitions that another relay is at work on ({partition.holder})"
     if partition.failures or partition.retry_seconds:
-        return "in partitions that wait after trouble: --now doesn't wait"
+        return "in partitions that wait after trouble: --now does not wait"
     return "written meanwhile: the next relay takes them"

@@ -40,7 +40,7 @@ class ReplaySubcommand(Subcommand):
         parser.add_argument("--queue", metavar="NAME", help="Into that queue of one consumer's alone.")
         parser.add_argument("--rate", type=positive, metavar="N", help="At most so many in a second.")
         parser.add_argument("--dry-run", action="store_true", help="Show what would be replayed, and do nothing.")
-        parser.add_argument("--no-input", action="store_true", help=f"Don't ask before more than {_MANY:,}.")
+        parser.add_argument("--no-input", action="store_true", help=f"Do not ask before more than {_MANY:,}.")
 
     def run(self, options: dict[str, Any]) -> None:
         """Replay from one database after the other."""

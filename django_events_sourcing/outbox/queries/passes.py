@@ -209,7 +209,7 @@ def _event(sequence: SequenceNumber, body: str, *columns: Any) -> Event:
         return _made_of(sequence, body, *columns)
     except (AttributeError, OverflowError, TypeError, ValueError) as exc:
         raise UnreadableError(
-            f"the log's row {sequence} can't be read as an event: {type(exc).__name__}: {exc}"
+            f"the log's row {sequence} cannot be read as an event: {type(exc).__name__}: {exc}"
         ) from exc
 
 

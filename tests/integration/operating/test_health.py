@@ -187,7 +187,7 @@ def test_health__of_a_database_that_is_gone__says_no_host(only, postgresql_alias
         del connections.settings["gone"]
     assert status == 503
     assert found["save"]["problems"] == [
-        {"database": "gone", "problem": "the database can't be asked (OperationalError)", "since": None}
+        {"database": "gone", "problem": "the database cannot be asked (OperationalError)", "since": None}
     ]
 
 

@@ -60,7 +60,7 @@ def test_list__for_people__ids_errors_and_what_to_do_next(events, outbox):
     dead, buried = outbox["dead"], outbox["buried"]
     for event in (dead, buried):
         assert str(event.id) in lines
-    assert "refused 1 time: it can't be encoded" in shown
+    assert "refused 1 time: it cannot be encoded" in shown
     assert "buried by anna: a mistake" in shown
     assert " ".join(shown.split()).count("`manage.py events replay --id ID` publishes it;") == 1
     assert max(map(len, lines)) <= 80

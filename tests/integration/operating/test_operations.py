@@ -71,7 +71,7 @@ def back_off(emit, database):
 def test_relay__with_now__also_what_waits_after_trouble(back_off, events, relay):
     """After a repair, nobody waits for a delay."""
     back_off("thing:1")
-    with pytest.raises(CommandError, match="1 event left, in partitions that wait after trouble: --now doesn't wait"):
+    with pytest.raises(CommandError, match="1 event left, in partitions that wait after trouble: --now does not wait"):
         events("relay")
     assert "1 published" in events("relay", "--now")
 
@@ -231,7 +231,7 @@ def test_bury__while_the_database_is_in_trouble__one_line(emit, events, database
 
     event = emit("thing:1")
     monkeypatch.setattr(queries, "bury", fail)
-    with pytest.raises(CommandError, match=f"Database '{database}' can't be asked: no way"):
+    with pytest.raises(CommandError, match=f"Database '{database}' cannot be asked: no way"):
         events("bury", "--id", event.id, "--why", "x")
 
 

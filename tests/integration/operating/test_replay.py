@@ -139,7 +139,7 @@ def test_replay__to_a_queue_while_rabbitmq_is_away__one_line_and_nothing_done(
     """It can't know whether there is such a queue."""
     published("thing:1")
     settings.AMQP_URI = f"amqp://guest:secret@127.0.0.1:{free_port}/"
-    with pytest.raises(CommandError, match="RabbitMQ can't be asked for the queue 'any'") as caught:
+    with pytest.raises(CommandError, match="RabbitMQ cannot be asked for the queue 'any'") as caught:
         events("replay", "--since", "2020-01-01", "--queue", "any")
     assert "secret" not in str(caught.value)
     assert not QueueEntry.objects.using(database).exists()

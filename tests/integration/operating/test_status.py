@@ -179,12 +179,12 @@ def test_json__with_a_database_that_cant_be_asked__null_and_its_error(events, em
     whole = json.loads(events("status", "--json"))
     assert (whole["pending"], whole["errors"]) == (1, {})
     monkeypatch.setattr("django_events_sourcing.management.subcommands.status.status", fail)
-    with pytest.raises(CommandError, match=f"Database '{database}' can't be asked: the server is gone"):
+    with pytest.raises(CommandError, match=f"Database '{database}' cannot be asked: the server is gone"):
         call_command("events", "status", "--json", "--database", database)
     found = json.loads(capsys.readouterr().out)
     assert found["pending"] is found["oldest_pending_seconds"] is found["published_last_hour"] is None
     assert found["databases"] == {database: None}
-    assert found["errors"] == {database: f"Database '{database}' can't be asked: the server is gone"}
+    assert found["errors"] == {database: f"Database '{database}' cannot be asked: the server is gone"}
 
 
 def test_keys_of_json__each_is_documented(events, emit, worker, database):

@@ -73,7 +73,7 @@ def test_alias__of_a_role_that_may_only_read__left_to_the_one_that_may_write(dat
     save(database)
     connections[database].close()
     tasks.relay(reporting)
-    assert f"Database 'reporting' is that of {database!r}" in caplog.text
+    assert f"Database 'reporting' is {database!r} with a user who may not write" in caplog.text
     assert not [record for record in caplog.records if record.name.startswith(OURS) and record.levelno > logging.INFO]
     assert connections[database].connection is None
 

@@ -35,7 +35,7 @@ def test_user__who_may_not_declare__says_how_he_may(user, problem, settings, rab
     name = user("^$", ".*", ".*")
     found = problem()
     assert found.startswith(f"{place(rabbitmq_proc.port, name)}: Exchange.declare: (403) ACCESS_REFUSED")
-    assert "let it configure that (rabbitmqctl set_permissions)" in found
+    assert "allow that (rabbitmqctl set_permissions, configure)" in found
     assert "delete the exchange" not in found
 
 
@@ -92,7 +92,7 @@ def test_hosts__where_nobody_is__each_is_named(problem, settings, free_port):
     assert "Nobody listens there" in found
     assert "Before that, RabbitMQ at nowhere.invalid:5672" in found
     settings.AMQP_URI = "amqp://nowhere.invalid/"
-    assert "can't be resolved" in problem()
+    assert "cannot be resolved" in problem()
 
 
 def test_host__that_does_not_answer__says_what_was_awaited(problem, settings, monkeypatch):

@@ -376,8 +376,8 @@ def test_row_of_the_log__that_holds_no_event__dead_while_others_go_on(
     assert sorted(numbers(received())) == [2, 3]
     dead = Failure.objects.using(database).get()
     assert dead.dead_at is not None
-    assert "can't be read as an event" in dead.error
-    with pytest.raises(CommandError, match="can't be read as an event"):
+    assert "cannot be read as an event" in dead.error
+    with pytest.raises(CommandError, match="cannot be read as an event"):
         events("show", broken.id)
 
 

@@ -258,7 +258,7 @@ OWN = {
     "fields": variant(fields=property(bound_anew)),
     "get_field_names": variant(get_field_names=lambda self, *_: ["price"]),
     "__init__ of a nested one": variant(inner=TakesItsOwnSerializer(source="*"), more=["inner"]),
-    "a state that can't be put back": variant(odd=OddField(source="name"), more=["odd"]),
+    "a state that cannot be put back": variant(odd=OddField(source="name"), more=["odd"]),
 }
 
 

@@ -208,7 +208,7 @@ def test_representation_of_ones_own__that_is_no_json__error_names_where(settings
 
 def test_serializer_of_ones_own__that_can_not_be_made__error(settings):
     (message,) = messages(settings, Product, serializer_for(Product, name=serializers.CharField(source="name")))
-    assert "Own can't be used, and a save of project.Product with it. AssertionError" in message.msg
+    assert "Own cannot be used, and a save of project.Product with it. AssertionError" in message.msg
 
 
 @pytest.mark.parametrize("how", ["to_representation", "a method"])
