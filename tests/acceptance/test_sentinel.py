@@ -36,7 +36,7 @@ def redis_pair(tmp_path, shop) -> Iterator[tuple[Redis, int, ExitStack]]:
         command = ["redis-server", str(config), "--sentinel"]
         stack.enter_context(running(command, "monitor master", tmp_path / "sentinel.log", os.environ, tmp_path))
         sentinel = stack.enter_context(Redis(port=port))
-        wait_until(lambda: sentinel.sentinel_replicas(MASTER), "the sentinel knows the replica")
+        wait_until(lambda: sentinel.sentinel_slaves(MASTER), "the sentinel knows the replica")
         shop.system.env["REDIS_URL"] = f"sentinel://127.0.0.1:{port}"
         shop.system.env["BROKER_TRANSPORT_OPTIONS"] = json.dumps({"master_name": MASTER})
         yield sentinel, ports[0], master
@@ -58,7 +58,7 @@ def test_sentinel__when_the_master_has_died__wake_ups_go_to_the_next_one(shop, r
     def arrives() -> bool:
         before = shop.arrived()
         shop.system.django(CREATE)
-        return shop.arrived() > before
+        return bool(shop.arrived() > before)
 
     wait_until(arrives, "events by wake-ups", within=60)
     saved = int(shop.system.django("print(Product.objects.count())"))

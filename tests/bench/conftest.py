@@ -182,7 +182,7 @@ def process_listening(port: int) -> psutil.Process:
     return psutil.Process(min(one.pid for one in listening if one.laddr.port == port and one.pid))
 
 
-def processor_seconds(process: psutil.Process) -> float:
-    """What a process and its children have taken of processors so far."""
-    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
-    return float(sum(each.user + each.system for each in times))
+def processor_seconds(process: psutil.Process) -> dict[int, float]:
+    """What a process and its children have taken of processors so far, by their pids."""
+    times = {each.pid: each.cpu_times() for each in (process, *process.children(recursive=True))}
+    return {pid: each.user + each.system for pid, each in times.items()}

@@ -406,7 +406,8 @@ def tables(costs: Costs) -> Iterator[str]:
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
+    head_line, *lines = (f"| {' | '.join(row)} |" for row in [head, *rows])
+    return "\n".join([head_line, f"|{'---|' * len(head)}", *lines])
 
 
 if __name__ == "__main__":

@@ -127,7 +127,8 @@ def test_processor_time(bench, actor, figures, rounds, postgresql_proc, rabbitmq
         before = {name: processor_seconds(each) for name, each in servers.items()}
         bench.rate(20_000, lambda: actor.ask("wake_relay"))
         for name, each in servers.items():
-            took[name].append((processor_seconds(each) - before[name]) / 20_000 * 1e6)
+            seconds = sum(so_far - before[name].get(pid, 0) for pid, so_far in processor_seconds(each).items())
+            took[name].append(seconds / 20_000 * 1e6)
     for name, microseconds in took.items():
         figures.values[f"{name}_processor_us_an_event"] = Spread.of(microseconds)
 

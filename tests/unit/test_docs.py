@@ -13,6 +13,7 @@ from django_events_sourcing.management.subcommands import SUBCOMMANDS
 from django_events_sourcing.metrics import OutboxCollector
 from django_events_sourcing.outbox import tables
 from django_events_sourcing.tasks.metrics import WorkerCollector
+from tests.bench import simulation
 from tests.bench.figures import Figures
 from tests.model.test_model import BROKEN
 
@@ -37,11 +38,10 @@ def texts_in(source):
     """The literals of a module, without its docstrings."""
     tree = ast.parse(source)
     with_docstring = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    firsts = {
-        node.body[0].value for node in ast.walk(tree) if isinstance(node, with_docstring) and ast.get_docstring(node)
-    }
+    documented = [node for node in ast.walk(tree) if isinstance(node, with_docstring) and ast.get_docstring(node)]
+    docstrings = {child for node in documented for child in ast.iter_child_nodes(node.body[0])}
     literals = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
-    return [literal.value for literal in literals if literal not in firsts]
+    return [literal.value for literal in literals if literal not in docstrings]
 
 
 def test_english__of_documents_and_messages__is_without_contractions():
@@ -125,8 +125,8 @@ def test_figures__are_those_of_the_run_that_is_kept():
     }
     assert said[1] == medians["added to a save"]
     assert said[2] == medians["events/s of one process"]
-    assert "as long as with `.delay()`" in squeezed(README)
-    assert medians["commit to consumer, 20 events/s, p50"] == "1"
+    assert "about as long as with `.delay()`" in squeezed(README)
+    assert float(medians["commit to consumer, 20 events/s, p50"]) < 1.15
 
 
 def test_limits__rates__are_those_of_the_run_that_is_kept():
@@ -138,6 +138,28 @@ def test_limits__rates__are_those_of_the_run_that_is_kept():
         number = objects.replace("one", "1").replace(",", "")
         measured = values[f"one_process_{number}_objects_events_a_second"].median
         assert float(rate.replace(",", "")) == float(f"{measured:.2g}")
+
+
+def test_limits__what_is_simulated__comes_out_of_the_simulation():
+    """By the run that is kept; those parts of it that take no more than a second."""
+    page, figures = PAGES["explanation/limits.md"], Figures.read(DOCS / "bench.json")
+    costs = simulation.Costs.measured(figures)
+    confirms, rates = re.findall(
+        r"^\| (?:a confirm comes after|events/s of one object) \| (.*) \|$", page, re.MULTILINE
+    )
+    for confirm, said in zip(confirms.split(" | "), rates.split(" | "), strict=True):
+        assert simulation.one_object(costs, float(confirm.removesuffix(" ms")) / 1000) == said
+    one_process = simulation.rate(costs, 1, 8)
+    assert f"\n| 1 | {one_process} | {one_process} | {one_process} |\n" in page
+    assert f"relay comes out as {one_process} events/s" in squeezed(page)
+    delays = [simulation.latency(costs, 1, 10, events) for events in (100, 1000)]
+    assert f"\n| 1 | 10 | {' | '.join(delays)} | " in page
+    rabbitmq, postgresql = (
+        figures.values[f"{each}_processor_us_an_event"].median for each in ("rabbitmq", "postgresql")
+    )
+    assert f"takes {rabbitmq:.0f} µs of its processors, and {postgresql:.0f} µs of PostgreSQL" in squeezed(page)
+    one_queue = float(f"{figures.values['pipelined_loop_events_a_second'].median:.2g}")
+    assert f"{one_queue:,.0f} events/s here" in page
 
 
 def test_tables_they_name__exist():
