@@ -86,6 +86,11 @@ def left_to_do(version: str, changelog: str) -> list[str]:
     ]
 
 
+def description(metadata: bytes) -> str:
+    """What a package says of itself at length, in its METADATA, which is UTF-8 whatever email's own rules are."""
+    return str(email.message_from_string(metadata.decode()).get_payload())
+
+
 def web_address(remote: str) -> str:
     """The repository's page in a browser, of what ``git clone`` takes.
 
@@ -155,7 +160,7 @@ def _check_readme() -> None:
     (wheel,) = DIST.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-        shown = render(str(email.message_from_bytes(archive.read(metadata)).get_payload()))
+        shown = render(description(archive.read(metadata)))
     if shown is None:
         message = "An index can't show README: readme_renderer makes nothing of it."
         raise NotReadyError(message)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.release import NotReadyError, absolute, left_to_do, web_address
+from tests.release import NotReadyError, absolute, description, left_to_do, web_address
 
 ROOT = Path(__file__).parent.parent.parent
 REPOSITORY = "https://example.com/us/des"
@@ -22,6 +22,13 @@ def test_absolute__readme__links_lead_to_files_at_the_tag():
         assert (ROOT / path[2]).exists(), link
         assert (path[1] == "raw") == link.endswith(".svg")
     assert all(link.startswith("https://") for link in links)
+
+
+def test_description__of_metadata__is_the_readme_as_it_was():
+    """With the lines and arrows of its picture."""
+    readme = (ROOT / "README.md").read_text()
+    head = "Metadata-Version: 2.4\nName: django-events-sourcing\n\n"
+    assert description(f"{head}{readme}".encode()) == readme
 
 
 @pytest.mark.parametrize(
