@@ -250,7 +250,7 @@ def rabbitmq_is_away(shop):
     yield
 
 
-@broken("rabbitmq", "failing", "Mend the user or the password")
+@broken("rabbitmq", "failing", "Correct the user or the password")
 def the_password_is_wrong(shop):
     shop.system.env["AMQP_URI"] = uri(shop, "guest:wrong")
     yield

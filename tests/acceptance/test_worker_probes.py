@@ -159,7 +159,7 @@ def test_probes__of_whatever_they_are_asked__answer_in_a_line(shop, probes):
     shop.start_worker("second")
     shop.wait_until_ready("second")
     log = shop.system.log("second").read_text()
-    assert f"can't listen at 127.0.0.1:{probes.port}" in log
+    assert f"cannot listen at 127.0.0.1:{probes.port}" in log
     shop.kill_worker("worker")
     save(shop)
     wait_until(shop.arrived, "the second worker relays")

@@ -172,7 +172,7 @@ def test_bury__of_what_a_relay_holds_on_to__nothing_is_done(emit, at_work, datab
     monkeypatch.setattr("django_events_sourcing.operating.operations._PATIENCE", -0.7)
     event = emit("thing:1")
     at_work({partition_of("thing:1")})
-    with pytest.raises(OperationError, match="a relay holds on to it"):
+    with pytest.raises(OperationError, match="a relay holds it"):
         bury(database, event.id, "why not")
     assert inspect(database, event.id).state == "pending"
     assert queries.leased(database, ALL) == {partition_of("thing:1")}

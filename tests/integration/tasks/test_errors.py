@@ -52,7 +52,7 @@ def test_user__with_no_permission_in_the_vhost__says_how_he_gets_one(user, probl
     name = user()
     found = problem()
     assert place(rabbitmq_proc.port, name) in found
-    assert "Let the user into the vhost (rabbitmqctl set_permissions)" in found
+    assert "Give the user permissions on the vhost (rabbitmqctl set_permissions)" in found
 
 
 def test_vhost__that_is_not_there__says_so(problem, channel, settings, rabbitmq_proc):
@@ -80,7 +80,7 @@ def test_password__wrong__error_without_it(problem, channel, settings, rabbitmq_
     found = problem()
     assert place(rabbitmq_proc.port) in found
     assert "ACCESS_REFUSED" in found
-    assert "Mend the user or the password" in found
+    assert "Correct the user or the password" in found
 
 
 def test_hosts__where_nobody_is__each_is_named(problem, settings, free_port):

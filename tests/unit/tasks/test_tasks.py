@@ -240,7 +240,7 @@ def test_publish_event__before_the_next_attempt__begins_no_thread(attempt, setti
     worker_circuit.failed("no way", get_settings())
     settings.EVENTS_SOURCING = {"RETRY_BACKOFF": 1}
     retried = attempt(None)
-    assert "not this one's turn" in str(retried["exc"])
+    assert "another process of this worker tries" in str(retried["exc"])
     assert retried["countdown"] <= 1
 
 
