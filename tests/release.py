@@ -162,7 +162,7 @@ def _check_readme() -> None:
         (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         shown = render(description(archive.read(metadata)))
     if shown is None:
-        message = "An index can't show README: readme_renderer makes nothing of it."
+        message = "An index cannot show README: readme_renderer makes nothing of it."
         raise NotReadyError(message)
     page = BUILD / "README.html"
     page.write_text(

@@ -19,7 +19,7 @@ PATIENCE = 2.0
 SAYS = {
     "hung": r"^RabbitMQ at 127\.0\.0\.1:\d+, vhost '/' does not answer since .* events wait; ",
     "alarm": r"^RabbitMQ at 127\.0\.0\.1:\d+, vhost '/' blocks those who publish since .* events wait; ",
-    "direct": r"^The outbox isn't used",
+    "direct": r"^The outbox is not used",
 }
 
 WORK = """
