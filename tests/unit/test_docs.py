@@ -1,11 +1,16 @@
 """The documents say what is true: the names they use exist."""
 
 import ast
+import configparser
+import json
 import re
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import yaml
 from django.utils.module_loading import import_string
 
 from django_events_sourcing.conf import Settings
@@ -95,6 +100,31 @@ def test_settings__are_those_that_there_are():
     for key, said in rows.items():
         value = eval(said.strip("`").replace("7 days", "7 * 24 * 3600").replace("MiB", "* 2**20"))
         assert value == options[key], key
+
+
+def test_settings__named_anywhere__exist():
+    """In documents, and in what the library says."""
+    keys = {option.name.upper() for option in fields(Settings) if option.metadata}
+    named = set(re.findall(r"EVENTS_SOURCING\[['\"](\w+)['\"]\]", "\n".join([ALL, *SOURCES])))
+    assert len(named) > 5
+    assert named <= keys
+
+
+def test_snippets__are_what_they_say():
+    """Python, YAML, INI and JSON are read by their own parsers."""
+    parsers: dict[str, Callable[[str], object]] = {
+        "python": ast.parse,
+        "yaml": yaml.safe_load,
+        "ini": configparser.ConfigParser().read_string,
+        "json": json.loads,
+    }
+    found: Counter[str] = Counter()
+    for text in [README, CONTRIBUTING, *PAGES.values()]:
+        for language, snippet in re.findall(r"^```(\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+            found[language] += 1
+            if language in parsers:
+                parsers[language](snippet)
+    assert all(found[language] for language in parsers), found
 
 
 def test_checks__are_those_that_there_are():
