@@ -127,6 +127,12 @@ def test_snippets__are_what_they_say():
     assert all(found[language] for language in parsers), found
 
 
+def test_contributing__fault_it_shows__is_one():
+    """As it stands there."""
+    (fault,) = re.findall(r"^```python\n(def .*?)^```", CONTRIBUTING, re.MULTILINE | re.DOTALL)
+    assert fault in (ROOT / "tests/acceptance/test_outbox_faults.py").read_text()
+
+
 def test_checks__are_those_that_there_are():
     """Whoever sees an id finds it there, once; and each is of one kind of thing, so that one may be silenced."""
     ids = [set(re.findall(r'([EW]0\d\d)"', source)) for source in SOURCES]
