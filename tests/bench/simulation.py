@@ -7,20 +7,20 @@ shares, turns, passes, portions, one event of each object in flight. What each s
 process of a worker has a processor of its own; the database and RabbitMQ have as many as a table says.
 """
 
-import random
 import sys
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from math import ceil
 from pathlib import Path
+from random import Random
 from statistics import quantiles
 from typing import Any
 
 import simpy
 
 from django_events_sourcing.conf import Settings
-from django_events_sourcing.delivery.waker import LONGEST_PAUSE, PAUSE, PAUSE_FOR_EACH
+from django_events_sourcing.delivery.waker import _FEW, LONGEST_PAUSE, PAUSE, PAUSE_FOR_EACH
 from django_events_sourcing.outbox.partitioning import PARTITIONS, TURN, share_of_partitions
 from tests.bench.figures import Figures
 
@@ -128,7 +128,7 @@ class World:
         rabbitmq: int = 32,
         postgresql: int = 8,
     ) -> None:
-        random.seed(1)
+        self.random = Random(1)
         self.env = simpy.Environment()
         self.costs = costs
         self.rabbitmq = Processors(self.env, rabbitmq)
@@ -144,24 +144,24 @@ class World:
             for place in range(number):
                 database.commit(0.0, place % objects)
 
-    def wake(self, database: Database, partitions: Collection[Partition] = ()) -> None:
+    def wake(self, database: Database, partitions: Sequence[Partition] = ()) -> None:
         """Send a wake-up."""
 
         def on_its_way() -> Steps:
             yield self.env.timeout(self.costs.wake_up)
-            yield self.wake_ups.put((database, set(partitions)))
+            yield self.wake_ups.put((database, partitions))
 
         self.env.process(on_its_way())
 
     def save(self, database: Database, rate: float, objects: int) -> None:
         """Have a web process commit so many events a second, each in a transaction of its own."""
-        waiting: set[Partition] = set()
+        waiting: list[Partition] = []  # of each commit
         asked: list[simpy.Event] = []
 
         def saving() -> Steps:
             while True:
-                yield self.env.timeout(random.expovariate(rate))
-                waiting.add(database.commit(self.env.now, random.randrange(objects)))
+                yield self.env.timeout(self.random.expovariate(rate))
+                waiting.append(database.commit(self.env.now, self.random.randrange(objects)))
                 if asked:
                     asked.pop().succeed()
 
@@ -170,9 +170,9 @@ class World:
                 if not waiting:
                     asked.append(self.env.event())
                     yield asked[-1]
-                commits, partitions = len(waiting), set(waiting)
+                commits = len(waiting)
+                self.wake(database, list(dict.fromkeys(waiting)))
                 waiting.clear()
-                self.wake(database, partitions)
                 yield self.env.timeout(min(max(PAUSE, PAUSE_FOR_EACH * commits), LONGEST_PAUSE))
 
         self.env.process(saving())
@@ -193,11 +193,11 @@ class Relay:
         self._held: list[Partition] = []
         self._is_behind = False
 
-    def run(self, partitions: set[Partition]) -> Steps:
+    def run(self, partitions: Sequence[Partition]) -> Steps:
         """Until nothing is due that is free."""
         has_asked = False
-        if 0 < len(partitions) <= 4:
-            yield from self._lease(list(partitions))
+        if 0 < len(partitions) <= _FEW:
+            yield from self._lease(partitions)
             if self._held:
                 yield from self._turn()
         while True:
@@ -205,7 +205,7 @@ class Relay:
             free = [each for each in self._database.partitions if each.pending and each.owner is None]
             others = {each.owner for each in self._database.partitions} - {None}
             share = share_of_partitions(len(others), is_behind=self._is_behind)
-            yield from self._lease(random.sample(free, min(share, len(free))))
+            yield from self._lease(self._world.random.sample(free, min(share, len(free))))
             if not self._held:
                 return
             yield from self._turn()
@@ -218,7 +218,7 @@ class Relay:
         yield from self._database.processors.work(self._costs.postgresql * events / 2)
         yield self._env.timeout(self._costs.statement)
 
-    def _lease(self, partitions: list[Partition]) -> Steps:
+    def _lease(self, partitions: Sequence[Partition]) -> Steps:
         if partitions:
             yield from self._ask()
         self._held = [each for each in partitions if each.owner is None]
