@@ -47,6 +47,20 @@ def install(session: nox.Session, django: str, celery: str, *extras: str) -> Non
     session.install("--quiet", "--editable", f".[{','.join(extras)}]", *pins)
 
 
+#: Whose tests are about RabbitMQ or Celery's broker, and ask the database nothing that depends on its driver.
+OF_BROKERS = [
+    "delivery/test_enqueue.py",
+    "delivery/test_waker.py",
+    "tasks/test_access.py",
+    "tasks/test_celery_broker.py",
+    "tasks/test_errors.py",
+    "tasks/test_several_hosts.py",
+    "tasks/test_tls.py",
+    "tasks/test_transports.py",
+    "tasks/test_wire.py",
+]
+
+
 def test_on_postgresql(session: nox.Session, *options: str) -> None:
     only = "not sqlite and not mariadb and not binding"
     command = ["python", "-m", "pytest", "-q", *TWO_AT_A_TIME, "tests/integration", "-k", only]
@@ -75,4 +89,5 @@ def ends(session: nox.Session, django: str, celery: str) -> None:
     test_on_postgresql(session)
     if django == DJANGOS[0]:
         session.install("--quiet", "psycopg2-binary")
-        test_on_postgresql(session, "-p", "tests.with_psycopg2")
+        left_out = [f"--ignore=tests/integration/{each}" for each in OF_BROKERS]
+        test_on_postgresql(session, "-p", "tests.with_psycopg2", *left_out)
