@@ -176,13 +176,8 @@ def child_of(pid: int) -> int:
     return int(wait_until(lambda: children.read_text().split(), f"worker {pid} has a child")[0])
 
 
-def process_listening(port: int) -> psutil.Process:
-    """The server that listens on a port, as the first of its processes."""
-    listening = (one for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN)
-    return psutil.Process(min(one.pid for one in listening if one.laddr.port == port and one.pid))
-
-
-def processor_seconds(process: psutil.Process) -> dict[int, float]:
+def processor_seconds(pid: int) -> dict[int, float]:
     """What a process and its children have taken of processors so far, by their pids."""
+    process = psutil.Process(pid)
     times = {each.pid: each.cpu_times() for each in (process, *process.children(recursive=True))}
     return {pid: each.user + each.system for pid, each in times.items()}

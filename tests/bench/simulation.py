@@ -10,7 +10,7 @@ process of a worker has a processor of its own; the database and RabbitMQ have a
 import sys
 from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from math import ceil
 from pathlib import Path
 from random import Random
@@ -26,7 +26,7 @@ from tests.bench.figures import Figures
 
 __all__ = ["Costs", "World", "tables"]
 
-PORTION: int = next(option.default for option in fields(Settings) if option.name == "batch_size")  # type: ignore[assignment]
+PORTION = Settings.batch_size
 
 #: Of each database, how many objects have events, and how many web processes save.
 OBJECTS, WEB_PROCESSES = 5000, 8
@@ -155,25 +155,18 @@ class World:
 
     def save(self, database: Database, rate: float, objects: int) -> None:
         """Have a web process commit so many events a second, each in a transaction of its own."""
-        waiting: list[Partition] = []  # of each commit
-        asked: list[simpy.Event] = []
+        commits: simpy.Store = simpy.Store(self.env)  # the partition of each
 
         def saving() -> Steps:
             while True:
                 yield self.env.timeout(self.random.expovariate(rate))
-                waiting.append(database.commit(self.env.now, self.random.randrange(objects)))
-                if asked:
-                    asked.pop().succeed()
+                commits.put(database.commit(self.env.now, self.random.randrange(objects)))
 
         def waking() -> Steps:
             while True:
-                if not waiting:
-                    asked.append(self.env.event())
-                    yield asked[-1]
-                commits = len(waiting)
+                waiting = [(yield commits.get()), *_taken(commits)]
                 self.wake(database, list(dict.fromkeys(waiting)))
-                waiting.clear()
-                yield self.env.timeout(min(max(PAUSE, PAUSE_FOR_EACH * commits), LONGEST_PAUSE))
+                yield self.env.timeout(min(max(PAUSE, PAUSE_FOR_EACH * len(waiting)), LONGEST_PAUSE))
 
         self.env.process(saving())
         self.env.process(waking())
@@ -250,20 +243,16 @@ class Pass:
         self._left = 0  # of all of them
         self._ready: deque[int] = deque()  # objects whose next event may go
         self._in_flight: set[int] = set()
+        self._landed: simpy.Store = simpy.Store(world.env)  # objects whose event was confirmed
+        self._unsettled = 0
 
     def run(self) -> Generator[simpy.Event, Any, bool]:
         """Publish; True if all was read at once."""
-        flight = Flight(self._world)
-        portions = unsettled = 0
+        portions = 0
         while True:
-            for about in flight.landed():
-                unsettled += 1
-                self._in_flight.discard(about)
-                if self._unsent[about]:
-                    self._ready.append(about)
-            if unsettled >= PORTION:
-                yield from self._ask(unsettled)
-                unsettled = 0
+            self._note_landed(_taken(self._landed))
+            if self._unsettled >= PORTION:
+                yield from self._settle()
             if self._left <= PORTION // 2 and self._unread and (not portions or self._world.env.now < self._ends):
                 portions += 1
                 yield from self._read()
@@ -272,13 +261,30 @@ class Pass:
                 self._in_flight.update(next_ones)
                 self._left -= len(next_ones)
                 yield self._world.env.timeout(self._world.costs.relay * len(next_ones))
-                self._world.env.process(flight.fly([(each, self._unsent[each].popleft()) for each in next_ones]))
+                self._world.env.process(self._fly([(each, self._unsent[each].popleft()) for each in next_ones]))
             elif self._in_flight:
-                yield flight.landing()
+                self._note_landed([(yield self._landed.get())])
             else:
                 break
-        yield from self._ask(unsettled)
+        yield from self._settle()
         return portions <= 1 and not self._unread
+
+    def _fly(self, events: list[tuple[int, float]]) -> Steps:
+        """By RabbitMQ, and back."""
+        yield from self._world.rabbitmq.work(self._world.costs.rabbitmq * len(events))
+        yield self._world.env.timeout(self._world.costs.confirm)
+        self._world.latencies += [self._world.env.now - committed for _, committed in events]
+        for about, _ in events:
+            self._landed.put(about)
+
+    def _note_landed(self, objects: list[int]) -> None:
+        self._unsettled += len(objects)
+        self._in_flight.difference_update(objects)
+        self._ready += [about for about in objects if self._unsent[about]]
+
+    def _settle(self) -> Steps:
+        yield from self._ask(self._unsettled)
+        self._unsettled = 0
 
     def _read(self) -> Steps:
         of_each = ceil(PORTION / len(self._unread))
@@ -297,37 +303,10 @@ class Pass:
             self._unsent[about].append(committed)
 
 
-class Flight:
-    """What is on its way from one relay."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._landed: list[int] = []
-        self._awaited: simpy.Event | None = None
-
-    def fly(self, events: list[tuple[int, float]]) -> Steps:
-        """By RabbitMQ, and back."""
-        yield from self._world.rabbitmq.work(self._world.costs.rabbitmq * len(events))
-        yield self._world.env.timeout(self._world.costs.confirm)
-        self._world.latencies += [self._world.env.now - committed for _, committed in events]
-        self._landed += [about for about, _ in events]
-        if self._awaited:
-            self._awaited.succeed()
-            self._awaited = None
-
-    def landed(self) -> list[int]:
-        """The objects whose event was confirmed since it was last asked."""
-        landed, self._landed = self._landed, []
-        return landed
-
-    def landing(self) -> simpy.Event:
-        """When the next one is; now, if one was."""
-        event = self._world.env.event()
-        if self._landed:
-            event.succeed()
-        else:
-            self._awaited = event
-        return event
+def _taken(store: simpy.Store) -> list[Any]:
+    """All that is in a store at this moment."""
+    taken, store.items = store.items, []
+    return taken
 
 
 def rate(costs: Costs, processes: int, rabbitmq: int) -> str:
@@ -339,21 +318,21 @@ def rate(costs: Costs, processes: int, rabbitmq: int) -> str:
     world.env.run(until=WARMED_UP)
     before = len(world.latencies)
     world.env.run(until=WARMED_UP + 2)
-    return _rounded((len(world.latencies) - before) / 2)
+    return rounded((len(world.latencies) - before) / 2)
 
 
 def one_object(costs: Costs, confirm: float) -> str:
     """Events a second of one hot object, where a confirm comes after so many seconds."""
     world = World(replace(costs, confirm=confirm))
     world.fill(1000, 1)
-    return _rounded(1000 / _drain(world))
+    return rounded(1000 / _drain(world))
 
 
 def drain(costs: Costs, databases: int, processes: int) -> str:
     """Seconds until a million events are out."""
     world = World(costs, databases=databases, processes=processes)
     world.fill(1_000_000 // databases, OBJECTS)
-    return _rounded(_drain(world))
+    return rounded(_drain(world))
 
 
 def _drain(world: World) -> float:
@@ -376,7 +355,8 @@ def latency(costs: Costs, databases: int, processes: int, events: int) -> str:
     return f"{percents[49] * 1e3:.0f} / {percents[98] * 1e3:.0f}"
 
 
-def _rounded(number: float) -> str:
+def rounded(number: float) -> str:
+    """To two digits."""
     return f"{float(f'{number:.2g}'):,.0f}"
 
 

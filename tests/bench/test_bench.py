@@ -4,16 +4,15 @@ import random
 import time
 from statistics import median
 
-import psutil
 import pytest
 
 from tests.acceptance.conftest import held_open
 from tests.acceptance.shop import p99
 from tests.backlog import BODY
-from tests.bench.conftest import child_of, process_listening, processor_seconds, resident
+from tests.bench.conftest import child_of, processor_seconds, resident
 from tests.bench.figures import BOUNDS, Spread
 from tests.processes import pause
-from tests.servers import stopped, suspended
+from tests.servers import pid_of_postgresql, stopped, suspended
 
 pytestmark = pytest.mark.bench
 
@@ -117,9 +116,9 @@ def test_processor_time(bench, actor, figures, rounds, postgresql_proc, rabbitmq
     """What an event takes of the processors of a relay and of each server: what more of them could do, it says."""
     bench.start_idle_worker("--concurrency", "1")
     servers = {
-        "relay": psutil.Process(child_of(bench.pid_of("worker"))),
-        "postgresql": process_listening(postgresql_proc.port),
-        "rabbitmq": process_listening(rabbitmq_proc.port),
+        "relay": child_of(bench.pid_of("worker")),
+        "postgresql": pid_of_postgresql(postgresql_proc),
+        "rabbitmq": rabbitmq_proc.process.pid,
     }
     took: dict[str, list[float]] = {name: [] for name in servers}
     for _ in rounds(5):

@@ -35,6 +35,7 @@ __all__ = [
     "make_postgresql",
     "mariadb_proc",
     "pgbouncer_port",
+    "pid_of_postgresql",
     "postgresql_proc",
     "rabbitmq_cluster",
     "rabbitmq_proc",
@@ -63,8 +64,7 @@ def stopped(server: TCPExecutor, how: signal.Signals | None = None) -> Iterator[
 @contextmanager
 def killed(postgresql: TCPExecutor) -> Iterator[None]:
     """Within it PostgreSQL is away: all of its processes were ended in the middle of whatever they were at."""
-    folder = Path(postgresql.datadir)  # type: ignore[attr-defined]
-    main = int((folder / "postmaster.pid").read_text().split()[0])
+    main = pid_of_postgresql(postgresql)
     os.kill(main, signal.SIGSTOP)  # so that it starts none in the place of another
     processes = [main, *children(main)]
     for process in processes:
@@ -78,6 +78,12 @@ def killed(postgresql: TCPExecutor) -> Iterator[None]:
         yield
     finally:
         postgresql.start()
+
+
+def pid_of_postgresql(postgresql: TCPExecutor) -> int:
+    """Its main process; what started it ended long ago."""
+    folder = Path(postgresql.datadir)  # type: ignore[attr-defined]
+    return int((folder / "postmaster.pid").read_text().split()[0])
 
 
 def _is_alive(pid: int) -> bool:

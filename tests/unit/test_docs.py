@@ -194,8 +194,8 @@ def test_limits__what_is_simulated__comes_out_of_the_simulation():
         figures.values[f"{each}_processor_us_an_event"].median for each in ("rabbitmq", "postgresql")
     )
     assert f"takes {rabbitmq:.0f} µs of its processors, and {postgresql:.0f} µs of PostgreSQL" in squeezed(page)
-    one_queue = float(f"{figures.values['pipelined_loop_events_a_second'].median:.2g}")
-    assert f"{one_queue:,.0f} events/s here" in page
+    one_queue = simulation.rounded(figures.values["pipelined_loop_events_a_second"].median)
+    assert f"{one_queue} events/s here" in page
 
 
 def test_tables_they_name__exist():
