@@ -1,6 +1,8 @@
 """Turns the life of Django models into events on RabbitMQ that nameko services handle."""
 
+from django_events_sourcing.context import event_context
+from django_events_sourcing.domain_events import aemit, emit
 from django_events_sourcing.events import Event
 
-__all__ = ["Event"]
+__all__ = ["Event", "aemit", "emit", "event_context"]
 __version__ = "1.0.0.dev0"

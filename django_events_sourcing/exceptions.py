@@ -8,6 +8,7 @@ __all__ = [
     "ConfigurationError",
     "EventRefused",
     "EventsSourcingError",
+    "InvalidEvent",
     "NoConnectionLeft",
     "OperationError",
     "PublishError",
@@ -39,6 +40,13 @@ class SerializationError(EventsSourcingError):
 
     The message names the model, the serializer and, where it is known, the field. Mend the serializer or the
     value; to save without an event, take the model out of ``MODELS_CRUD_EVENT``.
+    """
+
+
+class InvalidEvent(EventsSourcingError, ValueError):
+    """What ``emit()`` or ``event_context()`` was given can't be an event's; nothing was sent.
+
+    The message names the argument, its value and the mend.
     """
 
 

@@ -7,7 +7,7 @@ All times are microseconds since 1970 by ``clock``.
 
 from django.db import models
 
-__all__ = ["Failure", "LogEntry", "Partition", "PublishedCount", "QueueEntry", "Worker"]
+__all__ = ["Failure", "LogEntry", "ObjectLock", "Partition", "PublishedCount", "QueueEntry", "Worker"]
 
 
 class LogEntry(models.Model):
@@ -108,6 +108,18 @@ class Partition(models.Model):
 
     def __str__(self) -> str:
         return f"partition {self.number}"
+
+
+class ObjectLock(models.Model):
+    """Held, on MySQL and MariaDB, by who sends an event of an object that has no row: one for many objects."""
+
+    number = models.SmallIntegerField(primary_key=True)
+
+    class Meta:
+        db_table = "django_events_sourcing_lock"
+
+    def __str__(self) -> str:
+        return f"lock {self.number}"
 
 
 class PublishedCount(models.Model):

@@ -153,7 +153,7 @@ class disable_model_obj_dispatcher(_Switch):  # noqa: N801 - as above
         self._instance = instance
 
     def _rule(self) -> switches.Rule:
-        return lambda _model, instance: _is_same_object(instance, self._instance)
+        return lambda _model, instance: instance is not None and _is_same_object(instance, self._instance)
 
 
 def _is_same_object(one: Model, other: Model) -> bool:

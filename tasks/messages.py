@@ -92,7 +92,7 @@ def _properties(event: Event, trace: Mapping[str, str], *, is_replayed: bool) ->
     context = {
         **event.headers,
         **trace,
-        "call_id_stack": [f"{event.service}.{event.name}.{event_id}"],
+        "call_id_stack": [*event.headers.get("call_id_stack", ()), f"{event.service}.{event.name}.{event_id}"],
         "event_id": event_id,
         "event_time": event.time.isoformat(),
         "event_object": event.object,

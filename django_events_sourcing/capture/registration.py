@@ -12,19 +12,20 @@ from rest_framework.serializers import BaseSerializer
 
 from django_events_sourcing.capture.default_serializer import default_serializer
 from django_events_sourcing.capture.kept_serializers import KeptSerializers
+from django_events_sourcing.capture.keys import object_key
 from django_events_sourcing.capture.serialization import project_locale, serialize
-from django_events_sourcing.capture.stored import StoredForm, concrete_model
-from django_events_sourcing.capture.tenants import tenant_of
+from django_events_sourcing.capture.stored import StoredForm
 from django_events_sourcing.conf import get_settings
+from django_events_sourcing.context import context_headers
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import ConfigurationError, SerializationError
 from django_events_sourcing.tracing import trace_context
 from django_events_sourcing.types import Alias
 
-__all__ = ["Registration", "snake_case"]
+__all__ = ["MAX_NAME_BYTES", "Registration", "snake_case"]
 
-# AMQP's short string: the longest routing key that a broker takes.
-_MAX_NAME_BYTES = 255
+#: AMQP's short string: the longest routing key that a broker takes.
+MAX_NAME_BYTES = 255
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,8 @@ class Registration:
         stored = self._stored_form.of(instance, using, action=action)
         name = self.event_name(stored, action)
         body = serialize(stored, self._serializers)
-        pk = ",".join(map(str, stored.pk)) if isinstance(stored.pk, tuple) else stored.pk
-        model = concrete_model(self.model)
-        key, headers = f"{model._meta.label_lower}:{pk}", trace_context()
-        if tenant := tenant_of(model, using):
-            key, headers["event_tenant"] = f"{tenant}/{key}", tenant
+        key, of_tenant = object_key(self.model, stored.pk, using)
+        headers = {**context_headers(), **trace_context(), **of_tenant}
         return partial(Event, name=name, service=self.service, object=key, body=body, headers=headers)
 
     def event_name(self, instance: Model, action: str) -> str:
@@ -85,10 +83,10 @@ class Registration:
                     status = status.value
                 suffix = action if status is None or status == "" else str(status)
         name = f"{self.prefix}__{suffix}"
-        if len(name.encode()) > _MAX_NAME_BYTES:
+        if len(name.encode()) > MAX_NAME_BYTES:
             raise SerializationError(
                 f"{self.model._meta.label} {instance.pk}: the event name {name[:60]!r}… is longer than the "
-                f"{_MAX_NAME_BYTES} bytes that AMQP allows; shorten the value of {self.status_field!r}."
+                f"{MAX_NAME_BYTES} bytes that AMQP allows; shorten the value of {self.status_field!r}."
             )
         return name
 

@@ -8,8 +8,9 @@ from django.db.models import Model
 
 __all__ = ["Rule", "is_silenced", "pop", "push", "silenced_everywhere"]
 
-#: Whether an instance, registered as the model, is to send no events.
-Rule = Callable[[type[Model], Model], bool]
+#: Whether an instance, registered as the model, is to send no events. An event may be of a model without an instance,
+#: or of neither.
+Rule = Callable[[type[Model] | None, Model | None], bool]
 
 # A context variable is what threads and async tasks don't share.
 _rules: ContextVar[tuple[Rule, ...]] = ContextVar("django_events_sourcing_switches", default=())
@@ -36,7 +37,7 @@ def silenced_everywhere(rule: Rule) -> Iterator[None]:
         _everywhere.remove(rule)
 
 
-def is_silenced(model: type[Model], instance: Model) -> bool:
+def is_silenced(model: type[Model] | None, instance: Model | None) -> bool:
     """Whether ``instance``, registered as ``model``, sends no events for now."""
     rules = _rules.get()
     return bool(_everywhere or rules) and any(rule(model, instance) for rule in (*_everywhere, *rules))

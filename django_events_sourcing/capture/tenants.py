@@ -7,7 +7,7 @@ from django.db.models import Model
 
 from django_events_sourcing.types import Alias
 
-__all__ = ["has_tenants", "is_of_each_tenant", "is_shared", "tenant_of"]
+__all__ = ["current_tenant", "has_tenants", "is_of_each_tenant", "is_shared", "tenant_of"]
 
 # Of a connection of django-tenants: it searches this schema first, and then the one that all share.
 _SCHEMA = "schema_name"
@@ -29,10 +29,14 @@ def tenant_of(model: type[Model], using: Alias) -> str | None:
     Returns:
         None where there are no tenants, and for what they share.
     """
+    tenant = current_tenant(using)
+    return tenant if tenant and is_of_each_tenant(model._meta.app_label) else None
+
+
+def current_tenant(using: Alias) -> str | None:
+    """The schema of the tenant that a connection is at now; None if it is at none."""
     schema: str | None = getattr(connections[using], _SCHEMA, None)
-    if not schema or schema == _shared_schema() or not is_of_each_tenant(model._meta.app_label):
-        return None
-    return schema
+    return schema if schema and schema != _shared_schema() else None
 
 
 def is_of_each_tenant(app_label: str) -> bool:

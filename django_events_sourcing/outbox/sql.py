@@ -5,8 +5,8 @@ longer than to run it takes the database: 4.6 ms of a lone event's way through a
 QuerySet.
 
 Names in double quotes are quoted as the database wants it. ``{now}`` is its time in microseconds, ``{bigint}`` its type
-of whole numbers with 64 bits. What else stands in braces is filled in by ``queries``, with nothing but whole numbers
-and texts of this module.
+of whole numbers with 64 bits. What else stands in braces is filled in by ``queries``, with nothing but whole numbers,
+texts of this module, and names of a project's tables and columns, quoted by Django.
 """
 
 from collections.abc import Collection
@@ -27,6 +27,8 @@ __all__ = [
     "INSERT",
     "INSERT_LOG",
     "INSERT_QUEUE",
+    "LOCK_OBJECT",
+    "LOCK_ROW",
     "LOOK",
     "NOT_WAITING",
     "ONLY_WELL",
@@ -60,6 +62,14 @@ WITH entry AS ({INSERT_LOG.strip()} RETURNING "sequence")
 INSERT INTO "django_events_sourcing_queue" ("partition", "sequence", "object_hash")
 SELECT %(partition)s, "sequence", %(object_hash)s FROM entry
 """
+
+#: Of a project's table, whose name and columns are quoted already.
+LOCK_ROW = "SELECT 1 FROM {table} WHERE {key} FOR {strength}"
+
+LOCK_OBJECT = {
+    "postgresql": "SELECT pg_advisory_xact_lock(%s, %s)",
+    "mysql": "INSERT INTO django_events_sourcing_lock (number) VALUES (%s) ON DUPLICATE KEY UPDATE number = number",
+}
 
 # Of failures: dead, and with DEAD_BLOCKS_OBJECT in the way of the later events of its object. What died on its way to
 # one consumer's queue is not, as all others have it.

@@ -7,7 +7,7 @@ from django.db import connections, router
 from django.db.utils import OperationalError, ProgrammingError
 
 from django_events_sourcing.exceptions import ConfigurationError
-from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry, Worker
+from django_events_sourcing.models import Failure, LogEntry, ObjectLock, Partition, PublishedCount, QueueEntry, Worker
 from django_events_sourcing.types import Alias
 
 __all__ = [
@@ -21,7 +21,9 @@ __all__ = [
 ]
 
 #: Their names.
-TABLES = {model._meta.db_table for model in (LogEntry, QueueEntry, Failure, Partition, PublishedCount, Worker)}
+TABLES = {
+    model._meta.db_table for model in (LogEntry, QueueEntry, Failure, Partition, ObjectLock, PublishedCount, Worker)
+}
 # Codes of PostgreSQL and of MySQL, and SQLite's words.
 _NO_SUCH_TABLE: set[object] = {"42P01", 1146, "no such table"}
 _READ_ONLY: set[object] = {"25006", 1290, 1792, 1836, "readonly database"}

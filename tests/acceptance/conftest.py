@@ -50,15 +50,15 @@ class System:
         command = [*celery, "--concurrency", "2", "--hostname", f"{name}@%h", *options]
         return running(command, ready, self.log(name), {**self.env, **self.worker_env, "PGAPPNAME": name})
 
-    def service(self, module: str = "tests.project.services") -> AbstractContextManager[Any]:
-        """The nameko service of a module; it is ready when its queues are bound."""
+    def service(self, module: str = "tests.project.services", name: str = "service") -> AbstractContextManager[Any]:
+        """The nameko service of a module; it is ready when its queues are bound. By ``name`` goes its log."""
         config = self.folder / "nameko.yaml"
         logging = {"version": 1, "handlers": {"all": {"class": "logging.StreamHandler"}}}
         loggers = {"nameko.runners": {"level": "DEBUG", "handlers": ["all"]}}
         config.write_text(json.dumps({"AMQP_URI": self.env["AMQP_URI"], "LOGGING": {**logging, "loggers": loggers}}))
         nameko = [sys.executable, "-c", "from nameko.cli.main import main; main()"]
         command = [*nameko, "run", "--config", str(config), module]
-        return running(command, "services started", self.log("service"), self.env)
+        return running(command, "services started", self.log(name), self.env)
 
     def status(self, database: str = "default") -> dict[str, Any]:
         """What ``manage.py events status`` says."""

@@ -69,3 +69,26 @@ def test_service_without_queue_yet__first_event_of_all__exchange_is_declared(sys
     lines = worker.read_text().partition(" ready.")[2].splitlines()
     (line,) = [line for line in lines if "WARNING" in line or "ERROR" in line]
     assert "RabbitMQ has no queue bound for events product__created of" in line
+
+
+PLACED = """
+from django_events_sourcing import emit, event_context
+order = Order.objects.create(number="A-1", customer="Ann", total="9.50")
+with event_context(user_id=7, correlation_id="r-1"):
+    emit("order__placed", {"id": order.pk}, instance=order, headers={"channel": "web"})
+print(order.pk)
+"""
+
+
+def test_event__emitted_while_another_is_handled__goes_on_with_its_context(running_system):
+    """From a project through a service that runs Django's code to the next service."""
+    with running_system.service("tests.acceptance.billing", name="billing"):
+        order = running_system.django(PLACED).strip()
+        billed = next(entry for entry in running_system.wait_for(2) if entry["event"] == "order__billed")
+    assert billed["data"] == {"id": int(order)}
+    assert billed["event_object"] == f"project.order:{order}"
+    assert (billed["user_id"], billed["correlation_id"], billed["channel"]) == (7, "r-1", "web")
+    shop = running_system.env["SERVICE_NAME"]
+    calls = [f"{shop}.order__placed.", "billing.bill.", f"{shop}.order__billed.{billed['event_id']}", "recorder."]
+    stack = billed["call_id_stack"]
+    assert [call.startswith(expected) for call, expected in zip(stack, calls, strict=True)] == [True] * 4, stack

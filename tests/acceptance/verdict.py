@@ -61,7 +61,7 @@ def judge(changes: Changes, arrivals: Iterable[Arrival]) -> Verdict:
 
 
 def read_ledger(
-    ledger: Path, was_committed: Callable[[int, str, str], bool]
+    ledger: Path, was_committed: Callable[[str, str, str], bool]
 ) -> tuple[Changes, list[tuple[float, float]]]:
     """What a writer did.
 
@@ -74,7 +74,7 @@ def read_ledger(
     """
     changes: Changes = {}
     took: list[tuple[float, float]] = []
-    open_change: list[tuple[int, str, str]] = []
+    open_change: list[tuple[str, str, str]] = []
     for line in ledger.read_text().splitlines():
         entry = json.loads(line)
         if "changes" in entry:
@@ -88,6 +88,6 @@ def read_ledger(
     return changes, took
 
 
-def _add(changes: Changes, committed: list[tuple[int, str, str]]) -> None:
+def _add(changes: Changes, committed: list[tuple[str, str, str]]) -> None:
     for key, kind, name in committed:
-        changes.setdefault(f"project.product:{key}", []).append((kind, name))
+        changes.setdefault(key, []).append((kind, name))

@@ -12,6 +12,7 @@ import random
 import sys
 import time
 from pathlib import Path
+from uuid import uuid4
 
 import django
 
@@ -19,6 +20,7 @@ django.setup()
 
 from django.db import transaction  # noqa: E402 - Django must be set up
 
+from django_events_sourcing import emit  # noqa: E402
 from tests.project.models import Product  # noqa: E402
 
 OBJECTS = 20
@@ -32,6 +34,7 @@ class Writer:
     def __init__(self, ledger: Path) -> None:
         self._ledger = ledger.open("a", buffering=1)
         self._products: list[Product] = []
+        self._cart = f"shop.cart:{uuid4()}"
         self.events = 0
 
     def change(self) -> None:
@@ -40,8 +43,15 @@ class Writer:
             self._create()
             return
         kind = random.random()
-        if kind < 0.6:
+        if kind < 0.45:
             self._update(1)
+        elif kind < 0.5:
+            self._update_and_emit()
+        elif kind < 0.55:
+            product = random.choice(self._products)
+            self._emit("blamed", _key(product), product)
+        elif kind < 0.6:
+            self._emit("filled", self._cart)
         elif kind < 0.75:
             self._update(3)
         elif kind < 0.9:
@@ -53,7 +63,7 @@ class Writer:
         name = self._name()
         with transaction.atomic():  # so that its key is known before the commit
             product = Product.objects.create(name=name, price=1)
-            self._write({"changes": [[product.pk, "created", name]]})
+            self._write({"changes": [[_key(product), "created", name]]})
             began = time.monotonic()
         self._done(1, began)
         self._products.append(product)
@@ -61,7 +71,7 @@ class Writer:
     def _update(self, times: int) -> None:
         products = random.sample(self._products, times)
         names = [self._name() for _ in products]
-        self._write({"changes": [[p.pk, "updated", name] for p, name in zip(products, names, strict=True)]})
+        self._write({"changes": [[_key(p), "updated", name] for p, name in zip(products, names, strict=True)]})
         began = time.monotonic()
         if times == 1:
             self._save(products[0], names[0])
@@ -76,12 +86,29 @@ class Writer:
         before = product.name
         with transaction.atomic():
             self._save(product, "rolled back")
+            emit("product__praised", {"name": "rolled back"}, instance=product)
             transaction.set_rollback(True)
         product.name = before
 
+    def _update_and_emit(self) -> None:
+        product, name = random.choice(self._products), self._name()
+        self._write({"changes": [[_key(product), "updated", name], [_key(product), "praised", name]]})
+        began = time.monotonic()
+        with transaction.atomic():
+            self._save(product, name)
+            emit("product__praised", {"name": name}, instance=product)
+        self._done(2, began)
+
+    def _emit(self, kind: str, key: str, product: Product | None = None) -> None:
+        name = self._name()
+        self._write({"changes": [[key, kind, name]]})
+        began = time.monotonic()
+        emit(f"it__{kind}", {"name": name}, instance=product, key=None if product else key)
+        self._done(1, began)
+
     def _delete(self) -> None:
         product = self._products.pop(random.randrange(len(self._products)))
-        self._write({"changes": [[product.pk, "deleted", product.name]]})
+        self._write({"changes": [[_key(product), "deleted", product.name]]})
         began = time.monotonic()
         product.delete()
         self._done(1, began)
@@ -99,6 +126,10 @@ class Writer:
 
     def _write(self, entry: dict[str, object]) -> None:
         self._ledger.write(json.dumps(entry) + "\n")
+
+
+def _key(product: Product) -> str:
+    return f"project.product:{product.pk}"
 
 
 if __name__ == "__main__":

@@ -46,6 +46,10 @@ class Recorder:
     def shipment_finished(self, shipment):
         self._record(shipment)
 
+    @event_handler(SHOP, "order__billed")
+    def order_billed(self, order):
+        self._record(order)
+
     def _record(self, data):
         with Path(os.environ["HANDLED"]).open("a") as handled:
             handled.write(json.dumps({**self.context, "data": data}) + "\n")

@@ -43,10 +43,13 @@ def test_verdict__of_what_is_wrong__says_what(fault):
 def test_ledger__of_a_killed_writer__asks_for_its_last_change(tmp_path, was_committed):
     """What a killed process had begun is there or not, as the database says."""
     ledger = tmp_path / "ledger"
-    ledger.write_text(
-        '{"changes": [[1, "created", "a"]]}\n{"done": 0.1, "at": 5}\n{"changes": [[1, "updated", "b"]]}\n'
-    )
-    changes, took = read_ledger(ledger, lambda *change: change == (1, "updated", "b") and was_committed)
+    lines = [
+        '{"changes": [["shop.a:1", "created", "a"]]}',
+        '{"done": 0.1, "at": 5}',
+        '{"changes": [["shop.a:1", "updated", "b"]]}',
+    ]
+    ledger.write_text("\n".join(lines))
+    changes, took = read_ledger(ledger, lambda *change: change == ("shop.a:1", "updated", "b") and was_committed)
     expected = [("created", "a"), ("updated", "b")] if was_committed else [("created", "a")]
-    assert changes == {"project.product:1": expected}
+    assert changes == {"shop.a:1": expected}
     assert took == [(5, 0.1)]

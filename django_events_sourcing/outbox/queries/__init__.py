@@ -5,11 +5,12 @@ None of them leaves a transaction open: events are published in between.
 
 # Note [Why order holds]
 # Of two events of one object, a before b, b's id was drawn after a had been committed: the object's row was locked
-# until then. A *pass* asks for the highest id first and reads no further than that, in the order of ids. So when it
-# comes upon b, a had been committed before the pass began, and was read before b or was gone. Without that bound, a
-# long transaction could commit a below the point that the pass has reached, and b, written after that, go out first.
-# What is committed during a pass is for the next one, which begins at the lowest id again: nothing is skipped. The
-# first portion is read by the statement that asks for the highest id: it sees what was committed when it began.
+# until then, or what stands in for it (Note [Locks of emit]). A *pass* asks for the highest id first and reads no
+# further than that, in the order of ids. So when it comes upon b, a had been committed before the pass began, and was
+# read before b or was gone. Without that bound, a long transaction could commit a below the point that the pass has
+# reached, and b, written after that, go out first. What is committed during a pass is for the next one, which begins at
+# the lowest id again: nothing is skipped. The first portion is read by the statement that asks for the highest id: it
+# sees what was committed when it began.
 #
 # An object that waits (one of its events was refused, or could not be sent) waits to the end of the pass, whatever
 # happens meanwhile: the pass may have gone by its next events.
@@ -21,6 +22,7 @@ None of them leaves a transaction open: events are published in between.
 from django_events_sourcing.outbox.queries.common import PURGE
 from django_events_sourcing.outbox.queries.counting import Published, count_parts, estimate, published_last_hour
 from django_events_sourcing.outbox.queries.inserting import insert, is_one_statement
+from django_events_sourcing.outbox.queries.locking import lock_object, lock_row
 from django_events_sourcing.outbox.queries.outcomes import Refusal, RefusalPolicy, bury, count_published, refuse, settle
 from django_events_sourcing.outbox.queries.partitions import (
     PartitionState,
@@ -84,6 +86,8 @@ __all__ = [
     "last_workers",
     "leased",
     "load",
+    "lock_object",
+    "lock_row",
     "look",
     "note_look",
     "pause",
