@@ -3,17 +3,15 @@
 import sys
 from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.apps import apps
+from django.db.models import Model
 
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.types import Alias
-
-if TYPE_CHECKING:
-    from django.db.models import Model
 
 __all__ = ["aemit", "emit"]
 
@@ -24,7 +22,7 @@ def emit(  # noqa: PLR0913
     name: str,
     payload: Any,
     *,
-    instance: "Model | None" = None,
+    instance: Model | None = None,
     key: str | None = None,
     service: str | None = None,
     headers: Mapping[str, Any] | None = None,
@@ -72,7 +70,7 @@ async def aemit(  # noqa: PLR0913
     name: str,
     payload: Any,
     *,
-    instance: "Model | None" = None,
+    instance: Model | None = None,
     key: str | None = None,
     service: str | None = None,
     headers: Mapping[str, Any] | None = None,

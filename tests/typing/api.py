@@ -7,7 +7,8 @@ from uuid import UUID
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-from django_events_sourcing import Event
+from django_events_sourcing import Event, aemit, emit, event_context
+from django_events_sourcing.middleware import EventContextMiddleware
 from django_events_sourcing.testing import disable_dispatcher, disable_model_obj_dispatcher
 from django_events_sourcing.views import health, metrics
 
@@ -43,5 +44,17 @@ def use(instance: Model) -> None:
         instance.save()
 
 
+def emit_some(instance: Model) -> None:
+    assert_type(emit("order__refunded", {"amount": 5}, instance=instance), Event)
+    emit("cart__abandoned", [], key="shop.cart:17", service="shop", headers={"channel": "web"}, using="default")
+    with event_context(user_id=7, correlation_id=lambda: "a1") as context:
+        assert_type(context, event_context)
+
+
+async def emit_one() -> None:
+    assert_type(await aemit("cart__abandoned", None, key="shop.cart:17"), Event)
+
+
+EventContextMiddleware(lambda request: HttpResponse(request.path))
 assert_type(health(HttpRequest()), JsonResponse)
 assert_type(metrics(HttpRequest()), HttpResponse)

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from django.utils.module_loading import import_string
 
+import django_events_sourcing
 from django_events_sourcing.conf import Settings
 from django_events_sourcing.management.subcommands import SUBCOMMANDS
 from django_events_sourcing.metrics import OutboxCollector
@@ -210,8 +211,14 @@ def test_python_names__exist():
     paths = set(re.findall(r"[`:] ?(django_events_sourcing(?:\.[a-z_]\w*)+(?:\.\w+)?)(?=[`\n(])", ALL))
     paths |= set(re.findall(r"auto\w+:: (django_events_sourcing\S*)", ALL))
     assert len(paths) > 20
-    for path in paths:
-        import_string(path if path.count(".") > 1 or path.endswith(".Event") else f"{path}.__name__")
+    for_services = {
+        path for path in paths if path.startswith("django_events_sourcing.nameko")
+    }  # eventlet comes with it
+    service_module = (ROOT / "django_events_sourcing/nameko.py").read_text()
+    assert all(f"class {path.rpartition('.')[2]}(" in service_module for path in for_services if path.count(".") > 1)
+    for path in paths - for_services:
+        is_module = path.count(".") == 1 and path.rpartition(".")[2] not in django_events_sourcing.__all__
+        import_string(f"{path}.__name__" if is_module else path)
 
 
 def test_modules_they_name__exist():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from django_events_sourcing import Event
+from django_events_sourcing import Event, emit
 from django_events_sourcing.checks import outbox
 from django_events_sourcing.checks.outbox import check_outbox
 from django_events_sourcing.delivery.deliver import deliver
@@ -113,5 +113,6 @@ def test_role__that_only_saves__needs_no_more_than_the_docs_have(postgresql, opt
     one, *more = [Event(name="a", service="b", object=f"thing:{number}", body="{}") for number in range(3)]
     deliver([one], postgresql)
     deliver(more, postgresql)
+    emit("cart__abandoned", {}, key="shop.cart:17", using=postgresql)
     execute(postgresql, "RESET ROLE")
-    assert LogEntry.objects.using(postgresql).count() == 3
+    assert LogEntry.objects.using(postgresql).count() == 4

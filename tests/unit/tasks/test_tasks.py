@@ -18,7 +18,7 @@ from kombu.connection import Connection
 from kombu.entity import Queue
 from nameko.standalone.events import get_event_exchange
 
-from django_events_sourcing import Event, tasks
+from django_events_sourcing import Event, emit, event_context, tasks
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.exceptions import ConfigurationError, EventRefused, PublishError
 from django_events_sourcing.tasks import attempts, circuit, publish_event, publisher
@@ -70,6 +70,19 @@ def test_eager__save__published_inside_the_process(transactional_db, eager, queu
     message = queue.get()
     assert message.delivery_info["routing_key"] == "product__created"
     assert message.payload["id"] == product.pk
+
+
+def test_eager__event_of_ones_own__published_inside_the_process(transactional_db, eager, queue):
+    """At the commit, with what the code around it says; none after a rollback."""
+    with event_context(user_id=7), transaction.atomic():
+        emit("cart__abandoned", {"lines": 3}, key="shop.cart:17")
+        with transaction.atomic():
+            emit("cart__filled", {}, key="shop.cart:17")
+            transaction.set_rollback(True)
+    message = queue.get()
+    assert (message.delivery_info["routing_key"], message.payload) == ("cart__abandoned", {"lines": 3})
+    assert (message.headers["nameko.event_object"], message.headers["nameko.user_id"]) == ("shop.cart:17", 7)
+    assert queue.get() is None
 
 
 def test_eager__web_process_without_the_tasks__published(queue):
