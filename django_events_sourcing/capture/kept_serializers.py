@@ -51,13 +51,17 @@ class KeptSerializers:
 
     Args:
         serializer_class: The class.
+        context: Gives the ``context`` of a serializer for each event; None where it has none of the project's.
 
     Attributes:
         serializer_class: The class.
     """
 
-    def __init__(self, serializer_class: type[BaseSerializer[Any]]) -> None:
+    def __init__(
+        self, serializer_class: type[BaseSerializer[Any]], context: Callable[[], dict[str, Any]] | None = None
+    ) -> None:
         self.serializer_class = serializer_class
+        self._context = context
         self._free: list[_Kept] = []
         self._may_be_kept = True
 
@@ -69,10 +73,16 @@ class KeptSerializers:
         """
         kept = self._take()
         if kept is None:
-            return self.serializer_class(instance).data
-        data = kept.represent(instance)
+            return self.new(instance).data
+        data = kept.represent(instance, self._context and self._context())
         self._free.append(kept)  # not if it raised: in what state it is nobody knows
         return data
+
+    def new(self, *instance: Model) -> BaseSerializer[Any]:
+        """A serializer of its own for an instance, or for none."""
+        if self._context is None:  # a class of the project's may take none
+            return self.serializer_class(*instance)
+        return self.serializer_class(*instance, context=self._context())
 
     def _take(self) -> "_Kept | None":
         # Taken out while it is used: by other threads, and by its own code, which may save another instance.
@@ -80,7 +90,7 @@ class KeptSerializers:
             return self._free.pop()
         if self._may_be_kept:
             try:
-                return _Kept(self.serializer_class)
+                return _Kept(self.new)
             except _NotKeptError:
                 self._may_be_kept = False
         return None
@@ -91,19 +101,21 @@ class _NotKeptError(Exception):
 
 
 class _Kept:
-    def __init__(self, serializer_class: type[BaseSerializer[Any]]) -> None:
-        serializer = serializer_class()
+    def __init__(self, make: Callable[[], BaseSerializer[Any]]) -> None:
+        serializer: Any = make()
         if any(isinstance(each, BaseSerializer) and _has_own_making(type(each)) for _, each in walk(serializer)):
             raise _NotKeptError
         self._serializer = serializer
         self._put_back: list[Callable[[], None]] = []
         if any(_has_own_code(type(each)) for _, each in walk(serializer)):
-            other = serializer_class()
+            other = make()
             list(walk(other))  # has its fields made, as those of the first are by now
             self._put_back = list(_private_state(serializer, other, set()))
 
-    def represent(self, instance: Model) -> Any:
+    def represent(self, instance: Model, context: dict[str, Any] | None) -> Any:
         self._serializer.instance = instance
+        if context is not None:
+            vars(self._serializer)["_context"] = context
         data = self._serializer.to_representation(instance)
         self._serializer.instance = None
         for put_back in self._put_back:

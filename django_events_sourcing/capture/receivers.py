@@ -122,17 +122,22 @@ def _database_of(instance: Model) -> Alias:
 
 def _record_save(registrations: tuple[Registration, ...], instance: Model, created: bool, using: Alias) -> None:
     action = "created" if created else "updated"
-    _deliver([each.draft(instance, using, action) for each in _speaking(registrations, instance, using)], using)
+    _deliver(_drafts(_speaking(registrations, instance, using), instance, using, action), using)
 
 
 def _delete_drafts(model: type[Model], instance: Model, using: Alias, *, may_be_gone: bool = False) -> Drafts:
-    registrations = _speaking(registry.deleted[model], instance, using)
+    registrations = [each for each in _speaking(registry.deleted[model], instance, using) if "deleted" in each.actions]
     if registrations and may_be_gone and not has_row(instance, using):
         return []
     try:
-        return [registration.draft(instance, using, "deleted") for registration in registrations]
+        return _drafts(registrations, instance, using, "deleted")
     except RowGoneError:  # deleted by somebody else, who records it
         return []
+
+
+def _drafts(registrations: list[Registration], instance: Model, using: Alias, action: str) -> Drafts:
+    drafts = (each.draft(instance, using, action) for each in registrations)
+    return [draft for draft in drafts if draft is not None]
 
 
 def _speaking(registrations: tuple[Registration, ...], instance: Model, using: Alias) -> list[Registration]:

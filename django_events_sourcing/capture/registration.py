@@ -1,16 +1,19 @@
 """One registered model: how its changes are named, serialized and made into events."""
 
 import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property, partial
 from typing import Any
 
+from django.db import DatabaseError
 from django.db.models import Model
 from django.utils.module_loading import import_string
 from rest_framework.serializers import BaseSerializer
 
 from django_events_sourcing.capture.default_serializer import default_serializer
+from django_events_sourcing.capture.functions import function_of
 from django_events_sourcing.capture.kept_serializers import KeptSerializers
 from django_events_sourcing.capture.keys import object_key
 from django_events_sourcing.capture.serialization import project_locale, serialize
@@ -22,7 +25,10 @@ from django_events_sourcing.exceptions import ConfigurationError, SerializationE
 from django_events_sourcing.tracing import trace_context
 from django_events_sourcing.types import Alias
 
-__all__ = ["MAX_NAME_BYTES", "Registration", "snake_case"]
+__all__ = ["ACTIONS", "MAX_NAME_BYTES", "Registration", "snake_case"]
+
+#: What may happen to a row.
+ACTIONS = ("created", "updated", "deleted")
 
 #: AMQP's short string: the longest routing key that a broker takes.
 MAX_NAME_BYTES = 255
@@ -39,6 +45,11 @@ class Registration:
         status_field: Name of the field whose value names the event, or None.
         event_name_prefix: What event names start with; None for the model's name in snake case.
         service_name: Where its events come from; None for ``SERVICE_NAME``.
+        actions: Those that send events, of ``ACTIONS``.
+        when: Whether a change is worth an event: called with the instance and the action, or its dotted path; None if
+            each is.
+        serializer_context: What the serializer has as ``context``: a dict, what makes one for each event, or its dotted
+            path.
     """
 
     model: type[Model]
@@ -47,8 +58,11 @@ class Registration:
     status_field: str | None = None
     event_name_prefix: str | None = None
     service_name: str | None = None
+    actions: Collection[str] = ACTIONS
+    when: str | Callable[[Model, str], object] | None = None
+    serializer_context: str | Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None
 
-    def draft(self, instance: Model, using: Alias, action: str) -> partial[Event]:
+    def draft(self, instance: Model, using: Alias, action: str) -> partial[Event] | None:
         """The event of what just happened to ``instance``, or is about to, with its state of this moment.
 
         Args:
@@ -57,15 +71,20 @@ class Registration:
             action: ``"created"``, ``"updated"`` or ``"deleted"``.
 
         Returns:
-            What makes the event, with its id and time, when called.
+            What makes the event, with its id and time, when called; None if the change is worth none.
 
         Raises:
-            ConfigurationError: The entry's serializer can't be imported, or no service name is set.
-            SerializationError: The instance can't be serialized, or its status makes no event name.
+            ConfigurationError: What the entry names can't be imported, or no service name is set.
+            SerializationError: The instance can't be serialized, its status makes no event name, or the entry's own
+                ``when`` or ``serializer_context`` raised.
         """
+        if action not in self.actions:
+            return None
         stored = self._stored_form.of(instance, using, action=action)
+        if not self._is_worth_it(stored, action):
+            return None
         name = self.event_name(stored, action)
-        body = serialize(stored, self._serializers)
+        body = serialize(stored, self.serializers)
         key, of_tenant = object_key(self.model, stored.pk, using)
         headers = {**context_headers(), **trace_context(), **of_tenant}
         return partial(Event, name=name, service=self.service, object=key, body=body, headers=headers)
@@ -90,14 +109,56 @@ class Registration:
             )
         return name
 
+    def _is_worth_it(self, stored: Model, action: str) -> bool:
+        if self.when_function is None:
+            return True
+        try:
+            with project_locale():
+                return bool(self.when_function(stored, action))
+        except DatabaseError:
+            raise
+        except Exception as exc:
+            raise SerializationError(
+                f"{self.where}['when'], {self.when!r}, does not say whether {stored._meta.label} {stored.pk} "
+                f"({action}) is worth an event: {type(exc).__name__}: {exc}"
+            ) from exc
+
+    @cached_property
+    def when_function(self) -> Callable[[Model, str], object] | None:
+        """``when`` itself; raises ConfigurationError if it is no such function."""
+        return None if self.when is None else function_of(f"{self.where}['when']", self.when, "instance", "action")
+
+    @cached_property
+    def context_function(self) -> Callable[[], dict[str, Any]] | None:
+        """What gives a serializer its context; raises ConfigurationError if it is no such function."""
+        if self.serializer_context is None:
+            return None
+        if isinstance(self.serializer_context, Mapping):
+            return partial(dict, self.serializer_context)
+        where = f"{self.where}['serializer_context']"
+        make = function_of(where, self.serializer_context)
+
+        def context() -> dict[str, Any]:
+            try:
+                return dict(make())
+            except DatabaseError:
+                raise
+            except Exception as exc:
+                raise SerializationError(
+                    f"{where}, {self.serializer_context!r}, makes no dict: {type(exc).__name__}: {exc}"
+                ) from exc
+
+        return context
+
     def forget_serializers(self) -> None:
         """Have serializers be made anew, as settings that they follow have changed."""
-        for name in ("_serializers", "_stored_form", "serializer_class"):
+        for name in ("serializers", "_stored_form", "serializer_class"):
             vars(self).pop(name, None)
 
     @cached_property
-    def _serializers(self) -> KeptSerializers:
-        return KeptSerializers(self.serializer_class)
+    def serializers(self) -> KeptSerializers:
+        """What represents its instances."""
+        return KeptSerializers(self.serializer_class, self.context_function)
 
     @cached_property
     def _stored_form(self) -> StoredForm:

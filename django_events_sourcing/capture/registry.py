@@ -12,15 +12,17 @@ from django.db import router
 from django.db.models import Model
 from django.utils.functional import cached_property
 
-from django_events_sourcing.capture.registration import Registration
+from django_events_sourcing.capture.registration import ACTIONS, Registration
 from django_events_sourcing.capture.stored import concrete_model
 from django_events_sourcing.conf import model_entries, unknown_key
 from django_events_sourcing.types import Alias
 
 __all__ = ["ENTRY_KEYS", "Registry", "near_models", "registry"]
 
-ENTRY_KEYS = ["model", "serializer", "status_field", "event_name_prefix", "service_name"]
-
+ENTRY_KEYS = [
+    *("model", "serializer", "status_field", "event_name_prefix", "service_name"),
+    *("actions", "when", "serializer_context"),
+]
 
 _APP = "django_events_sourcing"
 
@@ -99,7 +101,11 @@ class Registry:
             if nearest:
                 self.saved[model] = nearest
             same_row = [one for one in nearest if concrete_model(one.model) is concrete_model(model)]
-            if same_row:
+            # Without receivers, Django deletes rows without reading them. Where a parent's row goes along, it is to be
+            # known that the child's entry speaks for it.
+            if any("deleted" in one.actions for one in same_row) or (
+                same_row and any(parent in self._by_model for parent in model._meta.get_parent_list())
+            ):
                 self.deleted[model] = tuple(same_row)
 
     def _nearest(self, model: type[Model]) -> tuple[Registration, ...]:
@@ -126,7 +132,11 @@ class Registry:
             message, hint = reason
             self.problems.append(_error("E011", f"{where}['model']: {model._meta.label} {message}.", hint))
             return None
-        registration = Registration(where=where, **{**{k: entry[k] for k in ENTRY_KEYS if k in entry}, "model": model})
+        values = {key: entry[key] for key in ENTRY_KEYS if key in entry}
+        if problem := _actions_problem(where, values.get("actions", ACTIONS)):
+            self.problems.append(problem)
+            del values["actions"]  # all of them: what is wrong loses nothing
+        registration = Registration(where=where, **{**values, "model": model})
         self.problems += _entry_problems(registration)
         return registration
 
@@ -155,6 +165,19 @@ def near_models(name: object) -> list[str]:
     """The label of the installed model that a name is most like, if any is."""
     known = [model._meta.label for model in apps.get_models()]
     return get_close_matches(str(name), known, n=1, cutoff=0.5)
+
+
+def _actions_problem(where: str, actions: object) -> CheckMessage | None:
+    if isinstance(actions, list | tuple | set | frozenset) and actions and all(each in ACTIONS for each in actions):
+        return None
+    known = ", ".join(map(repr, ACTIONS))
+    unknown = [each for each in actions if each not in ACTIONS] if isinstance(actions, list | tuple | set) else []
+    near = get_close_matches(str(unknown[0]), ACTIONS, n=1) if unknown else []
+    return _error(
+        "E022",
+        f"{where}['actions'] is {actions!r}.",
+        f"Did you mean {near[0]!r}?" if near else f"It must be a list of some of {known}; leave it out for all.",
+    )
 
 
 def _entry_problems(registration: Registration) -> Iterator[CheckMessage]:

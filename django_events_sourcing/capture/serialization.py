@@ -1,6 +1,6 @@
 """From a model instance to the JSON text that is published."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -13,7 +13,7 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.utils.encoders import JSONEncoder
 
 from django_events_sourcing.capture.kept_serializers import KeptSerializers, walk
-from django_events_sourcing.exceptions import SerializationError
+from django_events_sourcing.exceptions import EventsSourcingError, SerializationError
 
 __all__ = ["encode", "hyperlinked_field", "project_locale", "serialize", "unencodable"]
 
@@ -31,14 +31,14 @@ def serialize(instance: Model, serializers: KeptSerializers) -> str:
         django.db.DatabaseError: A query of the serializer failed; passed on as it is, so that code that retries
             after a deadlock still sees one.
     """
-    serializer_class = serializers.serializer_class
     try:
         with project_locale():
-            return _text(instance, serializer_class, serializers.represent(instance))
-    except (DatabaseError, SerializationError):
+            return _text(instance, serializers.serializer_class, serializers.represent(instance))
+    except (DatabaseError, EventsSourcingError):
         raise
     except Exception as exc:
-        raise _error(instance, serializer_class, _raising_field(instance, serializer_class), exc) from exc
+        field = _raising_field(instance, serializers)
+        raise _error(instance, serializers.serializer_class, field, exc) from exc
 
 
 def _text(instance: Model, serializer_class: type[BaseSerializer[Any]], data: object) -> str:
@@ -65,10 +65,20 @@ def _switched_locale() -> Iterator[None]:
         yield
 
 
-def hyperlinked_field(serializer_class: type[BaseSerializer[Any]]) -> str | None:
-    """Path of the first field that needs a request to be represented, such as ``"url"`` or ``"lines.product"``."""
+def hyperlinked_field(make: Callable[[], BaseSerializer[Any]]) -> str | None:
+    """Path of the first field that needs a request to be represented, such as ``"url"`` or ``"lines.product"``.
+
+    Args:
+        make: What makes the serializer.
+
+    Returns:
+        None if there is none, or the serializer has a request, be it None.
+    """
     try:
-        paths = [path for path, field in walk(serializer_class()) if isinstance(field, HyperlinkedRelatedField)]
+        serializer = make()
+        if "request" in serializer.context:
+            return None
+        paths = [path for path, field in walk(serializer) if isinstance(field, HyperlinkedRelatedField)]
     except Exception:  # noqa: BLE001 - one that can't be made now (fields from the database, say) shows nothing
         return None
     return paths[0] if paths else None
@@ -98,11 +108,11 @@ def _error(
     )
 
 
-def _raising_field(instance: Model, serializer_class: type[BaseSerializer[Any]]) -> str | None:
+def _raising_field(instance: Model, serializers: KeptSerializers) -> str | None:
     """The first field that can't be read or represented; None where the serializer itself is at fault."""
     name = None
     try:
-        for field in getattr(serializer_class(), "_readable_fields", ()):
+        for field in getattr(serializers.new(), "_readable_fields", ()):
             name = str(field.field_name)
             value = field.get_attribute(instance)
             if value is not None:

@@ -14,6 +14,7 @@ from django_events_sourcing.capture.default_serializer import DefaultSerializer
 from django_events_sourcing.capture.registration import Registration
 from django_events_sourcing.capture.serialization import encode, project_locale, unencodable
 from django_events_sourcing.capture.stored import StoredForm, concrete_model
+from django_events_sourcing.exceptions import SerializationError
 
 __all__ = ["Trial", "try_out"]
 
@@ -83,9 +84,9 @@ def _without_databases(function: Callable[[], _Result]) -> _Result:
 def _try_out(registration: Registration) -> Trial:
     model, serializer_class = registration.model, registration.serializer_class
     try:
-        serializer = serializer_class()
+        serializer: Any = registration.serializers.new()
         fields: dict[str, Any] = {field.field_name: field for field in getattr(serializer, "_readable_fields", ())}
-    except _DatabaseAskedError:
+    except (_DatabaseAskedError, SerializationError):  # the latter of the entry's own 'serializer_context'
         return Trial({})
     except Exception as exc:  # noqa: BLE001 - whatever it is, each save would raise it
         return Trial({_unbuildable_field(serializer_class): _text(exc)})

@@ -33,11 +33,16 @@ def _messages(registration: Registration) -> Iterator[CheckMessage]:
             id="django_events_sourcing.E004",
         )
         return
-    if link := hyperlinked_field(serializer_class):
+    try:
+        serializers = registration.serializers
+    except ConfigurationError:  # E024
+        return
+    if link := hyperlinked_field(serializers.new):
         yield Error(
             f"{registration.where}['serializer'], {serializer_class.__qualname__}: its field {link!r} makes a "
             "hyperlink, which takes the request that it is an answer to; an event has none.",
-            hint="Use a ModelSerializer, whose relations are primary keys.",
+            hint="Use a ModelSerializer, whose relations are primary keys; or give the entry 'serializer_context': "
+            "{'request': None}, which makes links without a host.",
             id="django_events_sourcing.E015",
         )
         return

@@ -1,25 +1,45 @@
 """Checks of ``MODELS_CRUD_EVENT``."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 from django.core.checks import CheckMessage, Error
 
+from django_events_sourcing.capture.registration import Registration
 from django_events_sourcing.capture.registry import registry
 from django_events_sourcing.checks.options import service_name_doubts
 from django_events_sourcing.checks.readable import readable_settings
-
-if TYPE_CHECKING:
-    from django_events_sourcing.capture.registration import Registration
+from django_events_sourcing.exceptions import ConfigurationError
 
 __all__ = ["check_models"]
 
 
+def _function_problems(registration: Registration) -> Iterator[CheckMessage]:
+    try:
+        _ = registration.when_function
+    except ConfigurationError as exc:
+        yield Error(
+            str(exc),
+            hint="Give the dotted path of a function (instance, action) -> bool, or leave 'when' out.",
+            id="django_events_sourcing.E023",
+        )
+    try:
+        _ = registration.context_function
+    except ConfigurationError as exc:
+        yield Error(
+            str(exc),
+            hint="Give a dict, or the dotted path of a function () -> dict, or leave 'serializer_context' out.",
+            id="django_events_sourcing.E024",
+        )
+
+
 def check_models(**_kwargs: Any) -> list[CheckMessage]:
-    """``MODELS_CRUD_EVENT``: E001 to E003, E005, E006, E008, E011, E012, W002 and W004."""
+    """``MODELS_CRUD_EVENT``: E001 to E003, E005, E006, E008, E011, E012, E022 to E024, W002 and W004."""
     messages = list(registry.problems)
     settings = readable_settings()
     by_name: dict[tuple[str, str], Registration] = {}
     for registration in registry.registrations:
+        messages += _function_problems(registration)
         messages += service_name_doubts(f"{registration.where}['service_name']", registration.service_name)
         service = registration.service_name or (settings and settings.service_name)
         if service:

@@ -52,6 +52,11 @@ class LinklessSerializer(serializers.HyperlinkedModelSerializer):
 STATUS = "a property"  # what the mend suggests
 HYPERLINKED = [TicketLinkSerializer, CommentLinkSerializer, NestedLinkSerializer]
 
+
+async def asynchronous(instance, action):
+    """What no signal can wait for."""
+
+
 ENTRIES = {
     "not a list": ("project.Product", "E001", "MODELS_CRUD_EVENT", "list of dicts"),
     "not a dict": (["project.Product"], "E001", "MODELS_CRUD_EVENT[0]", "{'model': 'app.Model'}"),
@@ -114,6 +119,32 @@ ENTRIES = {
     ),
     "status manager": ([{"model": Ticket, "status_field": "objects"}], "E005", "objects is a Manager", STATUS),
     "status field": ([{"model": "project.Shipment", "status_field": "state"}], "E005", "'state'", "'status'"),
+    "no actions": ([{"model": Product, "actions": []}], "E022", "[0]['actions'] is []", "some of 'created', 'updated'"),
+    "actions in a text": ([{"model": Product, "actions": "created"}], "E022", "is 'created'", "a list of some of"),
+    "unknown action": ([{"model": Product, "actions": ["create"]}], "E022", "is ['create']", "Did you mean 'created'?"),
+    "actions of lists": ([{"model": Product, "actions": [["created"]]}], "E022", "is [['created']]", "created"),
+    "when not there": (
+        [{"model": Product, "when": "a.b"}],
+        "E023",
+        "[0]['when'], 'a.b', cannot be imported",
+        "-> bool",
+    ),
+    "when no function": ([{"model": Product, "when": 7}], "E023", "is a int, and cannot be called", "-> bool"),
+    "when async": ([{"model": Product, "when": asynchronous}], "E023", "is async, and nothing awaits it", "-> bool"),
+    "when of one": (
+        [{"model": Product, "when": "json.loads"}],
+        "E023",
+        "'json.loads', cannot be called with (instance, action): too many positional arguments",
+        "(instance, action)",
+    ),
+    "context of a list": ([{"model": Product, "serializer_context": []}], "E024", "is a list, and cannot", "a dict"),
+    "context not there": ([{"model": Product, "serializer_context": "a.b"}], "E024", "'a.b', cannot be imp", "a dict"),
+    "context of an argument": (
+        [{"model": Product, "serializer_context": "json.loads"}],
+        "E024",
+        "cannot be called with (): missing a required argument: 's'",
+        "() -> dict",
+    ),
     "twice": ([{"model": Product}, {"model": "project.product"}], "E008", "MODELS_CRUD_EVENT[1]", "Remove"),
 }
 

@@ -259,6 +259,14 @@ def test_drf_parts__are_where_they_were():
     assert isinstance(field, Field)
 
 
+def test_drf_parts__context__is_where_a_kept_serializer_gets_it():
+    """Else it would have that of its first event for ever."""
+    serializer = serializers.Serializer(context={"a": 1})
+    assert vars(serializer)["_context"] == {"a": 1}
+    vars(serializer)["_context"] = {"a": 2}
+    assert serializer.context == {"a": 2}
+
+
 def test_drf_parts__readable_fields__name_the_culprit(caplog):
     """Of an error; without them it names the serializer alone."""
     caplog.set_level(logging.DEBUG)
