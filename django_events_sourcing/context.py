@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 #: Those that the library writes itself.
 OWN_NAMES = {
-    *("event_id", "event_time", "event_object", "event_sequence", "event_replayed", "event_tenant"),
+    *("event_id", "event_time", "event_object", "event_sequence", "event_changed", "event_replayed", "event_tenant"),
     *("traceparent", "tracestate"),
 }
 _CALL_ID_STACK = "call_id_stack"

@@ -9,8 +9,8 @@
 # might hold a state that can't be put back, the serializer isn't kept.
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import date, time, timedelta, tzinfo
 from decimal import Decimal
 from sys import stdlib_module_names
@@ -18,12 +18,14 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 from uuid import UUID
 
+from django.db import connections
 from django.db.models import Model, QuerySet
 from rest_framework.fields import Field
-from rest_framework.serializers import BaseSerializer
+from rest_framework.relations import PKOnlyObject
+from rest_framework.serializers import BaseSerializer, Serializer
 from rest_framework.utils.serializer_helpers import BindingDict
 
-__all__ = ["KeptSerializers", "walk"]
+__all__ = ["KeptSerializers", "walk", "without_queries"]
 
 # By what a serializer's fields are chosen and made. Where a project has a say in that, it may say something else for
 # each instance.
@@ -44,6 +46,31 @@ _UNCHANGING = (
     *(str, bytes, int, float, complex, bool, type(None), frozenset, range, type, date, time, timedelta, tzinfo),
     *(Decimal, UUID, FunctionType, MethodType, BuiltinFunctionType),
 )
+
+
+_UNKNOWN = object()
+
+
+class _DatabaseAskedError(Exception):
+    """Something that no query is to be made for wants one."""
+
+
+@contextmanager
+def without_queries() -> Iterator[None]:
+    """Within it each query of this thread raises, before any database sees it; in ``connection.queries`` are none."""
+
+    def refuse(*_statement: Any) -> None:
+        raise _DatabaseAskedError
+
+    open_ones = connections.all(initialized_only=True)
+    logged = [len(connection.queries_log) for connection in open_ones]
+    with ExitStack() as stack:
+        for connection in open_ones:
+            stack.enter_context(connection.execute_wrapper(refuse))
+        yield
+    for connection, number in zip(open_ones, logged, strict=True):
+        while len(connection.queries_log) > number:
+            connection.queries_log.pop()
 
 
 class KeptSerializers:
@@ -78,6 +105,27 @@ class KeptSerializers:
         self._free.append(kept)  # not if it raised: in what state it is nobody knows
         return data
 
+    def changed(self, earlier: Model, data: object, columns: Collection[str]) -> list[str] | None:
+        """Which parts of what ``represent`` gave were others before. The database is not asked.
+
+        Related rows are not changed by a save. What else is computed by a query counts as changed.
+
+        Args:
+            earlier: The instance as it was.
+            data: What ``represent`` gave for it as it is now.
+            columns: The attributes of the fields of its model that have changed.
+
+        Returns:
+            The names of the parts; None if it can't be told.
+        """
+        if not isinstance(data, Mapping):
+            return None
+        kept = self._take() or _Kept(self.new, is_kept=False)
+        changed = kept.changed(earlier, data, columns, self._context and self._context())
+        if kept.is_kept:
+            self._free.append(kept)
+        return changed
+
     def new(self, *instance: Model) -> BaseSerializer[Any]:
         """A serializer of its own for an instance, or for none."""
         if self._context is None:  # a class of the project's may take none
@@ -101,26 +149,71 @@ class _NotKeptError(Exception):
 
 
 class _Kept:
-    def __init__(self, make: Callable[[], BaseSerializer[Any]]) -> None:
-        serializer: Any = make()
-        if any(isinstance(each, BaseSerializer) and _has_own_making(type(each)) for _, each in walk(serializer)):
+    def __init__(self, make: Callable[[], BaseSerializer[Any]], *, is_kept: bool = True) -> None:
+        serializer = make()
+        if is_kept and any(
+            isinstance(each, BaseSerializer) and _has_own_making(type(each)) for _, each in walk(serializer)
+        ):
             raise _NotKeptError
-        self._serializer = serializer
+        self.is_kept = is_kept
+        self._serializer: Any = serializer
         self._put_back: list[Callable[[], None]] = []
-        if any(_has_own_code(type(each)) for _, each in walk(serializer)):
+        if is_kept and any(_has_own_code(type(each)) for _, each in walk(serializer)):
             other = make()
             list(walk(other))  # has its fields made, as those of the first are by now
             self._put_back = list(_private_state(serializer, other, set()))
 
     def represent(self, instance: Model, context: dict[str, Any] | None) -> Any:
+        with self._for(instance, context) as serializer:
+            return serializer.to_representation(instance)
+
+    def changed(
+        self, earlier: Model, data: Mapping[str, Any], columns: Collection[str], context: dict[str, Any] | None
+    ) -> list[str] | None:
+        with self._for(earlier, context) as serializer, without_queries():
+            if getattr(type(serializer), "to_representation", None) is Serializer.to_representation:
+                return list(_changed_fields(serializer, earlier, data, columns))
+            try:
+                before = serializer.to_representation(earlier)
+                return [name for name in {**before, **data} if before.get(name, _UNKNOWN) != data.get(name, _UNKNOWN)]
+            except Exception:  # noqa: BLE001 - of the project's own code, which may ask the database
+                return None
+
+    @contextmanager
+    def _for(self, instance: Model, context: dict[str, Any] | None) -> Iterator[Any]:
         self._serializer.instance = instance
         if context is not None:
             vars(self._serializer)["_context"] = context
-        data = self._serializer.to_representation(instance)
+        yield self._serializer
         self._serializer.instance = None
         for put_back in self._put_back:
             put_back()
-        return data
+
+
+def _changed_fields(
+    serializer: Any, earlier: Model, data: Mapping[str, Any], columns: Collection[str]
+) -> Iterator[str]:
+    sources = {_accessor(each): each for each in earlier._meta.get_fields()}
+    for field in getattr(serializer, "_readable_fields"):  # noqa: B009 - of no public name
+        source: Any = sources.get(field.source_attrs[0]) if field.source_attrs else None
+        if source is not None:
+            is_elsewhere = source.many_to_many or (source.auto_created and not source.concrete)
+            if is_elsewhere or (source.concrete and source.attname not in columns):
+                continue
+        try:
+            attribute = field.get_attribute(earlier)
+            shows_none = (attribute.pk if isinstance(attribute, PKOnlyObject) else attribute) is None
+            before = None if shows_none else field.to_representation(attribute)
+        except Exception:  # noqa: BLE001 - left out then, or code of the project's that asks the database
+            before = _UNKNOWN
+        if before != data.get(field.field_name, _UNKNOWN):
+            yield field.field_name
+
+
+def _accessor(field: Any) -> str | None:
+    """By which attribute of an instance a field, or a relation from elsewhere, is read."""
+    name: str | None = field.get_accessor_name() if hasattr(field, "get_accessor_name") else field.name
+    return name
 
 
 def walk(field: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -13,10 +13,12 @@ class Marks(NamedTuple):
     Attributes:
         recorded: How many saves were recorded as they were written, whose ``post_save`` is yet to come.
         deletion: The ``Deletion`` that is under way, None if there is none.
+        comparison: The ``Comparison`` of a save that is under way, None if there is none.
     """
 
     recorded: int = 0
     deletion: Any = None
+    comparison: Any = None
 
 
 _NONE = Marks()

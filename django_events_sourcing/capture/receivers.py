@@ -1,6 +1,7 @@
 """The receivers of Django's model signals, connected to registered models only: others pay nothing."""
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from django.core.signals import setting_changed
@@ -8,7 +9,7 @@ from django.db import router
 from django.db.models import Model
 from django.db.models.signals import ModelSignal, post_delete, post_save, pre_delete
 
-from django_events_sourcing.capture import saves
+from django_events_sourcing.capture import changes, saves
 from django_events_sourcing.capture.deletions import Deletion, Drafts
 from django_events_sourcing.capture.registration import Registration
 from django_events_sourcing.capture.registry import registry
@@ -26,24 +27,37 @@ logger = logging.getLogger(__name__)
 
 def connect() -> None:
     """Load the registry and connect its models; done again, after disconnecting, when tests override the setting."""
-    for model in registry.roots:
-        saves.unwrap(model)
+    _unwrap()
     for signal, receiver, models in _connections():
         for model in models:
             signal.disconnect(receiver, sender=model)
     registry.load()
-    if saves.is_known():
-        for model in registry.roots:
-            saves.wrap(model, _record_write)
-    elif registry.roots:
-        logger.warning(
-            "This version of Django saves in a way that is not known: events are recorded at post_save. Outside "
-            "atomic(), a row may be committed without its event if the process dies in between."
-        )
+    _wrap()
     for signal, receiver, models in _connections():
         for model in models:
             signal.connect(receiver, sender=model)
         _move_to_front(signal, len(models))
+
+
+def _wrap() -> None:
+    if saves.is_known():
+        for model in registry.roots:
+            saves.wrap(model, _record_write, _around_write)
+        for model in registry.compared_roots:
+            changes.track(model)
+    elif registry.roots:
+        logger.warning(
+            "This version of Django saves in a way that is not known: events are recorded at post_save. Outside "
+            "atomic(), a row may be committed without its event if the process dies in between. With 'track_changes', "
+            "events do not name what changed."
+        )
+
+
+def _unwrap() -> None:
+    for model in registry.roots:
+        saves.unwrap(model)
+    for model in registry.compared_roots:
+        changes.untrack(model)
 
 
 def _connections() -> list[tuple[ModelSignal, Any, list[type[Model]]]]:
@@ -76,6 +90,14 @@ def _record_write(instance: Model, created: bool, using: Alias) -> bool:
     if deletion := Deletion.drafting(instance, using):  # saved by another receiver of pre_delete
         deletion.draft(model, instance, _delete_drafts(model, instance, using))
     return True
+
+
+def _around_write(
+    instance: Model, using: Alias, force_insert: Any, update_fields: Any, is_last: bool
+) -> AbstractContextManager[Any]:
+    if not any(each.compares for each in registry.saved.get(type(instance), ())):
+        return nullcontext()
+    return changes.compared(instance, using, force_insert=force_insert, update_fields=update_fields, is_last=is_last)
 
 
 # Whoever sends a signal by hand, after a bulk_create() say, may leave out what Django itself sends along.

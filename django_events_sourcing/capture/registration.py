@@ -12,11 +12,12 @@ from django.db.models import Model
 from django.utils.module_loading import import_string
 from rest_framework.serializers import BaseSerializer
 
+from django_events_sourcing.capture.changes import comparison_of, differences, values_of
 from django_events_sourcing.capture.default_serializer import default_serializer
 from django_events_sourcing.capture.functions import function_of
-from django_events_sourcing.capture.kept_serializers import KeptSerializers
+from django_events_sourcing.capture.kept_serializers import KeptSerializers, without_queries
 from django_events_sourcing.capture.keys import object_key
-from django_events_sourcing.capture.serialization import project_locale, serialize
+from django_events_sourcing.capture.serialization import as_text, project_locale, represent
 from django_events_sourcing.capture.stored import StoredForm
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.context import context_headers
@@ -46,6 +47,7 @@ class Registration:
         event_name_prefix: What event names start with; None for the model's name in snake case.
         service_name: Where its events come from; None for ``SERVICE_NAME``.
         actions: Those that send events, of ``ACTIONS``.
+        track_changes: Whether an update names what it changed, and sends nothing if that is nothing.
         when: Whether a change is worth an event: called with the instance and the action, or its dotted path; None if
             each is.
         serializer_context: What the serializer has as ``context``: a dict, what makes one for each event, or its dotted
@@ -60,6 +62,7 @@ class Registration:
     service_name: str | None = None
     actions: Collection[str] = ACTIONS
     when: str | Callable[[Model, str], object] | None = None
+    track_changes: bool = False
     serializer_context: str | Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None
 
     def draft(self, instance: Model, using: Alias, action: str) -> partial[Event] | None:
@@ -83,10 +86,22 @@ class Registration:
         stored = self._stored_form.of(instance, using, action=action)
         if not self._is_worth_it(stored, action):
             return None
+        before = self._differences(instance, stored, action)
+        if before == {}:
+            return None
         name = self.event_name(stored, action)
-        body = serialize(stored, self.serializers)
+        data = represent(stored, self.serializers)
+        changed = None
+        if before:
+            earlier = self._stored_form.earlier(stored, before)
+            changed = self.serializers.changed(earlier, data, before.keys())
+            if changed == [] and not self._is_named_otherwise(earlier, action, name):
+                return None
+        body = as_text(stored, self.serializers, data)
         key, of_tenant = object_key(self.model, stored.pk, using)
         headers = {**context_headers(), **trace_context(), **of_tenant}
+        if changed is not None:
+            headers["event_changed"] = changed
         return partial(Event, name=name, service=self.service, object=key, body=body, headers=headers)
 
     def event_name(self, instance: Model, action: str) -> str:
@@ -122,6 +137,29 @@ class Registration:
                 f"{self.where}['when'], {self.when!r}, does not say whether {stored._meta.label} {stored.pk} "
                 f"({action}) is worth an event: {type(exc).__name__}: {exc}"
             ) from exc
+
+    def _differences(self, instance: Model, stored: Model, action: str) -> dict[str, Any] | None:
+        """What was there before of the values that an update has changed; None where that is not known, or asked."""
+        comparison = comparison_of(instance) if self.compares else None
+        if comparison is None:
+            return None
+        comparison.after |= (after := values_of(stored))
+        return differences(comparison.before, after) if action == "updated" and comparison.before else None
+
+    def _is_named_otherwise(self, earlier: Model, action: str, name: str) -> bool:
+        """Whether an event would have had another name before, as far as that can be told without the database."""
+        if not self.status_field:
+            return False
+        try:
+            with without_queries():
+                return self.event_name(earlier, action) != name
+        except Exception:  # noqa: BLE001 - of the project's own property
+            return True
+
+    @property
+    def compares(self) -> bool:
+        """Whether a save is to be compared with what was there before."""
+        return self.track_changes and "updated" in self.actions
 
     @cached_property
     def when_function(self) -> Callable[[Model, str], object] | None:

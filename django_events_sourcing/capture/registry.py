@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 
 from django.apps import apps
@@ -21,7 +21,7 @@ __all__ = ["ENTRY_KEYS", "Registry", "near_models", "registry"]
 
 ENTRY_KEYS = [
     *("model", "serializer", "status_field", "event_name_prefix", "service_name"),
-    *("actions", "when", "serializer_context"),
+    *("actions", "when", "track_changes", "serializer_context"),
 ]
 
 _APP = "django_events_sourcing"
@@ -62,7 +62,12 @@ class Registry:
     @property
     def roots(self) -> list[type[Model]]:
         """The registered models that derive from no other registered model."""
-        return [model for model in self._by_model if not any(base in self._by_model for base in model.__mro__[1:])]
+        return _roots(self._by_model)
+
+    @property
+    def compared_roots(self) -> list[type[Model]]:
+        """The same of those whose saves are compared with what was there before."""
+        return _roots([model for model, registration in self._by_model.items() if registration.compares])
 
     def load(self) -> None:
         """Read ``MODELS_CRUD_EVENT`` anew. An entry that is wrong becomes a problem, the others are registered.
@@ -136,6 +141,9 @@ class Registry:
         if problem := _actions_problem(where, values.get("actions", ACTIONS)):
             self.problems.append(problem)
             del values["actions"]  # all of them: what is wrong loses nothing
+        if not isinstance(track := values.get("track_changes", False), bool):
+            self.problems.append(_error("E025", f"{where}['track_changes'] is {track!r}.", "It must be True or False."))
+            del values["track_changes"]
         registration = Registration(where=where, **{**values, "model": model})
         self.problems += _entry_problems(registration)
         return registration
@@ -159,6 +167,10 @@ class Registry:
             )
         )
         return None
+
+
+def _roots(models: Collection[type[Model]]) -> list[type[Model]]:
+    return [model for model in models if not any(base in models for base in model.__mro__[1:])]
 
 
 def near_models(name: object) -> list[str]:

@@ -15,6 +15,7 @@ that dies, would leave a change without its event. ``Collector.delete()`` is one
 import functools
 import inspect
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from django.db.models import FileField, Model
@@ -29,7 +30,16 @@ _METHOD = "_save_table"
 _PARAMETERS = ("self", "raw", "cls", "force_insert", "force_update", "using", "update_fields")
 
 
-def wrap(model: type[Model], record: Callable[[Model, bool, str], bool]) -> None:
+#: What is to be around the writing of a row: given the instance, the alias of the database, ``force_insert`` and
+#: ``update_fields`` as Django has them, and whether it is the instance's own row, and no parent's.
+Around = Callable[[Model, str, Any, Any, bool], AbstractContextManager[Any]]
+
+
+def _nothing(*_args: Any) -> AbstractContextManager[Any]:
+    return nullcontext()
+
+
+def wrap(model: type[Model], record: Callable[[Model, bool, str], bool], around: Around = _nothing) -> None:
     """Have each row that ``model`` or a class derived from it saves be recorded in the transaction that writes it.
 
     Args:
@@ -37,6 +47,7 @@ def wrap(model: type[Model], record: Callable[[Model, bool, str], bool]) -> None
         record: Called after each write that is no fixture's, in its transaction, with the instance, whether it was
             created, and the alias of the database; returns whether it recorded it. Its error fails the save, and
             marks a transaction around it for rollback.
+        around: What each write that is no fixture's is to be done within, its transaction included.
     """
     original: Any = getattr(model, _METHOD)
     # a file's storage is the project's, whoever wrote the field
@@ -55,10 +66,16 @@ def wrap(model: type[Model], record: Callable[[Model, bool, str], bool]) -> None
         update_fields: Any = None,
     ) -> bool:
         arguments = (raw, cls, force_insert, force_update, using, update_fields)
-        if raw or using is None or cls is not self._meta.concrete_model:  # a fixture, or the row of a parent
+        if raw or using is None:  # a fixture
             return bool(original(self, *arguments))
+        if cls is not self._meta.concrete_model:  # the row of a parent
+            with around(self, using, force_insert, update_fields, False):
+                return bool(original(self, *arguments))
         state = self._state
-        with transaction_from_write(using, self._meta.db_table, runs_own_code=runs_own_code) as writing:
+        with (
+            around(self, using, force_insert, update_fields, True),
+            transaction_from_write(using, self._meta.db_table, runs_own_code=runs_own_code) as writing,
+        ):
             with writing:
                 updated = bool(original(self, *arguments))
             before = state.db, state.adding

@@ -15,7 +15,7 @@ from rest_framework.utils.encoders import JSONEncoder
 from django_events_sourcing.capture.kept_serializers import KeptSerializers, walk
 from django_events_sourcing.exceptions import EventsSourcingError, SerializationError
 
-__all__ = ["encode", "hyperlinked_field", "project_locale", "serialize", "unencodable"]
+__all__ = ["as_text", "encode", "hyperlinked_field", "project_locale", "represent", "serialize", "unencodable"]
 
 
 def serialize(instance: Model, serializers: KeptSerializers) -> str:
@@ -31,9 +31,14 @@ def serialize(instance: Model, serializers: KeptSerializers) -> str:
         django.db.DatabaseError: A query of the serializer failed; passed on as it is, so that code that retries
             after a deadlock still sees one.
     """
+    return as_text(instance, serializers, represent(instance, serializers))
+
+
+def represent(instance: Model, serializers: KeptSerializers) -> Any:
+    """What is to become the JSON text; arguments and errors are those of ``serialize``."""
     try:
         with project_locale():
-            return _text(instance, serializers.serializer_class, serializers.represent(instance))
+            return serializers.represent(instance)
     except (DatabaseError, EventsSourcingError):
         raise
     except Exception as exc:
@@ -41,11 +46,13 @@ def serialize(instance: Model, serializers: KeptSerializers) -> str:
         raise _error(instance, serializers.serializer_class, field, exc) from exc
 
 
-def _text(instance: Model, serializer_class: type[BaseSerializer[Any]], data: object) -> str:
+def as_text(instance: Model, serializers: KeptSerializers, data: object) -> str:
+    """The JSON text of what ``represent`` gave."""
     try:
-        return encode(data)
+        with project_locale():
+            return encode(data)
     except (TypeError, ValueError) as exc:
-        raise _error(instance, serializer_class, next(unencodable(data), None), exc) from exc
+        raise _error(instance, serializers.serializer_class, next(unencodable(data), None), exc) from exc
 
 
 def project_locale() -> AbstractContextManager[Any]:

@@ -1,13 +1,16 @@
 """An instance as its row is: what the database was given, whatever stands on the instance."""
 
 import copy
+import functools
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
+from inspect import getattr_static
 from typing import Any
 
 from django.db import connections
 from django.db.models import Model, QuerySet
+from django.utils.functional import cached_property
 
 from django_events_sourcing.capture.conversion import conversion_for
 from django_events_sourcing.exceptions import SerializationError
@@ -99,6 +102,17 @@ class StoredForm:
         stored = self._twin(instance, changes)
         vars(stored)[_PREFETCHED] = dict(self._no_links)
         return stored
+
+    def earlier(self, stored: Model, values: dict[str, Any]) -> Model:
+        """What ``of`` gave, with values that it had before; related objects that these led to are not known."""
+        twin = self._twin(stored, values)
+        for field in self._model._meta.concrete_fields:
+            if field.is_relation and field.attname in values:
+                twin._state.fields_cache.pop(field.name, None)
+        for name in list(vars(twin)):
+            if isinstance(getattr_static(self._model, name, None), functools.cached_property | cached_property):
+                del vars(twin)[name]
+        return twin
 
     def _differences(self, instance: Model, using: Alias) -> tuple[dict[str, Any], list[str], bool]:
         """Values that are others in the row, the fields that only the database knows, and whether any is deferred."""

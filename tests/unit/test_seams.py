@@ -148,6 +148,24 @@ def test_run_on_commit__holds_what_was_registered(transactional_db, monkeypatch)
     assert woken == ["default"]
 
 
+@pytest.mark.django_db(transaction=True)
+def test_run_on_commit__is_another_list_after_each_end():
+    """Of a transaction, or of a part that is rolled back; the end of another part leaves it."""
+    with transaction.atomic():
+        first = connection.run_on_commit
+        with transaction.atomic():
+            pass
+        assert connection.run_on_commit is first
+        with transaction.atomic():
+            transaction.set_rollback(True)
+        second = connection.run_on_commit
+    third = connection.run_on_commit
+    with transaction.atomic():
+        transaction.set_rollback(True)
+    lists = [first, second, third, connection.run_on_commit]
+    assert len({id(each) for each in lists}) == 4
+
+
 def test_commit_on_exit__says_how_a_block_began(transactional_db):
     """In autocommit mode, or not."""
     with transaction.atomic():
@@ -261,7 +279,7 @@ def test_drf_parts__are_where_they_were():
 
 def test_drf_parts__context__is_where_a_kept_serializer_gets_it():
     """Else it would have that of its first event for ever."""
-    serializer = serializers.Serializer(context={"a": 1})
+    serializer: Any = serializers.Serializer(context={"a": 1})
     assert vars(serializer)["_context"] == {"a": 1}
     vars(serializer)["_context"] = {"a": 2}
     assert serializer.context == {"a": 2}
