@@ -14,23 +14,24 @@ from django_events_sourcing.exceptions import ConfigurationError
 __all__ = ["check_models"]
 
 
+_FUNCTIONS = {
+    "when_function": (
+        "E023",
+        "Give the dotted path of a function (instance, action) -> bool, or leave 'when' out.",
+    ),
+    "context_function": (
+        "E024",
+        "Give a dict, or the dotted path of a function () -> dict, or leave 'serializer_context' out.",
+    ),
+}
+
+
 def _function_problems(registration: Registration) -> Iterator[CheckMessage]:
-    try:
-        _ = registration.when_function
-    except ConfigurationError as exc:
-        yield Error(
-            str(exc),
-            hint="Give the dotted path of a function (instance, action) -> bool, or leave 'when' out.",
-            id="django_events_sourcing.E023",
-        )
-    try:
-        _ = registration.context_function
-    except ConfigurationError as exc:
-        yield Error(
-            str(exc),
-            hint="Give a dict, or the dotted path of a function () -> dict, or leave 'serializer_context' out.",
-            id="django_events_sourcing.E024",
-        )
+    for name, (code, hint) in _FUNCTIONS.items():
+        try:
+            getattr(registration, name)
+        except ConfigurationError as exc:
+            yield Error(str(exc), hint=hint, id=f"django_events_sourcing.{code}")
 
 
 def check_models(**_kwargs: Any) -> list[CheckMessage]:
