@@ -67,10 +67,12 @@ def without_queries() -> Iterator[None]:
     with ExitStack() as stack:
         for connection in open_ones:
             stack.enter_context(connection.execute_wrapper(refuse))
-        yield
-    for connection, number in zip(open_ones, logged, strict=True):
-        while len(connection.queries_log) > number:
-            connection.queries_log.pop()
+        try:
+            yield
+        finally:
+            for connection, number in zip(open_ones, logged, strict=True):
+                while len(connection.queries_log) > number:
+                    connection.queries_log.pop()
 
 
 class KeptSerializers:
@@ -120,10 +122,11 @@ class KeptSerializers:
         """
         if not isinstance(data, Mapping):
             return None
-        kept = self._take() or _Kept(self.new, is_kept=False)
+        kept = self._take()
+        if kept is None:
+            return _changed_parts(self.new(earlier), earlier, data, columns)
         changed = kept.changed(earlier, data, columns, self._context and self._context())
-        if kept.is_kept:
-            self._free.append(kept)
+        self._free.append(kept)
         return changed
 
     def new(self, *instance: Model) -> BaseSerializer[Any]:
@@ -149,16 +152,13 @@ class _NotKeptError(Exception):
 
 
 class _Kept:
-    def __init__(self, make: Callable[[], BaseSerializer[Any]], *, is_kept: bool = True) -> None:
-        serializer = make()
-        if is_kept and any(
-            isinstance(each, BaseSerializer) and _has_own_making(type(each)) for _, each in walk(serializer)
-        ):
+    def __init__(self, make: Callable[[], BaseSerializer[Any]]) -> None:
+        serializer: Any = make()
+        if any(isinstance(each, BaseSerializer) and _has_own_making(type(each)) for _, each in walk(serializer)):
             raise _NotKeptError
-        self.is_kept = is_kept
-        self._serializer: Any = serializer
+        self._serializer = serializer
         self._put_back: list[Callable[[], None]] = []
-        if is_kept and any(_has_own_code(type(each)) for _, each in walk(serializer)):
+        if any(_has_own_code(type(each)) for _, each in walk(serializer)):
             other = make()
             list(walk(other))  # has its fields made, as those of the first are by now
             self._put_back = list(_private_state(serializer, other, set()))
@@ -170,14 +170,8 @@ class _Kept:
     def changed(
         self, earlier: Model, data: Mapping[str, Any], columns: Collection[str], context: dict[str, Any] | None
     ) -> list[str] | None:
-        with self._for(earlier, context) as serializer, without_queries():
-            if getattr(type(serializer), "to_representation", None) is Serializer.to_representation:
-                return list(_changed_fields(serializer, earlier, data, columns))
-            try:
-                before = serializer.to_representation(earlier)
-                return [name for name in {**before, **data} if before.get(name, _UNKNOWN) != data.get(name, _UNKNOWN)]
-            except Exception:  # noqa: BLE001 - of the project's own code, which may ask the database
-                return None
+        with self._for(earlier, context) as serializer:
+            return _changed_parts(serializer, earlier, data, columns)
 
     @contextmanager
     def _for(self, instance: Model, context: dict[str, Any] | None) -> Iterator[Any]:
@@ -188,6 +182,22 @@ class _Kept:
         self._serializer.instance = None
         for put_back in self._put_back:
             put_back()
+
+
+def _changed_parts(
+    serializer: Any, earlier: Model, data: Mapping[str, Any], columns: Collection[str]
+) -> list[str] | None:
+    """As ``KeptSerializers.changed``, by a serializer of the earlier instance."""
+    with without_queries():
+        if all(
+            getattr(type(serializer), name, None) is vars(Serializer)[name] for name in ("to_representation", "data")
+        ):
+            return list(_changed_fields(serializer, earlier, data, columns))
+        try:
+            before = serializer.data
+            return [name for name in {**before, **data} if before.get(name, _UNKNOWN) != data.get(name, _UNKNOWN)]
+        except Exception:  # noqa: BLE001 - of the project's own code, which may ask the database
+            return None
 
 
 def _changed_fields(

@@ -95,7 +95,8 @@ def _record_write(instance: Model, created: bool, using: Alias) -> bool:
 def _around_write(
     instance: Model, using: Alias, force_insert: Any, update_fields: Any, is_last: bool
 ) -> AbstractContextManager[Any]:
-    if not any(each.compares for each in registry.saved.get(type(instance), ())):
+    tracked = (each for each in registry.saved.get(type(instance), ()) if each.compares)
+    if all(is_silenced(each.model, instance) for each in tracked):
         return nullcontext()
     return changes.compared(instance, using, force_insert=force_insert, update_fields=update_fields, is_last=is_last)
 

@@ -251,6 +251,14 @@ class ListSerializer(serializers.BaseSerializer):
 class OwnInitSerializer(NameSerializer):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        assert self.instance is not None or not args
+
+
+class OwnDataSerializer(NameSerializer):
+    @property
+    def data(self):
+        product: Any = self.instance
+        return {"called": product.name, "dear": product.price > 100}
 
 
 @pytest.mark.parametrize(
@@ -258,6 +266,7 @@ class OwnInitSerializer(NameSerializer):
     [
         (OwnSerializer, [("updated", ["called"])]),
         (OwnInitSerializer, [("updated", ["name"])]),
+        (OwnDataSerializer, [("updated", ["called"])]),
         (AskingSerializer, [("updated", None), ("updated", None)]),
         (ListSerializer, [("updated", None), ("updated", None)]),
     ],
@@ -417,11 +426,13 @@ def test_update_fields__leave_the_rest_to_be_told(pen, told):
 
 
 @pytest.mark.parametrize("block", [disable_dispatcher, lambda: disable_dispatcher([Product])])
-def test_update__that_nobody_was_told_of__is_told_by_the_next_one(pen, told, block):
-    """Consumers know nothing of it."""
+def test_update__that_nobody_was_told_of__is_told_by_the_next_one(pen, told, queries, block):
+    """Consumers know nothing of it. It costs nothing either."""
     pen.name = "red pen"
-    with block():
+    with block(), queries() as made:
         pen.save()
+        Product(pk=pen.pk, name="red pen", price=1, created_at=pen.created_at).save()
+    assert made.kinds == ["UPDATE", "UPDATE"]
     pen.save()
     assert told() == [("updated", ["name"])]
 
