@@ -188,13 +188,12 @@ def _changed_parts(
     serializer: Any, earlier: Model, data: Mapping[str, Any], columns: Collection[str]
 ) -> list[str] | None:
     """As ``KeptSerializers.changed``, by a serializer of the earlier instance."""
+    has_own_data = any("data" in vars(cls) for cls in _of_the_project(type(serializer)))
     with without_queries():
-        if all(
-            getattr(type(serializer), name, None) is vars(Serializer)[name] for name in ("to_representation", "data")
-        ):
+        if not has_own_data and type(serializer).to_representation is Serializer.to_representation:
             return list(_changed_fields(serializer, earlier, data, columns))
         try:
-            before = serializer.data
+            before = serializer.data if has_own_data else serializer.to_representation(earlier)
             return [name for name in {**before, **data} if before.get(name, _UNKNOWN) != data.get(name, _UNKNOWN)]
         except Exception:  # noqa: BLE001 - of the project's own code, which may ask the database
             return None
