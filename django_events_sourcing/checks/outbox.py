@@ -139,6 +139,6 @@ def _services(alias: Alias, settings: Settings) -> Iterator[CheckMessage]:
             f"{counted(count, 'pending event')} of database {alias!r} (among the first of each partition) "
             f"{'is' if count == 1 else 'are'} of the service {service!r}, which is in no setting.",
             hint=f"They go out to the exchange {service}.events all the same. If the service has a new name, its "
-            "handlers of the old one are still needed until then.",
+            "handlers of the old one are still needed until then. If your code passes it to emit(), nothing is wrong.",
             id="django_events_sourcing.W011",
         )
