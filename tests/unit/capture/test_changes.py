@@ -636,9 +636,9 @@ def test_track__of_a_model_with_its_own_methods__calls_these(settings, track, to
 
     class Own:
         @classmethod
-        def from_db(cls, db, field_names, values):
+        def from_db(cls, db, field_names, values, **kwargs):
             calls.append("from_db")
-            return super(Place, cls).from_db(db, field_names, values)  # type: ignore[misc]
+            return super(Place, cls).from_db(db, field_names, values, **kwargs)  # type: ignore[misc]
 
         def refresh_from_db(self, using=None, fields=None, **kwargs):
             calls.append("refresh")
