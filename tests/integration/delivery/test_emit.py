@@ -212,7 +212,7 @@ def test_second_transaction__with_an_event_of_the_same_object__waits_for_the_fir
     with ExitStack() as stack, transaction.atomic(using=rows):
         act()
         thread = stack.enter_context(in_another_transaction(rows, act_then))
-        thread.join(0.4)
+        thread.join(0.2)
         assert thread.is_alive()
     assert len(names(rows)) == before + 2
 
