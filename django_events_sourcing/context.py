@@ -11,6 +11,7 @@ from django.db import DatabaseError
 
 from django_events_sourcing.exceptions import InvalidEvent
 from django_events_sourcing.logs import log_once
+from django_events_sourcing.tracing import TRACE_CONTEXT
 
 __all__ = ["OWN_NAMES", "checked_headers", "context_headers", "event_context", "merged_headers"]
 
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 #: Those that the library writes itself.
 OWN_NAMES = {
     *("event_id", "event_time", "event_object", "event_sequence", "event_changed", "event_replayed", "event_tenant"),
-    *("traceparent", "tracestate"),
+    *TRACE_CONTEXT,
 }
 _CALL_ID_STACK = "call_id_stack"
 
@@ -87,11 +88,8 @@ def context_headers() -> dict[str, Any]:
     contexts = _contexts.get()
     if not contexts:
         return {}
-    headers = {name: value for name, value in contexts[-1].items() if not callable(value)}
-    for name, function in contexts[-1].items():
-        if callable(function) and (value := _called(name, function)) is not None:
-            headers[name] = value
-    return headers
+    values = {name: _called(name, value) if callable(value) else value for name, value in contexts[-1].items()}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def checked_headers(where: str, headers: Mapping[str, Any]) -> dict[str, Any]:

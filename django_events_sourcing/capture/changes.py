@@ -26,6 +26,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model, QuerySet
 from django.db.models.fields.files import FieldFile
 
+from django_events_sourcing.capture import methods
 from django_events_sourcing.capture.marks import mark, marks_of
 from django_events_sourcing.capture.stored import concrete_model
 from django_events_sourcing.delivery.transactions import is_in_foreign_transaction, write_lock_before_reads
@@ -44,9 +45,6 @@ _periods = count()
 
 # Of what was read outside of a transaction: it counts for ever.
 _ALWAYS = "always"
-
-# On a method of ours: that of the class itself which it stands for, None if it was inherited.
-_REPLACED = "replaces"
 
 _DEFERRED = object()
 _IMMUTABLE = {str, bytes, int, float, complex, bool, type(None), Decimal, UUID, date, datetime, time, timedelta}
@@ -82,25 +80,17 @@ def track(model: type[Model]) -> None:
     def refresh(self: Model, using: Alias | None = None, fields: Any = None, *args: Any, **kwargs: Any) -> None:
         fields = None if fields is None else list(fields)
         refresh_from_db(self, using, fields, *args, **kwargs)
-        names = None if fields is None else _attributes(self, fields)
-        values = {name: value for name, value in values_of(self).items() if names is None or name in names}
-        _keep(self, self._state.db or using or DEFAULT_DB_ALIAS, values)
+        read_now = values_of(self, None if fields is None else _attributes(self, fields))
+        _keep(self, self._state.db or using or DEFAULT_DB_ALIAS, read_now)
 
-    for name, method in (("from_db", classmethod(read)), ("refresh_from_db", refresh)):
-        vars(getattr(method, "__func__", method))[_REPLACED] = vars(model).get(name)
-        setattr(model, name, method)
+    methods.replace(model, "from_db", classmethod(read))
+    methods.replace(model, "refresh_from_db", refresh)
 
 
 def untrack(model: type[Model]) -> None:
     """Undo ``track``."""
-    for name in ("from_db", "refresh_from_db"):
-        method = vars(model).get(name)
-        function = vars(getattr(method, "__func__", method)) if method else {}
-        if _REPLACED in function:
-            if function[_REPLACED] is None:
-                delattr(model, name)
-            else:
-                setattr(model, name, function[_REPLACED])
+    methods.restore(model, "from_db")
+    methods.restore(model, "refresh_from_db")
 
 
 @contextmanager
@@ -115,7 +105,7 @@ def compared(instance: Model, using: Alias, *, force_insert: Any, update_fields:
         is_last: Whether it is the instance's own row, and no parent's, which are written before.
     """
     if marks_of(instance._state).comparison is None:
-        present = values_of(instance).keys()
+        present = {each.attname for each in instance._meta.concrete_fields} & vars(instance).keys()
         written = present if update_fields is None else _attributes(instance, update_fields)
         before = None if _is_new(instance, force_insert) else _before(instance, using, present)
         mark(instance._state, comparison=Comparison(before, written))
@@ -138,13 +128,18 @@ def comparison_of(instance: Model) -> Comparison | None:
     return comparison
 
 
-def values_of(instance: Model) -> dict[str, Any]:
-    """What it holds, by its fields' attributes, without those that are deferred: values that stay as they are."""
+def values_of(instance: Model, names: Collection[str] | None = None) -> dict[str, Any]:
+    """What it holds, by its fields' attributes, without those that are deferred: values that stay as they are.
+
+    Args:
+        instance: It.
+        names: The attributes that are asked for; None for all.
+    """
     values = instance.__dict__
     return {
         each.attname: value if type(value) in _IMMUTABLE else _kept(value)
         for each in instance._meta.concrete_fields
-        if (value := values.get(each.attname, _DEFERRED)) is not _DEFERRED
+        if (value := values.get(each.attname, _DEFERRED)) is not _DEFERRED and (names is None or each.attname in names)
     }
 
 
@@ -194,7 +189,7 @@ def _before(instance: Model, using: Alias, names: Collection[str]) -> dict[str, 
             row = QuerySet(model, using=using).filter(pk=instance.pk).order_by().values(*missing).first()
         if row is None:
             return None
-        before |= {name: value if type(value) in _IMMUTABLE else _kept(value) for name, value in row.items()}
+        before |= {name: _kept(value) for name, value in row.items()}
     return before
 
 
@@ -215,7 +210,9 @@ def _period(connection: BaseDatabaseWrapper) -> str | None:
         is_autocommit = connection.get_autocommit() and not is_in_foreign_transaction(connection)
         return _ALWAYS if is_autocommit else None
     callbacks = getattr(connection, _CALLBACKS, None)
+    if callbacks is None:
+        return None
     known: tuple[object, str] | None = vars(connection).get(_PERIOD)
-    if callbacks is not None and (known is None or known[0] is not callbacks):
+    if known is None or known[0] is not callbacks:
         known = vars(connection)[_PERIOD] = callbacks, f"{os.getpid()}-{next(_periods)}"
-    return known[1] if callbacks is not None and known else None
+    return known[1]

@@ -94,14 +94,14 @@ class _Subject:
 
     Attributes:
         model: The row's; None where there is none.
-        pk: Its primary key.
+        pk: The values of its primary key, one for most.
         registration: By which changes of the row are recorded, if they are.
         instance: What stands for the row, if that was given.
         key: In place of a row.
     """
 
     model: type[Model] | None = None
-    pk: Any = None
+    pk: tuple[Any, ...] = ()
     registration: Registration | None = None
     instance: Model | None = None
     key: str = ""
@@ -126,14 +126,15 @@ class _Subject:
         """
         if self.model is None:
             return self
-        fields, values = self.model._meta.pk_fields, self.pk if isinstance(self.pk, tuple) else (self.pk,)
+        fields = self.model._meta.pk_fields
         try:
-            stored = tuple(_stored(field, value, using) for field, value in zip(fields, values, strict=True))
+            stored = tuple(_stored(field, value, using) for field, value in zip(fields, self.pk, strict=True))
         except Exception as exc:
+            shown = ",".join(map(_shown, self.pk))
             raise InvalidEvent(
-                f"{where}: {_shown(self.pk)} is no primary key of {self.model._meta.label}. {type(exc).__name__}: {exc}"
+                f"{where}: {shown} is no primary key of {self.model._meta.label}. {type(exc).__name__}: {exc}"
             ) from exc
-        return replace(self, pk=stored if len(fields) > 1 else stored[0])
+        return replace(self, pk=stored)
 
     def key_in(self, using: Alias) -> tuple[str, dict[str, str]]:
         """Its key in a database, and the headers that belong to that."""
@@ -163,7 +164,8 @@ def _of_instance(where: str, instance: Model) -> _Subject:
     registration = next(iter(registry.saved.get(type(instance), ())), None)
     model = concrete_model(registration.model if registration else type(instance))
     pk = getattr(instance, model._meta.pk.attname)
-    if instance._state.adding or pk is None or (isinstance(pk, tuple) and None in pk):
+    pk = pk if isinstance(pk, tuple) else (pk,)
+    if instance._state.adding or None in pk:
         raise InvalidEvent(
             f"{where}: instance is a {instance._meta.label} that is not saved, or was deleted. Save it first, or pass "
             "key=."
@@ -183,7 +185,7 @@ def _of_key(where: str, key: object) -> _Subject:
     except (LookupError, ValueError):
         return _Subject(key=key)
     registration = next((each for each in registry.registrations if concrete_model(each.model) is model), None)
-    return _Subject(model, tuple(text.split(",")) if len(model._meta.pk_fields) > 1 else text, registration)
+    return _Subject(model, tuple(text.split(",")) if len(model._meta.pk_fields) > 1 else (text,), registration)
 
 
 def _stored(field: Any, value: Any, using: Alias) -> Any:
@@ -201,11 +203,10 @@ def _tables(model: type[Model]) -> Iterator[type[Model]]:
     yield model
 
 
-def _hold_row(model: type[Model], pk: Any, using: Alias) -> bool:
-    fields, values = model._meta.pk_fields, pk if isinstance(pk, tuple) else (pk,)
+def _hold_row(model: type[Model], pk: tuple[Any, ...], using: Alias) -> bool:
     key = {
         str(field.column): field.get_db_prep_value(value, connections[using])
-        for field, value in zip(fields, values, strict=True)
+        for field, value in zip(model._meta.pk_fields, pk, strict=True)
     }
     return queries.lock_row(using, model._meta.db_table, key)
 

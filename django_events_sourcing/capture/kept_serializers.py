@@ -10,7 +10,7 @@
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import date, time, timedelta, tzinfo
 from decimal import Decimal
 from sys import stdlib_module_names
@@ -18,14 +18,15 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 from uuid import UUID
 
-from django.db import connections
 from django.db.models import Model, QuerySet
 from rest_framework.fields import Field
 from rest_framework.relations import PKOnlyObject
 from rest_framework.serializers import BaseSerializer, Serializer
 from rest_framework.utils.serializer_helpers import BindingDict
 
-__all__ = ["KeptSerializers", "walk", "without_queries"]
+from django_events_sourcing.capture.no_queries import without_queries
+
+__all__ = ["KeptSerializers", "walk"]
 
 # By what a serializer's fields are chosen and made. Where a project has a say in that, it may say something else for
 # each instance.
@@ -49,30 +50,6 @@ _UNCHANGING = (
 
 
 _UNKNOWN = object()
-
-
-class _DatabaseAskedError(Exception):
-    """Something that no query is to be made for wants one."""
-
-
-@contextmanager
-def without_queries() -> Iterator[None]:
-    """Within it each query of this thread raises, before any database sees it; in ``connection.queries`` are none."""
-
-    def refuse(*_statement: Any) -> None:
-        raise _DatabaseAskedError
-
-    open_ones = connections.all(initialized_only=True)
-    logged = [len(connection.queries_log) for connection in open_ones]
-    with ExitStack() as stack:
-        for connection in open_ones:
-            stack.enter_context(connection.execute_wrapper(refuse))
-        try:
-            yield
-        finally:
-            for connection, number in zip(open_ones, logged, strict=True):
-                while len(connection.queries_log) > number:
-                    connection.queries_log.pop()
 
 
 class KeptSerializers:

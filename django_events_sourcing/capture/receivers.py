@@ -145,11 +145,11 @@ def _database_of(instance: Model) -> Alias:
 
 def _record_save(registrations: tuple[Registration, ...], instance: Model, created: bool, using: Alias) -> None:
     action = "created" if created else "updated"
-    _deliver(_drafts(_speaking(registrations, instance, using), instance, using, action), using)
+    _deliver(_drafts(_speaking(registrations, instance, using, action), instance, using, action), using)
 
 
 def _delete_drafts(model: type[Model], instance: Model, using: Alias, *, may_be_gone: bool = False) -> Drafts:
-    registrations = [each for each in _speaking(registry.deleted[model], instance, using) if "deleted" in each.actions]
+    registrations = _speaking(registry.deleted[model], instance, using, "deleted")
     if registrations and may_be_gone and not has_row(instance, using):
         return []
     try:
@@ -163,11 +163,13 @@ def _drafts(registrations: list[Registration], instance: Model, using: Alias, ac
     return [draft for draft in drafts if draft is not None]
 
 
-def _speaking(registrations: tuple[Registration, ...], instance: Model, using: Alias) -> list[Registration]:
-    """Those that are not to be silent about the instance for now."""
+def _speaking(
+    registrations: tuple[Registration, ...], instance: Model, using: Alias, action: str
+) -> list[Registration]:
+    """Those that tell of such an action, and are not to be silent about the instance for now."""
     if lacks_tables(using):
         return []
-    return [each for each in registrations if not is_silenced(each.model, instance)]
+    return [each for each in registrations if action in each.actions and not is_silenced(each.model, instance)]
 
 
 def _deliver(drafts: Drafts, using: Alias) -> None:

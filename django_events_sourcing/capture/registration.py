@@ -7,16 +7,15 @@ from enum import Enum
 from functools import cached_property, partial
 from typing import Any
 
-from django.db import DatabaseError
 from django.db.models import Model
-from django.utils.module_loading import import_string
 from rest_framework.serializers import BaseSerializer
 
 from django_events_sourcing.capture.changes import comparison_of, differences, values_of
 from django_events_sourcing.capture.default_serializer import default_serializer
-from django_events_sourcing.capture.functions import function_of
-from django_events_sourcing.capture.kept_serializers import KeptSerializers, without_queries
+from django_events_sourcing.capture.functions import function_of, imported, naming
+from django_events_sourcing.capture.kept_serializers import KeptSerializers
 from django_events_sourcing.capture.keys import object_key
+from django_events_sourcing.capture.no_queries import without_queries
 from django_events_sourcing.capture.serialization import as_text, project_locale, represent
 from django_events_sourcing.capture.stored import StoredForm
 from django_events_sourcing.conf import get_settings
@@ -81,9 +80,20 @@ class Registration:
             SerializationError: The instance can't be serialized, its status makes no event name, or the entry's own
                 ``when`` or ``serializer_context`` raised.
         """
-        if action not in self.actions:
-            return None
         stored = self._stored_form.of(instance, using, action=action)
+        with project_locale():
+            told = self._told(instance, stored, action)
+        if told is None:
+            return None
+        name, body, changed = told
+        key, of_tenant = object_key(self.model, stored.pk, using)
+        headers = {**context_headers(), **trace_context(), **of_tenant}
+        if changed is not None:
+            headers["event_changed"] = changed
+        return partial(Event, name=name, service=self.service, object=key, body=body, headers=headers)
+
+    def _told(self, instance: Model, stored: Model, action: str) -> tuple[str, str, list[str] | None] | None:
+        """An event's name, its body, and what an update changed in that; None if the change is worth no event."""
         if not self._is_worth_it(stored, action):
             return None
         before = self._differences(instance, stored, action)
@@ -97,12 +107,7 @@ class Registration:
             changed = self.serializers.changed(earlier, data, before.keys())
             if changed == [] and not self._is_named_otherwise(earlier, action, name):
                 return None
-        body = as_text(stored, self.serializers, data)
-        key, of_tenant = object_key(self.model, stored.pk, using)
-        headers = {**context_headers(), **trace_context(), **of_tenant}
-        if changed is not None:
-            headers["event_changed"] = changed
-        return partial(Event, name=name, service=self.service, object=key, body=body, headers=headers)
+        return name, as_text(stored, self.serializers, data), changed
 
     def event_name(self, instance: Model, action: str) -> str:
         """``<model>__<action>``; with a status field ``<model>__<its value>`` for every save.
@@ -111,11 +116,10 @@ class Registration:
         """
         suffix = action
         if self.status_field and action != "deleted":
-            with project_locale():
-                status = getattr(instance, self.status_field)
-                if isinstance(status, Enum):  # of a property: a field's is its value already
-                    status = status.value
-                suffix = action if status is None or status == "" else str(status)
+            status = getattr(instance, self.status_field)
+            if isinstance(status, Enum):  # of a property: a field's is its value already
+                status = status.value
+            suffix = action if status is None or status == "" else str(status)
         name = f"{self.prefix}__{suffix}"
         if len(name.encode()) > MAX_NAME_BYTES:
             raise SerializationError(
@@ -127,16 +131,11 @@ class Registration:
     def _is_worth_it(self, stored: Model, action: str) -> bool:
         if self.when_function is None:
             return True
-        try:
-            with project_locale():
-                return bool(self.when_function(stored, action))
-        except DatabaseError:
-            raise
-        except Exception as exc:
-            raise SerializationError(
-                f"{self.where}['when'], {self.when!r}, does not say whether {stored._meta.label} {stored.pk} "
-                f"({action}) is worth an event: {type(exc).__name__}: {exc}"
-            ) from exc
+        with naming(
+            f"{self.where}['when'], {self.when!r}, does not say whether {stored._meta.label} {stored.pk} ({action}) is "
+            "worth an event"
+        ):
+            return bool(self.when_function(stored, action))
 
     def _differences(self, instance: Model, stored: Model, action: str) -> dict[str, Any] | None:
         """What was there before of the values that an update has changed; None where that is not known, or asked."""
@@ -177,14 +176,8 @@ class Registration:
         make = function_of(where, self.serializer_context)
 
         def context() -> dict[str, Any]:
-            try:
+            with naming(f"{where}, {self.serializer_context!r}, makes no dict"):
                 return dict(make())
-            except DatabaseError:
-                raise
-            except Exception as exc:
-                raise SerializationError(
-                    f"{where}, {self.serializer_context!r}, makes no dict: {type(exc).__name__}: {exc}"
-                ) from exc
 
         return context
 
@@ -220,14 +213,7 @@ class Registration:
         """The serializer that makes the bodies of its events."""
         if self.serializer is None:
             return default_serializer(self.model)
-        found = self.serializer
-        if isinstance(found, str):
-            try:
-                found = import_string(found)
-            except Exception as exc:
-                raise ConfigurationError(
-                    f"{self.where}['serializer'], {self.serializer!r}, cannot be imported: {exc}"
-                ) from exc
+        found = imported(f"{self.where}['serializer']", self.serializer)
         if not (isinstance(found, type) and issubclass(found, BaseSerializer)):
             raise ConfigurationError(
                 f"{self.where}['serializer'], {self.serializer!r}, is no serializer class of Django REST framework."

@@ -3,6 +3,7 @@
 import functools
 import inspect
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import fields
 from difflib import get_close_matches
 
 from django.apps import apps
@@ -19,10 +20,8 @@ from django_events_sourcing.types import Alias
 
 __all__ = ["ENTRY_KEYS", "Registry", "near_models", "registry"]
 
-ENTRY_KEYS = [
-    *("model", "serializer", "status_field", "event_name_prefix", "service_name"),
-    *("actions", "when", "track_changes", "serializer_context"),
-]
+#: Those of an entry.
+ENTRY_KEYS = [each.name for each in fields(Registration) if each.name != "where"]
 
 _APP = "django_events_sourcing"
 
@@ -180,10 +179,11 @@ def near_models(name: object) -> list[str]:
 
 
 def _actions_problem(where: str, actions: object) -> CheckMessage | None:
-    if isinstance(actions, list | tuple | set | frozenset) and actions and all(each in ACTIONS for each in actions):
+    given = actions if isinstance(actions, list | tuple | set | frozenset) else ()
+    unknown = [each for each in given if each not in ACTIONS]
+    if given and not unknown:
         return None
     known = ", ".join(map(repr, ACTIONS))
-    unknown = [each for each in actions if each not in ACTIONS] if isinstance(actions, list | tuple | set) else []
     near = get_close_matches(str(unknown[0]), ACTIONS, n=1) if unknown else []
     return _error(
         "E022",

@@ -20,6 +20,7 @@ from typing import Any
 
 from django.db.models import FileField, Model
 
+from django_events_sourcing.capture import methods
 from django_events_sourcing.capture.conversion import is_overridden
 from django_events_sourcing.capture.marks import mark, marks_of
 from django_events_sourcing.delivery.transactions import transaction_from_write
@@ -88,8 +89,7 @@ def wrap(model: type[Model], record: Callable[[Model, bool, str], bool], around:
             mark(state, recorded=marks_of(state).recorded + 1)
         return updated
 
-    save_table.replaces_own = _METHOD in vars(model)  # type: ignore[attr-defined]
-    setattr(model, _METHOD, save_table)
+    methods.replace(model, _METHOD, save_table)
 
 
 def is_known() -> bool:
@@ -103,13 +103,7 @@ def is_known() -> bool:
 
 def unwrap(model: type[Model]) -> None:
     """Undo ``wrap``."""
-    wrapped: Any = vars(model).get(_METHOD)
-    if not hasattr(wrapped, "replaces_own"):
-        return
-    if wrapped.replaces_own:
-        setattr(model, _METHOD, wrapped.__wrapped__)
-    else:
-        delattr(model, _METHOD)
+    methods.restore(model, _METHOD)
 
 
 def take_record(instance: Model) -> bool:

@@ -15,30 +15,24 @@ from rest_framework.utils.encoders import JSONEncoder
 from django_events_sourcing.capture.kept_serializers import KeptSerializers, walk
 from django_events_sourcing.exceptions import EventsSourcingError, SerializationError
 
-__all__ = ["as_text", "encode", "hyperlinked_field", "project_locale", "represent", "serialize", "unencodable"]
+__all__ = ["as_text", "encode", "hyperlinked_field", "project_locale", "represent", "unencodable"]
 
 
-def serialize(instance: Model, serializers: KeptSerializers) -> str:
-    """The JSON text of ``instance``, in the form that nameko's own dispatcher would publish.
+def represent(instance: Model, serializers: KeptSerializers) -> Any:
+    """What is to become the JSON text of ``instance``, within ``project_locale``.
 
     Args:
         instance: What is serialized.
         serializers: Of the serializer's class.
 
     Raises:
-        SerializationError: The serializer raised, or its output is no JSON; the message names model, serializer
-            and field; or a deferred field can't be read.
+        SerializationError: The serializer raised; the message names model, serializer and field; or a deferred field
+            can't be read.
         django.db.DatabaseError: A query of the serializer failed; passed on as it is, so that code that retries
             after a deadlock still sees one.
     """
-    return as_text(instance, serializers, represent(instance, serializers))
-
-
-def represent(instance: Model, serializers: KeptSerializers) -> Any:
-    """What is to become the JSON text; arguments and errors are those of ``serialize``."""
     try:
-        with project_locale():
-            return serializers.represent(instance)
+        return serializers.represent(instance)
     except (DatabaseError, EventsSourcingError):
         raise
     except Exception as exc:
@@ -47,10 +41,13 @@ def represent(instance: Model, serializers: KeptSerializers) -> Any:
 
 
 def as_text(instance: Model, serializers: KeptSerializers, data: object) -> str:
-    """The JSON text of what ``represent`` gave."""
+    """The JSON text of what ``represent`` gave, in the form that nameko's own dispatcher would publish.
+
+    Raises:
+        SerializationError: It is no JSON; the message names model, serializer and field.
+    """
     try:
-        with project_locale():
-            return encode(data)
+        return encode(data)
     except (TypeError, ValueError) as exc:
         raise _error(instance, serializers.serializer_class, next(unencodable(data), None), exc) from exc
 

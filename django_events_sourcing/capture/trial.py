@@ -11,6 +11,7 @@ from rest_framework.relations import PKOnlyObject
 from rest_framework.serializers import BaseSerializer
 
 from django_events_sourcing.capture.default_serializer import DefaultSerializer
+from django_events_sourcing.capture.no_queries import DatabaseAskedError
 from django_events_sourcing.capture.registration import Registration
 from django_events_sourcing.capture.serialization import encode, project_locale, unencodable
 from django_events_sourcing.capture.stored import StoredForm, concrete_model
@@ -49,10 +50,6 @@ class Trial(NamedTuple):
     secrets: tuple[str, ...] = ()
 
 
-class _DatabaseAskedError(Exception):
-    """Nothing can be said of what the database is asked for."""
-
-
 def try_out(registration: Registration) -> Trial:
     """Make the entry's serializer, and have it represent instances that have defaults, choices and keys for values.
 
@@ -69,7 +66,7 @@ def _without_databases(function: Callable[[], _Result]) -> _Result:
     """Call it in a thread of its own, whose connections refuse to connect."""
 
     def refuse() -> None:
-        raise _DatabaseAskedError
+        raise DatabaseAskedError
 
     def call() -> _Result:
         for alias in connections:
@@ -86,7 +83,7 @@ def _try_out(registration: Registration) -> Trial:
     try:
         serializer: Any = registration.serializers.new()
         fields: dict[str, Any] = {field.field_name: field for field in getattr(serializer, "_readable_fields", ())}
-    except (_DatabaseAskedError, SerializationError):  # the latter of the entry's own 'serializer_context'
+    except (DatabaseAskedError, SerializationError):  # the latter of the entry's own 'serializer_context'
         return Trial({})
     except Exception as exc:  # noqa: BLE001 - whatever it is, each save would raise it
         return Trial({_unbuildable_field(serializer_class): _text(exc)})
@@ -185,7 +182,7 @@ def _problem(field: Any, instance: Model, *, may_raise: bool) -> str | None:
     except Exception as exc:  # noqa: BLE001 - whatever it is, a save would raise it
         is_drfs = type(field).__module__.partition(".")[0] in {"rest_framework", "django_events_sourcing"}
         is_number = isinstance(model_field, models.FloatField | models.DecimalField)
-        is_certain = is_drfs and (is_number or not may_raise) and not isinstance(exc, _DatabaseAskedError)
+        is_certain = is_drfs and (is_number or not may_raise) and not isinstance(exc, DatabaseAskedError)
         return _text(exc) if is_certain else None
     return _why_no_json(value)
 

@@ -9,7 +9,7 @@ from nameko.standalone.events import event_dispatcher, get_event_exchange
 
 from django_events_sourcing import Event
 from django_events_sourcing.capture.kept_serializers import KeptSerializers
-from django_events_sourcing.capture.serialization import serialize
+from django_events_sourcing.capture.serialization import as_text, represent
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.exceptions import EventRefused, PublishError
 from django_events_sourcing.tasks import publisher, rabbitmq
@@ -26,7 +26,8 @@ def an_event(settings, **fields):
 def test_message__beside_nameko_own__differs_in_the_additions_only(channel, queue, settings):
     """The same event by nameko's dispatcher has the same bytes, properties, exchange and routing key."""
     order = Order(id=7, number="A-1 é€😀", customer="Ann", total="9.50")
-    event = an_event(settings, body=serialize(order, KeptSerializers(OrderSerializer)))
+    kept = KeptSerializers(OrderSerializer)
+    event = an_event(settings, body=as_text(order, kept, represent(order, kept)))
     event_dispatcher({"AMQP_URI": settings.AMQP_URI})(
         settings.SERVICE_NAME, event.name, dict(OrderSerializer(order).data)
     )

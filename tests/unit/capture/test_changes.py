@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 from django.core.files.base import ContentFile
-from django.db import IntegrityError, connection, connections, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import F, Model
 from django.db.models.signals import post_save
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from rest_framework import serializers
 
 from django_events_sourcing.capture import changes
-from django_events_sourcing.capture.receivers import connect
 from django_events_sourcing.testing import disable_dispatcher
 from tests.project.models import (
     Anything,
@@ -36,12 +36,9 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def track(settings, handed_over):
+def track(register):
     """Register models, whose changes are tracked."""
-
-    def track(*models, **keys):
-        settings.MODELS_CRUD_EVENT = [{"model": model, "track_changes": True, **keys} for model in models]
-
+    track = functools.partial(register, track_changes=True)
     track(Product)
     return track
 
@@ -282,6 +279,23 @@ def test_serializer__that_is_the_projects_own__is_compared_if_it_can(track, told
     product.name = "red pen"
     product.save()
     assert told() == expected
+
+
+class MomentSerializer(NameSerializer):
+    def to_representation(self, instance):
+        return {"called": instance.name, "at": serializers.DateTimeField().to_representation(instance.created_at)}
+
+
+def test_update__in_another_time_zone__is_compared_in_the_projects(track, told):
+    """As the bodies are made in that."""
+    track(Product, serializer=MomentSerializer)
+    product = Product.objects.create(name="pen", price=1)
+    with timezone.override("Asia/Tokyo"):
+        product.price = 2
+        product.save()
+        product.name = "red pen"
+        product.save()
+    assert told() == [("created", None), ("updated", ["called"])]
 
 
 class CommentSerializer(serializers.ModelSerializer):
@@ -613,8 +627,7 @@ def test_other_database__is_compared_with_its_own_row(pen, told):
     """What it was read with is another database's."""
     Product.objects.using("other").create(pk=pen.pk, name="red pen", price=1)
     told()
-    with connections["other"].execute_wrapper(lambda run, *statement: run(*statement)):
-        pen.save(using="other")
+    pen.save(using="other")
     assert Product.objects.using("other").get().name == "pen"
     assert [changed and "name" in changed for _, changed in told()] == [True]
 
@@ -665,4 +678,3 @@ def test_models__that_are_not_tracked__keep_nothing(settings, handed_over):
     Order.objects.create(number="1", customer="a", total=1)
     assert changes._READ not in vars(Product.objects.get()._state)
     assert changes._READ not in vars(Order.objects.get()._state)
-    connect()

@@ -21,7 +21,7 @@ from rest_framework.exceptions import ValidationError
 
 from django_events_sourcing.capture.default_serializer import default_serializer
 from django_events_sourcing.capture.kept_serializers import KeptSerializers
-from django_events_sourcing.capture.serialization import serialize
+from django_events_sourcing.capture.registration import Registration
 from tests.project.models import Anything, Article, Comment, Kind, Order, Product, Restaurant, Shipment, UUIDThing
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -429,10 +429,13 @@ def test_body__whatever_the_language_and_time_zone__is_the_same(localize):
             model = Anything
             fields = ["decimal", "moment", "elsewhere"]
 
-    kept = KeptSerializers(ChoosingSerializer)
+    def serialize(instance, registration):
+        return registration.draft(instance, "default", "deleted")().body
+
+    kept, new = (Registration(Anything, "here", serializer=ChoosingSerializer) for _ in range(2))
     instance = Anything(decimal=Decimal("1234.50"), moment=NOON, started=DAY)
     expected = serialize(instance, kept)
     with timezone.override("Asia/Kolkata"), translation.override("de"):
-        assert serialize(instance, kept) == serialize(instance, KeptSerializers(ChoosingSerializer)) == expected
+        assert serialize(instance, kept) == serialize(instance, new) == expected
     body = json.loads(expected)
     assert (body["moment"], body["elsewhere"]) == ("2026-01-01T06:00:00-06:00", "2026-01-01T21:00:00+09:00")
