@@ -11,7 +11,7 @@ from django_events_sourcing.tasks.relay import Relay
 
 def test_events__with_the_url_of_celerys_broker__stay_unless_it_is_meant(redis_proc, settings, options, database, emit):
     """The relay refuses to publish them, and says what to do. The control counts one as published that is nowhere."""
-    at = f"127.0.0.1:{redis_proc.port}/5"
+    at = f"127.0.0.1:{redis_proc.port}/6"
     settings.SERVICE_NAME, settings.AMQP_URI = "shop", f"redis://:s3cret@{at}"
     emit("a:1")
     with pytest.raises(ConfigurationError) as caught:
