@@ -26,6 +26,7 @@ __all__ = [
     "DELETE",
     "INSERT",
     "INSERT_LOG",
+    "INSERT_MANY",
     "INSERT_QUEUE",
     "LOCK_OBJECT",
     "LOCK_ROW",
@@ -61,6 +62,24 @@ INSERT = f"""
 WITH entry AS ({INSERT_LOG.strip()} RETURNING "sequence")
 INSERT INTO "django_events_sourcing_queue" ("partition", "sequence", "object_hash")
 SELECT %(partition)s, "sequence", %(object_hash)s FROM entry
+"""
+
+#: The same of many, which are one text, as drivers and PostgreSQL read that sooner than arrays or lists of values. Log
+#: and queue are both filled from what has the ids already, so that nothing is to be joined.
+INSERT_MANY = """
+WITH event AS MATERIALIZED (
+    SELECT nextval((SELECT pg_get_serial_sequence('django_events_sourcing_log', 'sequence'))::regclass) AS "sequence", r.*
+    FROM json_to_recordset(%(events)s::json) AS r(
+        "event_id" uuid, "service" text, "name" text, "object" text, "body" text, "headers" text, "time" bigint,
+        "object_hash" bigint
+    )
+), entry AS (
+    INSERT INTO "django_events_sourcing_log"
+        ("sequence", "event_id", "service", "name", "object", "body", "headers", "time")
+    SELECT "sequence", "event_id", "service", "name", "object", "body", "headers", "time" FROM event
+)
+INSERT INTO "django_events_sourcing_queue" ("partition", "sequence", "object_hash")
+SELECT "object_hash" %% {partitions}, "sequence", "object_hash" FROM event
 """
 
 #: Of a project's table, whose name and columns are quoted already.

@@ -1,7 +1,7 @@
 """Writing events into the log and the queue."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.db import connections
@@ -12,13 +12,16 @@ from django_events_sourcing.models import LogEntry, QueueEntry
 from django_events_sourcing.outbox.clock import to_microseconds
 from django_events_sourcing.outbox.dialects import dialect
 from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
-from django_events_sourcing.outbox.sql import INSERT, INSERT_LOG, INSERT_QUEUE, sql
+from django_events_sourcing.outbox.sql import INSERT, INSERT_LOG, INSERT_MANY, INSERT_QUEUE, sql
 from django_events_sourcing.types import Alias, ObjectHash, PartitionNumber
 
 __all__ = ["insert", "is_one_statement"]
 
 # How many events one INSERT holds at most; Django makes it fewer where a database takes fewer values.
 _BATCH = 500
+
+# How many characters of bodies one INSERT holds at most, about.
+_CHARACTERS = 4 * 1024 * 1024
 
 
 def is_one_statement(using: Alias, events: Sequence[Event]) -> bool:
@@ -39,6 +42,8 @@ def insert(using: Alias, events: Sequence[Event]) -> set[PartitionNumber]:
     hashes = [object_hash(event.object) for event in events]
     if len(events) == 1:
         _insert_one(connections[using], events[0], hashes[0])
+    elif dialect(connections[using]) == "postgresql":
+        _insert_as_json(events, hashes, using)
     else:
         _insert_many(events, hashes, using)
     return {key % PARTITIONS for key in hashes}
@@ -55,6 +60,29 @@ def _insert_one(connection: BaseDatabaseWrapper, event: Event, key: ObjectHash) 
         else:
             cursor.execute(sql(using, INSERT_LOG), log_values)
             cursor.execute(sql(using, INSERT_QUEUE), {**queue_values, "sequence": cursor.lastrowid})
+
+
+def _insert_as_json(events: Sequence[Event], hashes: Sequence[ObjectHash], using: Alias) -> None:
+    statement = sql(using, INSERT_MANY, partitions=PARTITIONS)
+    rows = [
+        {"event_id": str(event.id), "object_hash": key, **_values(event)}
+        for event, key in zip(events, hashes, strict=True)
+    ]
+    with connections[using].cursor() as cursor:
+        for batch in _batches(rows):
+            cursor.execute(statement, {"events": json.dumps(batch, ensure_ascii=False)})
+
+
+def _batches(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    batch: list[dict[str, Any]] = []
+    characters = 0
+    for row in rows:
+        if batch and (len(batch) == _BATCH or characters + len(row["body"]) > _CHARACTERS):
+            yield batch
+            batch, characters = [], 0
+        batch.append(row)
+        characters += len(row["body"])
+    yield batch
 
 
 def _insert_many(events: Sequence[Event], hashes: Sequence[ObjectHash], using: Alias) -> None:
