@@ -10,15 +10,18 @@
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import date, time, timedelta, tzinfo
 from decimal import Decimal
+from inspect import getattr_static
+from operator import attrgetter
 from sys import stdlib_module_names
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 from uuid import UUID
 
 from django.db.models import Model, QuerySet
+from django.db.models.query_utils import DeferredAttribute
 from rest_framework.fields import Field
 from rest_framework.relations import PKOnlyObject
 from rest_framework.serializers import BaseSerializer, Serializer
@@ -139,26 +142,44 @@ class _Kept:
             other = make()
             list(walk(other))  # has its fields made, as those of the first are by now
             self._put_back = list(_private_state(serializer, other, set()))
+        else:  # nobody changes what the fields show
+            _read_columns_directly(serializer)
 
     def represent(self, instance: Model, context: dict[str, Any] | None) -> Any:
-        with self._for(instance, context) as serializer:
-            return serializer.to_representation(instance)
+        self._set(instance, context)
+        data = self._serializer.to_representation(instance)
+        self._reset()
+        return data
 
     def changed(
         self, earlier: Model, data: Mapping[str, Any], columns: Collection[str], context: dict[str, Any] | None
     ) -> list[str] | None:
-        with self._for(earlier, context) as serializer:
-            return _changed_parts(serializer, earlier, data, columns)
+        self._set(earlier, context)
+        changed = _changed_parts(self._serializer, earlier, data, columns)
+        self._reset()
+        return changed
 
-    @contextmanager
-    def _for(self, instance: Model, context: dict[str, Any] | None) -> Iterator[Any]:
+    def _set(self, instance: Model, context: dict[str, Any] | None) -> None:
         self._serializer.instance = instance
         if context is not None:
             vars(self._serializer)["_context"] = context
-        yield self._serializer
+
+    def _reset(self) -> None:
         self._serializer.instance = None
         for put_back in self._put_back:
             put_back()
+
+
+def _read_columns_directly(serializer: Any) -> None:
+    """Have the fields that show a column get its value without all that REST framework looks at for other sources."""
+    model = getattr(getattr(serializer, "Meta", None), "model", None)
+    if not (isinstance(model, type) and issubclass(model, Model)):
+        return
+    columns = {each.attname for each in model._meta.concrete_fields}
+    for field in getattr(serializer, "_readable_fields", ()):
+        is_drfs = type(field).get_attribute is Field.get_attribute
+        if is_drfs and field.source in columns and type(getattr_static(model, field.source)) is DeferredAttribute:
+            field.get_attribute = attrgetter(field.source)
 
 
 def _changed_parts(

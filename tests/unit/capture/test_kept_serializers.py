@@ -439,3 +439,12 @@ def test_body__whatever_the_language_and_time_zone__is_the_same(localize):
         assert serialize(instance, kept) == serialize(instance, new) == expected
     body = json.loads(expected)
     assert (body["moment"], body["elsewhere"]) == ("2026-01-01T06:00:00-06:00", "2026-01-01T21:00:00+09:00")
+
+
+def test_column__without_code_of_the_projects__is_read_directly():
+    kept = KeptSerializers(ProductSerializer)
+    kept.represent(Product(name="a", price=1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serializers.CharField, "get_attribute", None)
+        data = kept.represent(Product(name="b", price=Decimal("1.50")))
+    assert data == ProductSerializer(Product(name="b", price=Decimal("1.50"))).data
