@@ -5,6 +5,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django_events_sourcing.texts import without_passwords
 
 __all__ = [
+    "BulkWriteRefused",
     "ConfigurationError",
     "EventRefused",
     "EventsSourcingError",
@@ -40,6 +41,13 @@ class SerializationError(EventsSourcingError):
 
     The message names the model, the serializer and, where it is known, the field. Mend the serializer or the
     value; to save without an event, take the model out of ``MODELS_CRUD_EVENT``.
+    """
+
+
+class BulkWriteRefused(EventsSourcingError):
+    """A bulk write of a registered model was not done, as it could not be known which rows it would be about.
+
+    The message says why, and what to do in its place. What its transaction did before is undone with it.
     """
 
 

@@ -32,7 +32,7 @@ from django_events_sourcing.capture.stored import concrete_model
 from django_events_sourcing.delivery.transactions import is_in_foreign_transaction, write_lock_before_reads
 from django_events_sourcing.types import Alias
 
-__all__ = ["Comparison", "compared", "comparison_of", "differences", "track", "untrack", "values_of"]
+__all__ = ["Comparison", "compared", "comparison_of", "differences", "forget", "track", "untrack", "values_of"]
 
 # On an instance's ``_state``: when it was read or saved last, and with which values; plain types, as it may be pickled.
 _READ = "_django_events_sourcing_read"
@@ -126,6 +126,11 @@ def comparison_of(instance: Model) -> Comparison | None:
     """That of its save under way; None if there is none, as where a signal is sent by hand."""
     comparison: Comparison | None = marks_of(instance._state).comparison
     return comparison
+
+
+def forget(instance: Model) -> None:
+    """Have the next save of an instance be compared with its row, as something else has written that."""
+    vars(instance._state).pop(_READ, None)
 
 
 def values_of(instance: Model, names: Collection[str] | None = None) -> dict[str, Any]:

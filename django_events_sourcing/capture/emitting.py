@@ -1,6 +1,6 @@
 """From what ``emit`` is given to an event, in order with those of its object's changes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -17,7 +17,7 @@ from django_events_sourcing.capture.keys import object_key, tenants_key
 from django_events_sourcing.capture.registration import MAX_NAME_BYTES, Registration
 from django_events_sourcing.capture.registry import registry
 from django_events_sourcing.capture.serialization import project_locale, unencodable
-from django_events_sourcing.capture.stored import concrete_model
+from django_events_sourcing.capture.stored import concrete_model, row_tables
 from django_events_sourcing.capture.switches import is_silenced
 from django_events_sourcing.capture.tenants import current_tenant
 from django_events_sourcing.conf import get_settings
@@ -146,7 +146,7 @@ class _Subject:
         """Keep others from writing events of it until the transaction ends."""
         is_held = False
         if self.model and self.registration:
-            is_held = [_hold_row(model, self.pk, using) for model in _tables(self.model)][-1]
+            is_held = [_hold_row(model, self.pk, using) for model in row_tables(self.model)][-1]
         if not is_held:
             with raises_missing_tables(using):
                 queries.lock_object(using, key)
@@ -193,14 +193,6 @@ def _stored(field: Any, value: Any, using: Alias) -> Any:
     if conversion.convert is None or type(value) is conversion.exact:
         return value
     return conversion.convert(value, using)
-
-
-def _tables(model: type[Model]) -> Iterator[type[Model]]:
-    """The models whose tables have a part of the row, by the same primary key, in the order in which a save writes."""
-    for parent, link in model._meta.parents.items():
-        if link is not None and link.primary_key:
-            yield from _tables(concrete_model(parent))
-    yield model
 
 
 def _hold_row(model: type[Model], pk: tuple[Any, ...], using: Alias) -> bool:

@@ -1,7 +1,7 @@
 """One registered model: how its changes are named, serialized and made into events."""
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property, partial
@@ -49,6 +49,7 @@ class Registration:
         track_changes: Whether an update names what it changed, and sends nothing if that is nothing.
         when: Whether a change is worth an event: called with the instance and the action, or its dotted path; None if
             each is.
+        bulk: Whether bulk writes by any QuerySet are told.
         serializer_context: What the serializer has as ``context``: a dict, what makes one for each event, or its dotted
             path.
     """
@@ -62,6 +63,7 @@ class Registration:
     actions: Collection[str] = ACTIONS
     when: str | Callable[[Model, str], object] | None = None
     track_changes: bool = False
+    bulk: bool = False
     serializer_context: str | Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None
 
     def draft(self, instance: Model, using: Alias, action: str) -> partial[Event] | None:
@@ -83,10 +85,17 @@ class Registration:
         stored = self._stored_form.of(instance, using, action=action)
         with project_locale():
             told = self._told(instance, stored, action)
-        if told is None:
-            return None
-        name, body, changed = told
-        key, of_tenant = object_key(self.model, stored.pk, using)
+        return None if told is None else self._event(stored.pk, using, *told)
+
+    def drafts(self, instances: Sequence[Model], using: Alias, action: str) -> list[partial[Event]]:
+        """As ``draft``, of instances that were written together; those that are worth none are left out."""
+        forms = self._stored_form.of_many(instances, using, action=action)
+        with project_locale():
+            told = [self._told(each, stored, action) for each, stored in zip(instances, forms, strict=True)]
+        return [self._event(stored.pk, using, *each) for stored, each in zip(forms, told, strict=True) if each]
+
+    def _event(self, pk: Any, using: Alias, name: str, body: str, changed: list[str] | None) -> partial[Event]:
+        key, of_tenant = object_key(self.model, pk, using)
         headers = {**context_headers(), **trace_context(), **of_tenant}
         if changed is not None:
             headers["event_changed"] = changed

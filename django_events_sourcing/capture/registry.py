@@ -140,9 +140,10 @@ class Registry:
         if problem := _actions_problem(where, values.get("actions", ACTIONS)):
             self.problems.append(problem)
             del values["actions"]  # all of them: what is wrong loses nothing
-        if not isinstance(track := values.get("track_changes", False), bool):
-            self.problems.append(_error("E025", f"{where}['track_changes'] is {track!r}.", "It must be True or False."))
-            del values["track_changes"]
+        for key, code in (("track_changes", "E025"), ("bulk", "E026")):
+            if not isinstance(value := values.get(key, False), bool):
+                self.problems.append(_error(code, f"{where}[{key!r}] is {value!r}.", "It must be True or False."))
+                del values[key]
         registration = Registration(where=where, **{**values, "model": model})
         self.problems += _entry_problems(registration)
         return registration

@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from inspect import getattr_static
@@ -23,7 +23,7 @@ except ImportError:  # before Django 6.1
 else:
     _FETCH_ONE = fetch_modes.FETCH_ONE
 
-__all__ = ["RowGoneError", "StoredForm", "concrete_model", "has_row"]
+__all__ = ["RowGoneError", "StoredForm", "concrete_model", "has_row", "row_tables"]
 
 _DEFERRED = object()
 
@@ -34,6 +34,14 @@ _PREFETCHED = "_prefetched_objects_cache"
 def concrete_model(model: type[Model]) -> type[Model]:
     """The model itself, or that behind a proxy: whose rows they are."""
     return model._meta.concrete_model or model
+
+
+def row_tables(model: type[Model]) -> Iterator[type[Model]]:
+    """The models whose tables have a part of a row, by the same primary key, in the order in which a save writes."""
+    for parent, link in model._meta.parents.items():
+        if link is not None and link.primary_key:
+            yield from row_tables(concrete_model(parent))
+    yield concrete_model(model)
 
 
 def has_row(instance: Model, using: Alias) -> bool:
@@ -79,22 +87,40 @@ class StoredForm:
         Raises:
             RowGoneError: The database was to be asked, and has no such row; also on reading a deferred field later.
         """
-        changes, unknown, deferred = self._differences(instance, using)
-        if self._generated and not _generated_are_fresh(connections[using].features, action):
-            unknown += self._generated
-        as_it_is = type(instance) is self._model and vars(instance._state).get("fetch_mode", _FETCH_ONE) is _FETCH_ONE
-        no_links = self._no_links if action == "created" and self._is_its_table(instance) else {}
-        if as_it_is and not (changes or unknown or deferred or no_links):
-            return instance
-        stored = self._twin(instance, changes)
-        if no_links:
-            vars(stored)[_PREFETCHED] = vars(instance).get(_PREFETCHED, {}) | no_links
+        stored, unknown, deferred = self._form(instance, using, action)
         if deferred:
             # where Django gets a deferred field from; by its own way a filtered base manager would hide the row
             vars(stored)["refresh_from_db"] = partial(_load_deferred, stored, using)
         if unknown:
             _load(stored, unknown, using)
         return stored
+
+    def of_many(self, instances: Sequence[Model], using: Alias, *, action: str) -> list[Model]:
+        """As ``of``, of instances that were written together; the database is asked once for all of them."""
+        forms = [self._form(each, using, action) for each in instances]
+        missing: dict[Any, Model] = {}
+        names: set[str] = set()
+        for stored, unknown, deferred in forms:
+            if unknown or deferred:
+                missing[stored.pk] = stored
+                names |= {*unknown, *stored.get_deferred_fields()}
+        if missing:
+            _load_many(missing, names, using)
+        return [stored for stored, _, _ in forms]
+
+    def _form(self, instance: Model, using: Alias, action: str) -> tuple[Model, list[str], bool]:
+        """What ``of`` gives, the fields that it still lacks, and whether any is deferred."""
+        changes, unknown, deferred = self._differences(instance, using)
+        if self._generated and not _generated_are_fresh(connections[using].features, action):
+            unknown += self._generated
+        as_it_is = type(instance) is self._model and vars(instance._state).get("fetch_mode", _FETCH_ONE) is _FETCH_ONE
+        no_links = self._no_links if action == "created" and self._is_its_table(instance) else {}
+        if as_it_is and not (changes or unknown or deferred or no_links):
+            return instance, unknown, deferred
+        stored = self._twin(instance, changes)
+        if no_links:
+            vars(stored)[_PREFETCHED] = vars(instance).get(_PREFETCHED, {}) | no_links
+        return stored, unknown, deferred
 
     def without_asking(self, instance: Model, using: Alias) -> Model:
         """As ``of``, for a row that is new, but that what only the database knows is left as it is."""
@@ -194,7 +220,19 @@ def _load_deferred(instance: Model, using: Alias, *_args: Any, **_kwargs: Any) -
 
 def _load(instance: Model, attnames: Iterable[str], using: Alias) -> None:
     rows: Any = QuerySet(type(instance), using=using).filter(pk=instance.pk).order_by().values(*attnames)
-    row = next(iter(rows), None)
+    _fill_in(instance, next(iter(rows), None), using)
+
+
+def _load_many(instances: dict[Any, Model], attnames: Iterable[str], using: Alias) -> None:
+    """Of instances of one model, by their primary keys."""
+    model = type(next(iter(instances.values())))
+    rows: Any = QuerySet(model, using=using).filter(pk__in=list(instances)).order_by().values("pk", *attnames)
+    found = {row.pop("pk"): row for row in rows}
+    for pk, instance in instances.items():
+        _fill_in(instance, found.get(pk), using)
+
+
+def _fill_in(instance: Model, row: dict[str, Any] | None, using: Alias) -> None:
     if row is None:
         raise RowGoneError(
             f"{instance._meta.label} {instance.pk} cannot be serialized for its event: database {using!r} "

@@ -11,7 +11,13 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django_events_sourcing.logs import log_once
 from django_events_sourcing.types import Alias
 
-__all__ = ["is_in_foreign_transaction", "own_transaction", "transaction_from_write", "write_lock_before_reads"]
+__all__ = [
+    "is_in_foreign_transaction",
+    "one_transaction",
+    "own_transaction",
+    "transaction_from_write",
+    "write_lock_before_reads",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +25,17 @@ logger = logging.getLogger(__name__)
 def own_transaction(using: Alias) -> AbstractContextManager[Any]:
     """A transaction where each statement is one by itself; where there is one already, or the user's own, nothing."""
     return _transaction(using) if _commits_each_statement(connections[using]) else nullcontext()
+
+
+@contextmanager
+def one_transaction(using: Alias) -> Iterator[None]:
+    """As ``own_transaction``; within one of Django's, an error marks that for rollback."""
+    connection = connections[using]
+    with (
+        own_transaction(using),
+        transaction.atomic(using=using, savepoint=False) if connection.in_atomic_block else nullcontext(),
+    ):
+        yield
 
 
 def transaction_from_write(

@@ -8,7 +8,7 @@ from django.db.models.sql.compiler import SQLCompiler
 
 from django_events_sourcing.exceptions import ConfigurationError
 
-__all__ = ["ByDialect", "dialect"]
+__all__ = ["ByDialect", "dialect", "speaks"]
 
 # Of each backend of Django's, by its module.
 _DIALECTS = {
@@ -27,15 +27,24 @@ def dialect(connection: BaseDatabaseWrapper) -> str:
     Raises:
         ConfigurationError: By any other.
     """
-    if connection.vendor in _DIALECTS.values():
-        return connection.vendor
-    for cls in type(connection).__mro__:
-        if found := _DIALECTS.get(cls.__module__):
-            return found
+    spoken = _spoken(connection)
+    if spoken is not None:
+        return spoken
     raise ConfigurationError(
         f"Database {connection.alias!r} is {connection.display_name}: the outbox needs PostgreSQL, MariaDB, MySQL or "
         "SQLite. Set EVENTS_SOURCING['DELIVERY'] to 'direct'."
     )
+
+
+def speaks(connection: BaseDatabaseWrapper, spoken: str) -> bool:
+    """Whether that is the dialect of a database, which may be of any kind."""
+    return _spoken(connection) == spoken
+
+
+def _spoken(connection: BaseDatabaseWrapper) -> str | None:
+    if connection.vendor in _DIALECTS.values():
+        return connection.vendor
+    return next((_DIALECTS[cls.__module__] for cls in type(connection).__mro__ if cls.__module__ in _DIALECTS), None)
 
 
 class ByDialect(Func):

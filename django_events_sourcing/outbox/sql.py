@@ -68,7 +68,9 @@ SELECT %(partition)s, "sequence", %(object_hash)s FROM entry
 #: and queue are both filled from what has the ids already, so that nothing is to be joined.
 INSERT_MANY = """
 WITH event AS MATERIALIZED (
-    SELECT nextval((SELECT pg_get_serial_sequence('django_events_sourcing_log', 'sequence'))::regclass) AS "sequence", r.*
+    SELECT
+        nextval((SELECT pg_get_serial_sequence('django_events_sourcing_log', 'sequence'))::regclass) AS "sequence",
+        r.*
     FROM json_to_recordset(%(events)s::json) AS r(
         "event_id" uuid, "service" text, "name" text, "object" text, "body" text, "headers" text, "time" bigint,
         "object_hash" bigint

@@ -11,6 +11,8 @@ from django.db import models
 from django.db.models.query_utils import DeferredAttribute
 from django.utils import timezone
 
+from django_events_sourcing import EventManager
+
 
 class Product(models.Model):
     """Serialized by default, with all fields."""
@@ -303,3 +305,15 @@ class Booking(models.Model):
 
     class Meta:
         required_db_vendor = "postgresql"
+
+
+class Seat(models.Model):
+    """Known by two columns; the database knows its price. Its bulk writes are told, as its manager says."""
+
+    pk = models.CompositePrimaryKey("hall", "number")
+    hall = models.CharField(max_length=20)
+    number = models.IntegerField()
+    guest = models.CharField(max_length=100, blank=True)
+    price = models.IntegerField(db_default=5)
+
+    objects = EventManager()

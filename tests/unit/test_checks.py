@@ -123,6 +123,7 @@ ENTRIES = {
     "actions in a text": ([{"model": Product, "actions": "created"}], "E022", "is 'created'", "a list of some of"),
     "unknown action": ([{"model": Product, "actions": ["create"]}], "E022", "is ['create']", "Did you mean 'created'?"),
     "actions of lists": ([{"model": Product, "actions": [["created"]]}], "E022", "is [['created']]", "created"),
+    "bulk writes of a number": ([{"model": Product, "bulk": 1}], "E026", "is 1", "True or False"),
     "tracking of a text": ([{"model": Product, "track_changes": "yes"}], "E025", "is 'yes'", "True or False"),
     "when not there": (
         [{"model": Product, "when": "a.b"}],

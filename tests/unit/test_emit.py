@@ -355,4 +355,6 @@ def test_emit__in_a_test_without_the_app__sends_nothing(settings, events):
 def test_errors__of_emit__are_the_librarys():
     """One class catches them all."""
     assert issubclass(InvalidEvent, EventsSourcingError)
-    assert {"emit", "aemit", "event_context", "Event"} == set(django_events_sourcing.__all__)
+    assert {"emit", "aemit", "event_context", "Event", "EventManager", "EventQuerySet"} == set(
+        django_events_sourcing.__all__
+    )

@@ -166,6 +166,28 @@ def test_run_on_commit__is_another_list_after_each_end():
     assert len({id(each) for each in lists}) == 4
 
 
+def test_query__says_what_it_asks_for():
+    everything = Product.objects.all()
+    plain = everything.query
+    assert (plain.is_sliced, plain.combinator, plain.distinct_fields, plain.select_for_update) == (
+        False,
+        None,
+        (),
+        False,
+    )
+    assert everything[:1].query.is_sliced
+    assert everything.union(everything).query.combinator
+    assert everything.distinct("name").query.distinct_fields == ("name",)
+    assert everything.select_for_update().query.select_for_update
+
+
+def test_result_cache__is_what_an_update_forgets(db):
+    products = Product.objects.all()
+    assert list(products) == products._result_cache == []
+    products.update(name="a")
+    assert products._result_cache is None
+
+
 def test_commit_on_exit__says_how_a_block_began(transactional_db):
     """In autocommit mode, or not."""
     with transaction.atomic():
