@@ -7,10 +7,12 @@ A request is the name of a function below, and its arguments.
 
 import json
 import random
+import resource
 import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import partial
 from itertools import cycle
 from typing import Any
@@ -21,7 +23,8 @@ import django
 django.setup()
 
 from django.conf import settings  # noqa: E402 - Django must be set up
-from django.db import transaction  # noqa: E402
+from django.db import connection, transaction  # noqa: E402
+from django.db.models import F  # noqa: E402
 from kombu.connection import Connection  # noqa: E402
 from kombu.entity import Queue  # noqa: E402
 from kombu.messaging import Consumer  # noqa: E402
@@ -31,7 +34,16 @@ from rest_framework.renderers import JSONRenderer  # noqa: E402
 from django_events_sourcing.delivery.waker import wake  # noqa: E402
 from tests.bench.baselines import nameko_loop, pipelined_loop  # noqa: E402
 from tests.bench.load import load  # noqa: E402
-from tests.bench.models import Enqueued, EnqueuedByMethods, Inserted, Order, Silent, Told, ToldByMethods  # noqa: E402
+from tests.bench.models import (  # noqa: E402
+    Enqueued,
+    EnqueuedByMethods,
+    Inserted,
+    Order,
+    Silent,
+    Told,
+    ToldByMethods,
+    ToldInBulk,
+)
 from tests.bench.serializers import EnqueuedSerializer, ToldSerializer  # noqa: E402
 from tests.bench.tasks import publish  # noqa: E402
 
@@ -84,6 +96,32 @@ def saves() -> dict[str, float]:
                 instance.save()
         found[f"bulk_{model.__name__}"] = (time.perf_counter() - began) / BULK
     return found
+
+
+def bulk_writes(number: int) -> dict[str, float]:
+    """Seconds for bulk writes of so many rows, without events and with; and what memory these took beside, in MiB."""
+    found: dict[str, float] = {}
+    for size in (1000, number):  # the first time, modules are imported
+        peaks = []
+        for model in (Silent, ToldInBulk):
+            rows = [
+                model(number=str(each), customer="Ada Lovelace", total=Decimal("12.50"), quantity=each, note="none")
+                for each in range(size)
+            ]
+            objects: Any = getattr(model, "objects")  # noqa: B009 - the models have no class in common that has it
+            began = time.perf_counter()
+            objects.bulk_create(rows)
+            found[f"create_{model.__name__}"] = time.perf_counter() - began
+            del rows
+            began = time.perf_counter()
+            objects.filter(note="none").update(quantity=F("quantity") + 1, note="some")
+            found[f"update_{model.__name__}"] = time.perf_counter() - began
+            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+            with connection.cursor() as cursor:
+                cursor.execute(f"TRUNCATE {model._meta.db_table}")
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE django_events_sourcing_log, django_events_sourcing_queue")
+    return {**found, "MiB": peaks[1] - peaks[0]}
 
 
 def durations(number: int, pause: float) -> list[float]:
@@ -161,7 +199,18 @@ def publish_pipelined(body: str, number: int) -> float:
 def main() -> None:
     requests: dict[str, Callable[..., Any]] = {
         each.__name__: each
-        for each in (saves, durations, load, pace, consume, enqueue, wake_relay, publish_one_by_one, publish_pipelined)
+        for each in (
+            bulk_writes,
+            saves,
+            durations,
+            load,
+            pace,
+            consume,
+            enqueue,
+            wake_relay,
+            publish_one_by_one,
+            publish_pipelined,
+        )
     }
     for line in sys.stdin:
         name, arguments = json.loads(line)

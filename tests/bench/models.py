@@ -40,6 +40,10 @@ class ToldByMethods(Order):
     """The library's, with such a serializer."""
 
 
+class ToldInBulk(Order):
+    """The library's, of bulk writes."""
+
+
 class Body(models.Model):
     """Where (b) inserts."""
 

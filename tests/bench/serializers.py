@@ -1,6 +1,6 @@
 from rest_framework import serializers
 
-from tests.bench.models import Enqueued, EnqueuedByMethods, Told, ToldByMethods
+from tests.bench.models import Enqueued, EnqueuedByMethods, Told, ToldByMethods, ToldInBulk
 
 FIELDS = ["id", "number", "customer", "total", "quantity", "is_paid", "created_at", "note"]
 
@@ -8,6 +8,12 @@ FIELDS = ["id", "number", "customer", "total", "quantity", "is_paid", "created_a
 class ToldSerializer(serializers.ModelSerializer):
     class Meta:
         model = Told
+        fields = FIELDS
+
+
+class ToldInBulkSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = ToldInBulk
         fields = FIELDS
 
 

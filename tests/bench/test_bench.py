@@ -54,6 +54,20 @@ def test_saves(actor, figures, rounds):
     check(figures, "save_insert", "save_alone", "save_delay", "save_delay_methods", "bulk")
 
 
+def test_bulk_writes(bench, figures, rounds):
+    found = []
+    for _ in rounds(5):
+        actor = bench.actor()
+        found.append(actor.ask("bulk_writes", number=100_000))
+        actor.end()
+    for write in ("create", "update"):
+        silent, told = ([each[f"{write}_{way}"] for each in found] for way in ("Silent", "ToldInBulk"))
+        values = {f"bulk_{write}_silent_s": silent, f"bulk_{write}_told_s": told}
+        figures.add(f"bulk_{write}", by(told, silent), **values)
+    figures.add("bulk_memory", [each["MiB"] for each in found])
+    check(figures, "bulk_create", "bulk_update", "bulk_memory")
+
+
 def test_view_under_gunicorn(bench, actor, figures, rounds):
     ways = ["Silent", "Enqueued", "Told", "EnqueuedByMethods", "ToldByMethods"]
     rates: dict[str, list[float]] = {way: [] for way in ways}
