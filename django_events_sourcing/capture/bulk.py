@@ -296,7 +296,7 @@ def _tell(registrations: Sequence[Registration], rows: Sequence[Model], using: A
     for registration in registrations:
         if action in registration.actions:
             speaking = [row for row in rows if not is_silenced(registration.model, row)]
-            deliver([draft() for draft in registration.drafts(speaking, using, action)], using)
+            deliver(registration.events(speaking, using, action), using)
 
 
 def _speaking(

@@ -20,9 +20,11 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import Model, QuerySet
 from django.db.models.query_utils import DeferredAttribute
-from rest_framework.fields import Field
+from django.utils import timezone
+from rest_framework.fields import DateTimeField, Field
 from rest_framework.relations import PKOnlyObject
 from rest_framework.serializers import BaseSerializer, Serializer
 from rest_framework.utils.serializer_helpers import BindingDict
@@ -143,7 +145,7 @@ class _Kept:
             list(walk(other))  # has its fields made, as those of the first are by now
             self._put_back = list(_private_state(serializer, other, set()))
         else:  # nobody changes what the fields show
-            _read_columns_directly(serializer)
+            _take_short_cuts(serializer)
 
     def represent(self, instance: Model, context: dict[str, Any] | None) -> Any:
         self._set(instance, context)
@@ -170,16 +172,23 @@ class _Kept:
             put_back()
 
 
-def _read_columns_directly(serializer: Any) -> None:
-    """Have the fields that show a column get its value without all that REST framework looks at for other sources."""
+def _take_short_cuts(serializer: Any) -> None:
+    """Have fields know what REST framework would find out for each instance anew.
+
+    Those that show a column get its value without a look at what else their source could be; moments are in the
+    project's time zone, as all of a body is.
+    """
     model = getattr(getattr(serializer, "Meta", None), "model", None)
     if not (isinstance(model, type) and issubclass(model, Model)):
         return
+    zone: Any = timezone.get_default_timezone() if settings.USE_TZ else None
     columns = {each.attname for each in model._meta.concrete_fields}
     for field in getattr(serializer, "_readable_fields", ()):
         is_drfs = type(field).get_attribute is Field.get_attribute
         if is_drfs and field.source in columns and type(getattr_static(model, field.source)) is DeferredAttribute:
             field.get_attribute = attrgetter(field.source)
+        if isinstance(field, DateTimeField) and not hasattr(field, "timezone"):
+            field.timezone = zone
 
 
 def _changed_parts(

@@ -14,7 +14,7 @@ from django_events_sourcing.capture.changes import comparison_of, differences, v
 from django_events_sourcing.capture.default_serializer import default_serializer
 from django_events_sourcing.capture.functions import function_of, imported, naming
 from django_events_sourcing.capture.kept_serializers import KeptSerializers
-from django_events_sourcing.capture.keys import object_key
+from django_events_sourcing.capture.keys import keys_of
 from django_events_sourcing.capture.no_queries import without_queries
 from django_events_sourcing.capture.serialization import as_text, project_locale, represent
 from django_events_sourcing.capture.stored import StoredForm
@@ -85,21 +85,28 @@ class Registration:
         stored = self._stored_form.of(instance, using, action=action)
         with project_locale():
             told = self._told(instance, stored, action)
-        return None if told is None else self._event(stored.pk, using, *told)
+        return None if told is None else self._maker(using)(stored, *told)
 
-    def drafts(self, instances: Sequence[Model], using: Alias, action: str) -> list[partial[Event]]:
-        """As ``draft``, of instances that were written together; those that are worth none are left out."""
+    def events(self, instances: Sequence[Model], using: Alias, action: str) -> list[Event]:
+        """Those of instances that were written together, as ``draft`` makes them; arguments and errors as there."""
         forms = self._stored_form.of_many(instances, using, action=action)
         with project_locale():
             told = [self._told(each, stored, action) for each, stored in zip(instances, forms, strict=True)]
-        return [self._event(stored.pk, using, *each) for stored, each in zip(forms, told, strict=True) if each]
+        make = self._maker(using)
+        return [make(stored, *each)() for stored, each in zip(forms, told, strict=True) if each]
 
-    def _event(self, pk: Any, using: Alias, name: str, body: str, changed: list[str] | None) -> partial[Event]:
-        key, of_tenant = object_key(self.model, pk, using)
-        headers = {**context_headers(), **trace_context(), **of_tenant}
-        if changed is not None:
-            headers["event_changed"] = changed
-        return partial(Event, name=name, service=self.service, object=key, body=body, headers=headers)
+    def _maker(self, using: Alias) -> Callable[[Model, str, str, list[str] | None], partial[Event]]:
+        """What makes drafts of rows' name, body and changes."""
+        key, of_tenant = keys_of(self.model, using)
+        service, trace = self.service, trace_context()
+
+        def draft(stored: Model, name: str, body: str, changed: list[str] | None) -> partial[Event]:
+            headers = {**context_headers(), **trace, **of_tenant}
+            if changed is not None:
+                headers["event_changed"] = changed
+            return partial(Event, name=name, service=service, object=key(stored.pk), body=body, headers=headers)
+
+        return draft
 
     def _told(self, instance: Model, stored: Model, action: str) -> tuple[str, str, list[str] | None] | None:
         """An event's name, its body, and what an update changed in that; None if the change is worth no event."""

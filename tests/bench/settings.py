@@ -16,7 +16,7 @@ MIDDLEWARE = [  # as `startproject` writes it
 MODELS_CRUD_EVENT = [
     {"model": "bench.Told", "serializer": "tests.bench.serializers.ToldSerializer"},
     {"model": "bench.ToldByMethods", "serializer": "tests.bench.serializers.ToldByMethodsSerializer"},
-    {"model": "bench.ToldInBulk", "serializer": "tests.bench.serializers.ToldInBulkSerializer", "bulk": True},
+    {"model": "bench.ToldInBulk", "serializer": "tests.bench.serializers.ToldInBulkSerializer", "bulk": True},  # type: ignore[dict-item]
 ]
 DATABASES["default"]["CONN_MAX_AGE"] = 600
 ALLOWED_HOSTS = ["127.0.0.1"]
