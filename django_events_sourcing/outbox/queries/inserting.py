@@ -65,7 +65,7 @@ def _insert_one(connection: BaseDatabaseWrapper, event: Event, key: ObjectHash) 
 def _insert_as_json(events: Sequence[Event], hashes: Sequence[ObjectHash], using: Alias) -> None:
     statement = sql(using, INSERT_MANY, partitions=PARTITIONS)
     rows = [
-        {"event_id": str(event.id), "object_hash": key, **_values(event)}
+        {"event_id": event.id.hex, "object_hash": key, **_values(event)}
         for event, key in zip(events, hashes, strict=True)
     ]
     with connections[using].cursor() as cursor:
