@@ -66,12 +66,12 @@ class EventQuerySet(QuerySet[_Model]):
 
     bulk_create.alters_data = True  # type: ignore[attr-defined]
 
-    def _tell(self, name: str, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def _tell(self, method: str, original: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         if not apps.ready or not (apps.is_installed(_APP) or f"{_APP}.models" in sys.modules):
             return original(self, *args, **kwargs)
         # what it needs can only be imported now
         bulk = import_module(f"{_APP}.capture.bulk")
-        return getattr(bulk, name)(bulk.registrations_of(self.model, bulk=False), original, self, *args, **kwargs)
+        return getattr(bulk, method)(bulk.registrations_of(self.model, bulk=False), original, self, *args, **kwargs)
 
 
 EventManager = Manager.from_queryset(EventQuerySet, "EventManager")

@@ -79,7 +79,7 @@ def registrations_of(model: type[Model], *, bulk: bool) -> list[Registration]:
 
 
 def update(
-    registrations: Sequence[Registration], original: Callable[..., int], queryset: QuerySet[Any], **values: Any
+    registrations: Sequence[Registration], original: Callable[..., int], queryset: QuerySet[Any], /, **values: Any
 ) -> int:
     """``queryset.update()``, and an event for each row that it wrote.
 

@@ -20,10 +20,12 @@ django.setup()
 
 from django.db import transaction  # noqa: E402 - Django must be set up
 
-from django_events_sourcing import emit  # noqa: E402
+from django_events_sourcing import EventQuerySet, emit  # noqa: E402
 from tests.project.models import Product  # noqa: E402
 
 OBJECTS = 20
+
+told: EventQuerySet[Product] = EventQuerySet(Product)
 
 
 class _RolledBack(Exception):
@@ -40,7 +42,7 @@ class Writer:
     def change(self) -> None:
         """One of the things that projects do."""
         if len(self._products) < OBJECTS:
-            self._create()
+            self._create(random.choice([1, 1, 1, 3]))
             return
         kind = random.random()
         if kind < 0.45:
@@ -52,21 +54,28 @@ class Writer:
             self._emit("blamed", _key(product), product)
         elif kind < 0.6:
             self._emit("filled", self._cart)
-        elif kind < 0.75:
+        elif kind < 0.66:
             self._update(3)
+        elif kind < 0.71:
+            self._update_in_bulk()
+        elif kind < 0.75:
+            self._bulk_update()
         elif kind < 0.9:
             self._update_and_roll_back()
         else:
             self._delete()
 
-    def _create(self) -> None:
-        name = self._name()
-        with transaction.atomic():  # so that its key is known before the commit
-            product = Product.objects.create(name=name, price=1)
-            self._write({"changes": [[_key(product), "created", name]]})
+    def _create(self, number: int) -> None:
+        products = [Product(name=self._name(), price=1) for _ in range(number)]
+        with transaction.atomic():  # so that their keys are known before the commit
+            if number == 1:
+                products[0].save()
+            else:
+                told.bulk_create(products)
+            self._write({"changes": [[_key(product), "created", product.name] for product in products]})
             began = time.monotonic()
-        self._done(1, began)
-        self._products.append(product)
+        self._done(number, began)
+        self._products += products
 
     def _update(self, times: int) -> None:
         products = random.sample(self._products, times)
@@ -81,12 +90,31 @@ class Writer:
                     self._save(product, name)
         self._done(times, began)
 
+    def _update_in_bulk(self) -> None:
+        products, name = random.sample(self._products, 3), self._name()
+        self._write({"changes": [[_key(product), "updated", name] for product in products]})
+        began = time.monotonic()
+        told.filter(pk__in=[product.pk for product in products]).update(name=name)
+        self._done(3, began)
+        for product in products:
+            product.name = name
+
+    def _bulk_update(self) -> None:
+        products = random.sample(self._products, 3)
+        for product in products:
+            product.name = self._name()
+        self._write({"changes": [[_key(product), "updated", product.name] for product in products]})
+        began = time.monotonic()
+        told.bulk_update(products, ["name"])
+        self._done(3, began)
+
     def _update_and_roll_back(self) -> None:
         product = random.choice(self._products)
         before = product.name
         with transaction.atomic():
             self._save(product, "rolled back")
             emit("product__praised", {"name": "rolled back"}, instance=product)
+            told.filter(pk=product.pk).update(name="rolled back")
             transaction.set_rollback(True)
         product.name = before
 

@@ -323,6 +323,18 @@ def test_composite_key__by_the_models_own_manager(database, register):
     ]
 
 
+def test_event_queryset__of_a_model_that_has_another_manager__tells(database, register):
+    """Whatever the fields are called: ``name`` among them."""
+    register(Product, bulk=False)
+    told_ones: EventQuerySet[Product] = EventQuerySet(Product, using=database)
+    told_ones.bulk_create([Product(name="a", price=1)])
+    told_ones.update(name="b")
+    product = told_ones.get()
+    product.name = "c"
+    told_ones.bulk_update([product], ["name"])
+    assert [body["name"] for _, body in told(database)] == ["a", "b", "c"]
+
+
 def test_event_queryset__and_the_entry__tell_once(database, register):
     register(Seat)
     Seat.objects.using(database).bulk_create([Seat(hall="A", number=1)])
