@@ -13,7 +13,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -21,17 +21,11 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db import connections, transaction
 from django.db.models import Model, Q, QuerySet
 from django.db.models.expressions import RawSQL
-from django.db.models.signals import post_save
 
 from django_events_sourcing.capture import changes, methods
-from django_events_sourcing.capture.changes import Comparison
-from django_events_sourcing.capture.marks import mark
 from django_events_sourcing.capture.registration import Registration
 from django_events_sourcing.capture.registry import registry
-from django_events_sourcing.capture.stored import row_tables
-from django_events_sourcing.capture.switches import is_silenced
-from django_events_sourcing.delivery.deliver import deliver
-from django_events_sourcing.delivery.migrating import lacks_tables
+from django_events_sourcing.capture.rows import CHUNK, by_key, chunks, lock, tell, tell_updated, telling
 from django_events_sourcing.delivery.transactions import one_transaction, write_lock_before_reads
 from django_events_sourcing.exceptions import BulkWriteRefused
 from django_events_sourcing.outbox.dialects import speaks
@@ -40,9 +34,6 @@ from django_events_sourcing.types import Alias
 __all__ = ["bulk_create", "bulk_update", "registrations_of", "unwrap", "update", "wrap"]
 
 _METHODS = ("bulk_create", "bulk_update", "update")
-
-# How many rows are read, and their events written, at a time.
-_CHUNK = 1000
 
 # How many rows are looked for by unique fields at a time, which are an OR of as many conditions.
 _CHUNK_OF_CONDITIONS = 100
@@ -97,19 +88,19 @@ def update(
     """
     model = queryset.model
     using = _database(queryset)
-    speaking = _speaking(registrations, model, using, ("updated",))
-    if not (speaking and values) or queryset.query.is_sliced or queryset.query.combinator:
+    chosen = telling(registrations, model, using, ("updated",))
+    if not (chosen and values) or queryset.query.is_sliced or queryset.query.combinator:
         return original(queryset, **values)
     try:
         fields = [model._meta.get_field(name) for name in values]
     except FieldDoesNotExist:
         return original(queryset, **values)  # raises
     _refuse_updates_of_unknown_rows(queryset, fields)
-    compared = _compared(speaking, model, fields)
+    compared = _compared(chosen, model, fields)
     with one_transaction(using):
         count, before = _update_locked(original, queryset, values, using, compared)
-        for pks in _chunks(list(before), _CHUNK):
-            _tell_updated(speaking, list(_rows(model, using, pks).order_by("pk")), using, before, compared)
+        for pks in chunks(list(before), CHUNK):
+            tell_updated(chosen, list(by_key(model, using, pks).order_by("pk")), using, before, compared)
     queryset._result_cache = None  # noqa: SLF001 - as Django's own does for the one that it is given
     return count
 
@@ -125,7 +116,7 @@ def bulk_update(
     """``queryset.bulk_update()``, which goes by ``update()``; arguments as that has them."""
     objs = tuple(objs)
     count = original(queryset, objs, *args, **kwargs)
-    _forget(_speaking(registrations, queryset.model, _database(queryset), ("updated",)), objs)
+    _forget(telling(registrations, queryset.model, _database(queryset), ("updated",)), objs)
     return count
 
 
@@ -146,26 +137,26 @@ def bulk_create(
     using = _database(queryset)
     options = inspect.signature(QuerySet.bulk_create).bind(queryset, objs, *args, **kwargs).arguments
     upserts = bool(options.get("update_conflicts"))
-    speaking = _speaking(registrations, model, using, ("created", "updated") if upserts else ("created",))
+    chosen = telling(registrations, model, using, ("created", "updated") if upserts else ("created",))
     objs = list(objs)
-    if not (speaking and objs):
+    if not (chosen and objs):
         return original(queryset, objs, *args, **kwargs)
     _refuse_conflicts(model, using, options)
     with one_transaction(using):
         if upserts:
             write = functools.partial(original, queryset, objs, *args, **kwargs)
-            created = _upsert(speaking, queryset, objs, options, write)
+            created = _upsert(chosen, queryset, objs, options, write)
         else:
             created = original(queryset, objs, *args, **kwargs)
             _refuse_unknown_keys(created)
-            for chunk in _chunks(created, _CHUNK):
-                _tell(speaking, chunk, using, "created")
-    _forget(speaking, objs)
+            for chunk in chunks(created, CHUNK):
+                tell(chosen, chunk, using, "created")
+    _forget(chosen, objs)
     return created
 
 
 def _upsert(
-    speaking: Sequence[Registration],
+    chosen: Sequence[Registration],
     queryset: QuerySet[Any],
     objs: list[Any],
     options: dict[str, Any],
@@ -174,11 +165,11 @@ def _upsert(
     model, using = queryset.model, _database(queryset)
     unique: list[Any] = [_field(model, name) for name in options.get("unique_fields") or ()]
     updated = [_field(model, name) for name in options.get("update_fields") or ()]
-    compared = _compared(speaking, model, updated)
+    compared = _compared(chosen, model, updated)
     before: dict[Any, dict[str, Any]] = {}
     with write_lock_before_reads(using, model._meta.db_table):
         for rows in _rows_of(objs, model, unique, using):
-            before |= _lock(rows, compared)
+            before |= lock(rows, compared)
     with_key = [obj for obj in objs if _has_key(obj)]
     written = write()
     _refuse_unknown_keys(written)
@@ -188,19 +179,19 @@ def _upsert(
         for rows in _rows_of(with_key, model, unique, using):
             pks |= dict.fromkeys(rows.values_list("pk", flat=True))
     says = speaks(connections[using], "postgresql")
-    for chunk in _chunks(list(pks), _CHUNK):
-        rows = _rows(model, using, chunk)
+    for chunk in chunks(list(pks), CHUNK):
+        rows = by_key(model, using, chunk)
         known = list(rows.annotate(**{_INSERTED: RawSQL("xmax = 0", ())}) if says else rows)
         created = [row for row in known if row.pk not in before and getattr(row, _INSERTED, True)]
-        _tell(speaking, created, using, "created")
+        tell(chosen, created, using, "created")
         told = {row.pk for row in created}
-        _tell_updated(speaking, [row for row in known if row.pk not in told], using, before, compared)
+        tell_updated(chosen, [row for row in known if row.pk not in told], using, before, compared)
     return written
 
 
 def _rows_of(objs: Sequence[Any], model: type[Model], unique: Sequence[Any], using: Alias) -> Iterator[QuerySet[Any]]:
     """The rows that have what some instances have in unique fields; where that is NULL, those of their keys."""
-    for chunk in _chunks(objs, _CHUNK_OF_CONDITIONS):
+    for chunk in chunks(objs, _CHUNK_OF_CONDITIONS):
         conditions = Q(pk__in=[])
         for obj in chunk:
             values = {each.attname: getattr(obj, each.attname) for each in unique}
@@ -215,10 +206,10 @@ def _update_locked(
     connection = connections[using]
     if speaks(connection, "sqlite"):
         with write_lock_before_reads(using, queryset.model._meta.db_table):
-            locked = _lock(_matching(queryset, using), columns)
+            locked = lock(_matching(queryset, using), columns)
         return original(queryset, **values), locked
     for tries_left in reversed(range(_TRIES)):
-        locked = _lock(_matching(queryset, using), columns)
+        locked = lock(_matching(queryset, using), columns)
         limited = _limited(queryset, list(locked), using)
         with transaction.atomic(using=using) if connection.in_atomic_block else nullcontext():
             count = original(limited, **values)
@@ -237,34 +228,6 @@ def _matching(queryset: QuerySet[Any], using: Alias) -> QuerySet[Any]:
     return QuerySet(queryset.model, using=using).filter(pk__in=QuerySet.values(rows, "pk"))
 
 
-def _lock(rows: QuerySet[Any], columns: Sequence[str]) -> dict[Any, dict[str, Any]]:
-    """Hold rows as an UPDATE would, until the transaction ends; by their keys what they have in some columns."""
-    tables = list(row_tables(rows.model))
-    rows = rows.order_by("pk")
-    if len(tables) == 1:
-        return _values(_for_update(rows), columns)
-    # as a save writes them: a parent's before the child's
-    pks = list(rows.values_list("pk", flat=True))
-    found: dict[Any, dict[str, Any]] = {}
-    for table in tables:
-        for chunk in _chunks(pks, _CHUNK):
-            _values(_for_update(_rows(table, rows.db, chunk).order_by("pk")), ())
-    for chunk in _chunks(pks, _CHUNK):
-        found |= _values(_rows(rows.model, rows.db, chunk).order_by("pk"), columns)
-    return found
-
-
-def _values(rows: QuerySet[Any], columns: Sequence[str]) -> dict[Any, dict[str, Any]]:
-    return {pk: dict(zip(columns, values, strict=True)) for pk, *values in rows.values_list("pk", *columns)}
-
-
-def _for_update(rows: QuerySet[Any]) -> QuerySet[Any]:
-    features = connections[rows.db].features
-    if not features.has_select_for_update:
-        return rows
-    return rows.select_for_update(no_key=features.has_select_for_no_key_update)
-
-
 def _limited(queryset: QuerySet[Any], pks: list[Any], using: Alias) -> QuerySet[Any]:
     """The queryset, and of its rows only these."""
     connection, key = connections[using], queryset.model._meta.pk
@@ -273,42 +236,6 @@ def _limited(queryset: QuerySet[Any], pks: list[Any], using: Alias) -> QuerySet[
         kind = key.rel_db_type(connection)
         return QuerySet.filter(queryset, pk__in=RawSQL(f"SELECT unnest(%s::{kind}[])", (values,)))  # noqa: S611
     return QuerySet.filter(queryset, pk__in=pks)
-
-
-def _rows(model: type[Model], using: Alias, pks: Collection[Any]) -> QuerySet[Any]:
-    return QuerySet(model, using=using).filter(pk__in=pks)
-
-
-def _tell_updated(
-    registrations: Sequence[Registration],
-    rows: Sequence[Model],
-    using: Alias,
-    before: dict[Any, dict[str, Any]],
-    compared: Collection[str],
-) -> None:
-    for row in rows:
-        if compared and row.pk in before:
-            mark(row._state, comparison=Comparison(before[row.pk], compared))
-    _tell(registrations, rows, using, "updated")
-
-
-def _tell(registrations: Sequence[Registration], rows: Sequence[Model], using: Alias, action: str) -> None:
-    for registration in registrations:
-        if action in registration.actions:
-            speaking = [row for row in rows if not is_silenced(registration.model, row)]
-            deliver(registration.events(speaking, using, action), using)
-
-
-def _speaking(
-    registrations: Sequence[Registration], model: type[Model], using: Alias, actions: Collection[str]
-) -> list[Registration]:
-    if not registrations or lacks_tables(using) or not post_save.has_listeners(model):  # which a test may have muted
-        return []
-    return [
-        each
-        for each in registrations
-        if not set(actions).isdisjoint(each.actions) and not is_silenced(each.model, None)
-    ]
 
 
 def _compared(registrations: Sequence[Registration], model: type[Model], fields: Sequence[Any]) -> list[str]:
@@ -336,10 +263,6 @@ def _field(model: type[Model], name: str) -> Any:
 
 def _database(queryset: QuerySet[Any]) -> Alias:
     return queryset.select_for_update().db  # that which is written to
-
-
-def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def _refuse_updates_of_unknown_rows(queryset: QuerySet[Any], fields: Sequence[Any]) -> None:

@@ -58,11 +58,13 @@ class Comparison:
         before: What the row held before, by its fields' attributes; None if there was no row, or nothing is known.
         written: The attributes that the save writes.
         after: What the row holds now, as far as an event tells it.
+        related: In place of a save, the many-to-many fields whose lists have changed.
     """
 
     before: dict[str, Any] | None
     written: Collection[str]
     after: dict[str, Any] = field(default_factory=dict)
+    related: Collection[str] = ()
 
 
 def track(model: type[Model]) -> None:

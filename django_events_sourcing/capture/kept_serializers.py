@@ -89,7 +89,9 @@ class KeptSerializers:
         self._free.append(kept)  # not if it raised: in what state it is nobody knows
         return data
 
-    def changed(self, earlier: Model, data: object, columns: Collection[str]) -> list[str] | None:
+    def changed(
+        self, earlier: Model, data: object, columns: Collection[str], related: Collection[str] = ()
+    ) -> list[str] | None:
         """Which parts of what ``represent`` gave were others before. The database is not asked.
 
         Related rows are not changed by a save. What else is computed by a query counts as changed.
@@ -98,6 +100,7 @@ class KeptSerializers:
             earlier: The instance as it was.
             data: What ``represent`` gave for it as it is now.
             columns: The attributes of the fields of its model that have changed.
+            related: The names of its many-to-many fields that have.
 
         Returns:
             The names of the parts; None if it can't be told.
@@ -106,8 +109,8 @@ class KeptSerializers:
             return None
         kept = self._take()
         if kept is None:
-            return _changed_parts(self.new(earlier), earlier, data, columns)
-        changed = kept.changed(earlier, data, columns, self._context and self._context())
+            return _changed_parts(self.new(earlier), earlier, data, columns, related)
+        changed = kept.changed(earlier, data, columns, related, self._context and self._context())
         self._free.append(kept)
         return changed
 
@@ -154,10 +157,15 @@ class _Kept:
         return data
 
     def changed(
-        self, earlier: Model, data: Mapping[str, Any], columns: Collection[str], context: dict[str, Any] | None
+        self,
+        earlier: Model,
+        data: Mapping[str, Any],
+        columns: Collection[str],
+        related: Collection[str],
+        context: dict[str, Any] | None,
     ) -> list[str] | None:
         self._set(earlier, context)
-        changed = _changed_parts(self._serializer, earlier, data, columns)
+        changed = _changed_parts(self._serializer, earlier, data, columns, related)
         self._reset()
         return changed
 
@@ -194,13 +202,13 @@ def _take_short_cuts(serializer: Any) -> None:
 
 
 def _changed_parts(
-    serializer: Any, earlier: Model, data: Mapping[str, Any], columns: Collection[str]
+    serializer: Any, earlier: Model, data: Mapping[str, Any], columns: Collection[str], related: Collection[str]
 ) -> list[str] | None:
     """As ``KeptSerializers.changed``, by a serializer of the earlier instance."""
     has_own_data = any("data" in vars(cls) for cls in _of_the_project(type(serializer)))
     with without_queries():
         if not has_own_data and type(serializer).to_representation is Serializer.to_representation:
-            return list(_changed_fields(serializer, earlier, data, columns))
+            return list(_changed_fields(serializer, earlier, data, columns, related))
         try:
             before = serializer.data if has_own_data else serializer.to_representation(earlier)
             return [name for name in {**before, **data} if before.get(name, _UNKNOWN) != data.get(name, _UNKNOWN)]
@@ -209,12 +217,15 @@ def _changed_parts(
 
 
 def _changed_fields(
-    serializer: Any, earlier: Model, data: Mapping[str, Any], columns: Collection[str]
+    serializer: Any, earlier: Model, data: Mapping[str, Any], columns: Collection[str], related: Collection[str]
 ) -> Iterator[str]:
     sources = {_accessor(each): each for each in earlier._meta.get_fields()}
     for field in getattr(serializer, "_readable_fields"):  # noqa: B009 - of no public name
         source: Any = sources.get(field.source_attrs[0]) if field.source_attrs else None
         if source is not None:
+            if source.many_to_many and field.source_attrs[0] in related:
+                yield field.field_name
+                continue
             is_elsewhere = source.many_to_many or (source.auto_created and not source.concrete)
             if is_elsewhere or (source.concrete and source.attname not in columns):
                 continue

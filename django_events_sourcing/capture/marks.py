@@ -14,11 +14,15 @@ class Marks(NamedTuple):
         recorded: How many saves were recorded as they were written, whose ``post_save`` is yet to come.
         deletion: The ``Deletion`` that is under way, None if there is none.
         comparison: The ``Comparison`` of a save that is under way, None if there is none.
+        raw: Whether it was saved last as a part of a fixture.
+        lists: The keys of the objects whose many-to-many lists are about to be changed, None if there are none.
     """
 
     recorded: int = 0
     deletion: Any = None
     comparison: Any = None
+    raw: bool = False
+    lists: Any = None
 
 
 _NONE = Marks()

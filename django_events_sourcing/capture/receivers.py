@@ -9,7 +9,7 @@ from django.db import router
 from django.db.models import Model
 from django.db.models.signals import ModelSignal, post_delete, post_save, pre_delete
 
-from django_events_sourcing.capture import bulk, changes, saves
+from django_events_sourcing.capture import bulk, changes, relations, saves
 from django_events_sourcing.capture.deletions import Deletion, Drafts
 from django_events_sourcing.capture.registration import Registration
 from django_events_sourcing.capture.registry import registry
@@ -52,12 +52,14 @@ def _wrap() -> None:
             "events do not name what changed."
         )
 
+    relations.connect()
     if any(each.bulk for each in registry.registrations):
         bulk.wrap()
 
 
 def _unwrap() -> None:
     bulk.unwrap()
+    relations.disconnect()
     for model in registry.roots:
         saves.unwrap(model)
     for model in registry.compared_roots:

@@ -50,6 +50,7 @@ class Registration:
         when: Whether a change is worth an event: called with the instance and the action, or its dotted path; None if
             each is.
         bulk: Whether bulk writes by any QuerySet are told.
+        m2m: The many-to-many fields whose changes are told as updates.
         serializer_context: What the serializer has as ``context``: a dict, what makes one for each event, or its dotted
             path.
     """
@@ -64,6 +65,7 @@ class Registration:
     when: str | Callable[[Model, str], object] | None = None
     track_changes: bool = False
     bulk: bool = False
+    m2m: Collection[str] = ()
     serializer_context: str | Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None
 
     def draft(self, instance: Model, using: Alias, action: str) -> partial[Event] | None:
@@ -113,14 +115,15 @@ class Registration:
         if not self._is_worth_it(stored, action):
             return None
         before = self._differences(instance, stored, action)
+        related = self._related(instance)
         if before == {}:
             return None
         name = self.event_name(stored, action)
         data = represent(stored, self.serializers)
         changed = None
-        if before:
-            earlier = self._stored_form.earlier(stored, before)
-            changed = self.serializers.changed(earlier, data, before.keys())
+        if before or related:
+            earlier = self._stored_form.earlier(stored, before or {})
+            changed = self.serializers.changed(earlier, data, (before or {}).keys(), related)
             if changed == [] and not self._is_named_otherwise(earlier, action, name):
                 return None
         return name, as_text(stored, self.serializers, data), changed
@@ -160,6 +163,11 @@ class Registration:
             return None
         comparison.after |= (after := values_of(stored))
         return differences(comparison.before, after) if action == "updated" and comparison.before else None
+
+    def _related(self, instance: Model) -> Collection[str]:
+        """The many-to-many fields whose lists have changed, and nothing else; none where that is not asked."""
+        comparison = comparison_of(instance) if self.compares else None
+        return comparison.related if comparison else ()
 
     def _is_named_otherwise(self, earlier: Model, action: str, name: str) -> bool:
         """Whether an event would have had another name before, as far as that can be told without the database."""

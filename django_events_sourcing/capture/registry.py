@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
+from typing import Any
 
 from django.apps import apps
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's own name
@@ -33,6 +34,7 @@ class Registry:
         saved: By which registrations a save of an instance of each model is recorded: that of the nearest registered
             class, its own or one that it is a proxy of or derives from; of several, if it has unrelated parents.
         deleted: By which the delete of a row of each model is: the same, but a parent's row has its own delete.
+        relations: The many-to-many fields whose changes are told, by the models of their tables.
         problems: What is wrong with the entries, as check messages.
     """
 
@@ -40,6 +42,7 @@ class Registry:
         self._by_model: dict[type[Model], Registration] = {}
         self.saved: dict[type[Model], tuple[Registration, ...]] = {}
         self.deleted: dict[type[Model], tuple[Registration, ...]] = {}
+        self.relations: dict[type[Model], Any] = {}
         self.problems: list[CheckMessage] = []
         self._apps: set[str] = set()
 
@@ -73,7 +76,7 @@ class Registry:
 
         There are none while the library's own app is not installed, as in a test with ``available_apps``.
         """
-        self._by_model, self.saved, self.deleted, self.problems = {}, {}, {}, []
+        self._by_model, self.saved, self.deleted, self.relations, self.problems = {}, {}, {}, {}, []
         self._apps = {app.name for app in apps.get_app_configs()}
         if _APP not in self._apps:
             return
@@ -100,6 +103,8 @@ class Registry:
                         "Remove one of the two.",
                     )
                 )
+        fields: list[Any] = [each.model._meta.get_field(name) for each in self.registrations for name in each.m2m]
+        self.relations = {each.remote_field.through: each for each in fields}
         for model in apps.get_models():
             nearest = self._nearest(model)
             if nearest:
@@ -144,6 +149,9 @@ class Registry:
             if not isinstance(value := values.get(key, False), bool):
                 self.problems.append(_error(code, f"{where}[{key!r}] is {value!r}.", "It must be True or False."))
                 del values[key]
+        if "m2m" in values:
+            values["m2m"], problems = _m2m_fields(where, model, values["m2m"])
+            self.problems += problems
         registration = Registration(where=where, **{**values, "model": model})
         self.problems += _entry_problems(registration)
         return registration
@@ -191,6 +199,37 @@ def _actions_problem(where: str, actions: object) -> CheckMessage | None:
         f"{where}['actions'] is {actions!r}.",
         f"Did you mean {near[0]!r}?" if near else f"It must be a list of some of {known}; leave it out for all.",
     )
+
+
+def _m2m_fields(where: str, model: type[Model], asked: object) -> tuple[list[str], list[CheckMessage]]:
+    """The names of those that are told, and what is wrong with what the entry asks for."""
+    where = f"{where}['m2m']"
+    fields: dict[str, Any] = {each.name: each for each in model._meta.many_to_many}
+    through = {name: each.remote_field.through for name, each in fields.items()}
+    told = [name for name in fields if through[name]._meta.auto_created]
+    if isinstance(asked, bool):
+        return (told if asked else []), []
+    if not (isinstance(asked, list | tuple | set | frozenset) and all(isinstance(name, str) for name in asked)):
+        return [], [
+            _error("E027", f"{where} is {asked!r}.", "It must be True, or a list of many-to-many fields' names.")
+        ]
+    problems: list[CheckMessage] = []
+    for name in asked:
+        if name not in fields:
+            near = get_close_matches(name, fields, n=1, cutoff=0.5)
+            known = ", ".join(fields) or "none"
+            hint = f"Did you mean {near[0]!r}?" if near else f"Its many-to-many fields: {known}."
+            problems.append(_error("E027", f"{where}: {model._meta.label} has no many-to-many field {name!r}.", hint))
+        elif name not in told:
+            label = through[name]._meta.label
+            problems.append(
+                _error(
+                    "E027",
+                    f"{where}: {model._meta.label}.{name} goes through a model of its own, {label}.",
+                    f"Register {label}, with 'bulk': True if add() is used, and leave {name!r} out.",
+                )
+            )
+    return [name for name in told if name in asked], problems
 
 
 def _entry_problems(registration: Registration) -> Iterator[CheckMessage]:

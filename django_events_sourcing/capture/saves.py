@@ -68,6 +68,7 @@ def wrap(model: type[Model], record: Callable[[Model, bool, str], bool], around:
     ) -> bool:
         arguments = (raw, cls, force_insert, force_update, using, update_fields)
         if raw or using is None:  # a fixture
+            mark(self._state, raw=True)
             return bool(original(self, *arguments))
         if cls is not self._meta.concrete_model:  # the row of a parent
             with around(self, using, force_insert, update_fields, False):
@@ -86,7 +87,7 @@ def wrap(model: type[Model], record: Callable[[Model, bool, str], bool], around:
             finally:
                 state.db, state.adding = before
         if is_recorded:  # not before the transaction is over, because its end may fail
-            mark(state, recorded=marks_of(state).recorded + 1)
+            mark(state, recorded=marks_of(state).recorded + 1, raw=False)
         return updated
 
     methods.replace(model, _METHOD, save_table)

@@ -35,7 +35,7 @@ def _function_problems(registration: Registration) -> Iterator[CheckMessage]:
 
 
 def check_models(**_kwargs: Any) -> list[CheckMessage]:
-    """``MODELS_CRUD_EVENT``: E001 to E003, E005, E006, E008, E011, E012, E022 to E026, W002 and W004."""
+    """``MODELS_CRUD_EVENT``: E001 to E003, E005, E006, E008, E011, E012, E022 to E027, W002 and W004."""
     messages = list(registry.problems)
     settings = readable_settings()
     by_name: dict[tuple[str, str], Registration] = {}

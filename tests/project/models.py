@@ -317,3 +317,17 @@ class Seat(models.Model):
     price = models.IntegerField(db_default=5)
 
     objects = EventManager()
+
+
+class Magazine(Article):
+    """A child whose list is its parent's."""
+
+    issue = models.IntegerField()
+
+
+class Person(models.Model):
+    """Related to others of the kind: mutually, or not."""
+
+    name = models.CharField(max_length=100)
+    friends = models.ManyToManyField("self")
+    follows = models.ManyToManyField("self", symmetrical=False, related_name="followers")

@@ -12,7 +12,7 @@ from rest_framework import serializers
 
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.delivery import in_tests
-from tests.project.models import Abstract, Article, Comment, Product, Ticket
+from tests.project.models import Abstract, Article, Club, Comment, Product, Ticket
 
 
 class TicketLinkSerializer(serializers.HyperlinkedModelSerializer):
@@ -124,6 +124,10 @@ ENTRIES = {
     "unknown action": ([{"model": Product, "actions": ["create"]}], "E022", "is ['create']", "Did you mean 'created'?"),
     "actions of lists": ([{"model": Product, "actions": [["created"]]}], "E022", "is [['created']]", "created"),
     "bulk writes of a number": ([{"model": Product, "bulk": 1}], "E026", "is 1", "True or False"),
+    "lists of a text": ([{"model": Article, "m2m": "products"}], "E027", "is 'products'", "a list"),
+    "a list that there is not": ([{"model": Article, "m2m": ["product"]}], "E027", "'product'", "'products'?"),
+    "a list of none": ([{"model": Product, "m2m": ["tags"]}], "E027", "'tags'", "none"),
+    "a list of its own": ([{"model": Club, "m2m": ["products"]}], "E027", "project.Choice", "Register project.Choice"),
     "tracking of a text": ([{"model": Product, "track_changes": "yes"}], "E025", "is 'yes'", "True or False"),
     "when not there": (
         [{"model": Product, "when": "a.b"}],

@@ -188,6 +188,17 @@ def test_result_cache__is_what_an_update_forgets(db):
     assert products._result_cache is None
 
 
+def test_many_to_many_parts__are_where_they_were(db):
+    relation: Any = Article._meta.get_field("products")
+    for descriptor in (Article.products, Product.article_set):
+        assert {"add", "clear", "remove", "set"} <= vars(descriptor.related_manager_cls).keys()
+    article = Article.objects.create(title="a")
+    manager: Any = article.products
+    assert (manager.through, manager.instance) == (relation.remote_field.through, article)
+    assert type(manager) is Article.products.related_manager_cls
+    assert (relation.m2m_field_name(), relation.m2m_reverse_field_name()) == ("article", "product")
+
+
 def test_commit_on_exit__says_how_a_block_began(transactional_db):
     """In autocommit mode, or not."""
     with transaction.atomic():

@@ -143,7 +143,7 @@ def test_created__from_a_related_manager(database, register):
 
 def test_created__in_chunks__all_are_told(database, register, monkeypatch):
     """More of them than are looked at at a time."""
-    monkeypatch.setattr(bulk, "_CHUNK", 3)
+    monkeypatch.setattr(bulk, "CHUNK", 3)
     register(Product)
     products = Product.objects.using(database)
     products.bulk_create([Product(name=str(number), price=1) for number in range(10)], batch_size=4)
