@@ -13,12 +13,12 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist
-from django.db import connections, transaction
+from django.db import Error, connections, transaction
 from django.db.models import Model, Q, QuerySet
 from django.db.models.expressions import RawSQL
 
@@ -26,7 +26,7 @@ from django_events_sourcing.capture import changes, methods
 from django_events_sourcing.capture.registration import Registration
 from django_events_sourcing.capture.registry import registry
 from django_events_sourcing.capture.rows import CHUNK, by_key, chunks, lock, tell, tell_updated, telling
-from django_events_sourcing.delivery.transactions import one_transaction, write_lock_before_reads
+from django_events_sourcing.delivery.transactions import own_transaction, rollback_on_error, write_lock_before_reads
 from django_events_sourcing.exceptions import BulkWriteRefused
 from django_events_sourcing.outbox.dialects import speaks
 from django_events_sourcing.types import Alias
@@ -97,10 +97,11 @@ def update(
         return original(queryset, **values)  # raises
     _refuse_updates_of_unknown_rows(queryset, fields)
     compared = _compared(chosen, model, fields)
-    with one_transaction(using):
+    with own_transaction(using):
         count, before = _update_locked(original, queryset, values, using, compared)
-        for pks in chunks(list(before), CHUNK):
-            tell_updated(chosen, list(by_key(model, using, pks).order_by("pk")), using, before, compared)
+        with rollback_on_error(using):
+            for pks in chunks(list(before), CHUNK):
+                tell_updated(chosen, list(by_key(model, using, pks).order_by("pk")), using, before, compared)
     queryset._result_cache = None  # noqa: SLF001 - as Django's own does for the one that it is given
     return count
 
@@ -139,18 +140,19 @@ def bulk_create(
     upserts = bool(options.get("update_conflicts"))
     chosen = telling(registrations, model, using, ("created", "updated") if upserts else ("created",))
     objs = list(objs)
-    if not (chosen and objs):
-        return original(queryset, objs, *args, **kwargs)
+    write = functools.partial(original, queryset, objs, *args, **kwargs)
+    if not (chosen and objs) or _is_refused_by_django(model, options):
+        return write()
     _refuse_conflicts(model, using, options)
-    with one_transaction(using):
+    with own_transaction(using):
         if upserts:
-            write = functools.partial(original, queryset, objs, *args, **kwargs)
             created = _upsert(chosen, queryset, objs, options, write)
         else:
-            created = original(queryset, objs, *args, **kwargs)
-            _refuse_unknown_keys(created)
-            for chunk in chunks(created, CHUNK):
-                tell(chosen, chunk, using, "created")
+            created = write()
+            with rollback_on_error(using):
+                _refuse_unknown_keys(created)
+                for chunk in chunks(created, CHUNK):
+                    tell(chosen, chunk, using, "created")
     _forget(chosen, objs)
     return created
 
@@ -163,29 +165,29 @@ def _upsert(
     write: Callable[[], list[Any]],
 ) -> list[Any]:
     model, using = queryset.model, _database(queryset)
-    unique: list[Any] = [_field(model, name) for name in options.get("unique_fields") or ()]
-    updated = [_field(model, name) for name in options.get("update_fields") or ()]
-    compared = _compared(chosen, model, updated)
+    unique = _fields(model, options.get("unique_fields"))
+    compared = _compared(chosen, model, _fields(model, options.get("update_fields")))
     before: dict[Any, dict[str, Any]] = {}
     with write_lock_before_reads(using, model._meta.db_table):
         for rows in _rows_of(objs, model, unique, using):
             before |= lock(rows, compared)
-    with_key = [obj for obj in objs if _has_key(obj)]
+    with_key = [obj for obj in objs if _has_key(obj) or model._meta.pk.has_default()]
     written = write()
-    _refuse_unknown_keys(written)
-    pks = dict.fromkeys(obj.pk for obj in written)
-    if with_key and set(unique) != set(model._meta.pk_fields):  # theirs may not be that of the row which was there
-        pks = dict.fromkeys(pks.keys() - {obj.pk for obj in with_key})
-        for rows in _rows_of(with_key, model, unique, using):
-            pks |= dict.fromkeys(rows.values_list("pk", flat=True))
-    says = speaks(connections[using], "postgresql")
-    for chunk in chunks(list(pks), CHUNK):
-        rows = by_key(model, using, chunk)
-        known = list(rows.annotate(**{_INSERTED: RawSQL("xmax = 0", ())}) if says else rows)
-        created = [row for row in known if row.pk not in before and getattr(row, _INSERTED, True)]
-        tell(chosen, created, using, "created")
-        told = {row.pk for row in created}
-        tell_updated(chosen, [row for row in known if row.pk not in told], using, before, compared)
+    with rollback_on_error(using):
+        _refuse_unknown_keys(written)
+        pks = dict.fromkeys(obj.pk for obj in written)
+        if with_key and set(unique) != set(model._meta.pk_fields):  # theirs may not be that of the row which was there
+            pks = dict.fromkeys(pks.keys() - {obj.pk for obj in with_key})
+            for rows in _rows_of(with_key, model, unique, using):
+                pks |= dict.fromkeys(rows.values_list("pk", flat=True))
+        says = speaks(connections[using], "postgresql")
+        for chunk in chunks(list(pks), CHUNK):
+            rows = by_key(model, using, chunk)
+            known = list(rows.annotate(**{_INSERTED: RawSQL("xmax = 0", ())}) if says else rows)
+            created = [row for row in known if row.pk not in before and getattr(row, _INSERTED, True)]
+            tell(chosen, created, using, "created")
+            told = {row.pk for row in created}
+            tell_updated(chosen, [row for row in known if row.pk not in told], using, before, compared)
     return written
 
 
@@ -211,11 +213,16 @@ def _update_locked(
     for tries_left in reversed(range(_TRIES)):
         locked = lock(_matching(queryset, using), columns)
         limited = _limited(queryset, list(locked), using)
-        with transaction.atomic(using=using) if connection.in_atomic_block else nullcontext():
-            count = original(limited, **values)
-            is_done = count == len(locked) or not tries_left or not connection.in_atomic_block
-            if not is_done:
+        try:
+            with transaction.atomic(using=using) if connection.in_atomic_block else nullcontext():
+                count = original(limited, **values)
+                is_done = count == len(locked) or not tries_left or not connection.in_atomic_block
+                if not is_done:
+                    transaction.set_rollback(True, using=using)
+        except Error:  # after which a transaction can only be rolled back, and not to a savepoint of ours
+            if connection.in_atomic_block:
                 transaction.set_rollback(True, using=using)
+            raise
         if is_done:
             break
     return count, locked
@@ -257,8 +264,8 @@ def _has_key(obj: Model) -> bool:
     return None not in (obj.pk if isinstance(obj.pk, tuple) else (obj.pk,))
 
 
-def _field(model: type[Model], name: str) -> Any:
-    return model._meta.pk if name == "pk" else model._meta.get_field(name)
+def _fields(model: type[Model], names: Collection[str] | None) -> list[Any]:
+    return [model._meta.pk if name == "pk" else model._meta.get_field(name) for name in names or ()]
 
 
 def _database(queryset: QuerySet[Any]) -> Alias:
@@ -266,8 +273,8 @@ def _database(queryset: QuerySet[Any]) -> Alias:
 
 
 def _refuse_updates_of_unknown_rows(queryset: QuerySet[Any], fields: Sequence[Any]) -> None:
-    label = queryset.model._meta.label
-    if any(getattr(each, "primary_key", False) for each in fields):
+    label, keys = queryset.model._meta.label, queryset.model._meta.pk_fields
+    if any(each.concrete and (each.primary_key or each in keys) for each in fields):
         raise BulkWriteRefused(
             f"update() of {label} changes the primary key, after which it is not known which rows those were. Update "
             "them one by one, or under disable_dispatcher(), without events."
@@ -277,6 +284,16 @@ def _refuse_updates_of_unknown_rows(queryset: QuerySet[Any], fields: Sequence[An
             f"update() of {label} with distinct({', '.join(map(repr, queryset.query.distinct_fields))}): which of the "
             "rows are written depends on the database. Filter by their primary keys."
         )
+
+
+def _is_refused_by_django(model: type[Model], options: dict[str, Any]) -> bool:
+    if options.get("ignore_conflicts") and options.get("update_conflicts"):
+        return True
+    try:
+        fields = _fields(model, options.get("unique_fields")) + _fields(model, options.get("update_fields"))
+    except FieldDoesNotExist:
+        return True
+    return not all(each.concrete and not each.many_to_many for each in fields)
 
 
 def _refuse_conflicts(model: type[Model], using: Alias, options: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ from django_events_sourcing.capture.changes import Comparison
 from django_events_sourcing.capture.marks import mark, marks_of
 from django_events_sourcing.capture.registry import registry
 from django_events_sourcing.capture.rows import CHUNK, by_key, chunks, lock, tell, telling
-from django_events_sourcing.delivery.transactions import one_transaction, write_lock_before_reads
+from django_events_sourcing.delivery.transactions import own_transaction, rollback_on_error, write_lock_before_reads
 from django_events_sourcing.types import Alias
 
 __all__ = ["connect", "disconnect"]
@@ -93,15 +93,16 @@ def _wrapper(original: Callable[..., Any]) -> Callable[..., Any]:
 @contextmanager
 def _told_together(using: Alias, through: type[Model]) -> Iterator[None]:
     changes = _Changes()
-    with one_transaction(using):
+    with own_transaction(using):
         token = _under_way.set({**_under_way.get(), using: changes})
         try:
             with write_lock_before_reads(using, through._meta.db_table):
                 yield
         finally:
             _under_way.reset(token)
-        for model, by_pk in changes.fields.items():
-            _tell(model, by_pk, using)
+        with rollback_on_error(using):
+            for model, by_pk in changes.fields.items():
+                _tell(model, by_pk, using)
 
 
 def _tell(model: type[Model], by_pk: dict[Any, set[str]], using: Alias) -> None:

@@ -13,8 +13,8 @@ from django_events_sourcing.types import Alias
 
 __all__ = [
     "is_in_foreign_transaction",
-    "one_transaction",
     "own_transaction",
+    "rollback_on_error",
     "transaction_from_write",
     "write_lock_before_reads",
 ]
@@ -27,15 +27,10 @@ def own_transaction(using: Alias) -> AbstractContextManager[Any]:
     return _transaction(using) if _commits_each_statement(connections[using]) else nullcontext()
 
 
-@contextmanager
-def one_transaction(using: Alias) -> Iterator[None]:
-    """As ``own_transaction``; within one of Django's, an error marks that for rollback."""
-    connection = connections[using]
-    with (
-        own_transaction(using),
-        transaction.atomic(using=using, savepoint=False) if connection.in_atomic_block else nullcontext(),
-    ):
-        yield
+def rollback_on_error(using: Alias) -> AbstractContextManager[Any]:
+    """Within it, an error marks a transaction of Django's for rollback, where there is one."""
+    in_one = connections[using].in_atomic_block
+    return transaction.atomic(using=using, savepoint=False) if in_one else nullcontext()
 
 
 def transaction_from_write(

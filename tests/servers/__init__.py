@@ -312,10 +312,12 @@ def mariadb_proc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TCPExecut
     else:
         server, install = ["mariadbd"], ["mariadb-install-db", "--no-defaults", "--skip-test-db"]
         install.append("--auth-root-authentication-method=normal")
-    run([*install, as_us, f"--datadir={data}"], {**os.environ, "PATH": _SBIN})
+    (temporary := folder / "tmp").mkdir()  # a server that starts deletes all temporary tables that it finds
+    env = {"PATH": _SBIN, "TMPDIR": str(temporary)}
+    run([*install, as_us, f"--datadir={data}"], {**os.environ, **env})
     (init := folder / "init.sql").write_text("".join(f"{statement};\n" for statement in statements))
     command = [server[0], "--no-defaults", *server[1:], as_us, f"--datadir={data}", f"--socket={folder / 'socket'}"]
     options = [f"--port={port}", "--bind-address=127.0.0.1", "--skip-name-resolve", f"--log-error={folder / 'log'}"]
     command += [*options, f"--pid-file={folder / 'pid'}", f"--init-file={init}"]
-    with TCPExecutor(command, "127.0.0.1", port, timeout=60, cwd=str(folder), envvars={"PATH": _SBIN}) as executor:
+    with TCPExecutor(command, "127.0.0.1", port, timeout=60, cwd=str(folder), envvars=env) as executor:
         yield executor

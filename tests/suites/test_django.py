@@ -58,6 +58,21 @@ KNOWN = {
         update_only_fields.tests.UpdateOnlyFieldsTests.test_select_related_only_interaction
         update_only_fields.tests.UpdateOnlyFieldsTests.test_update_fields_*
     """,
+    "Rows of bulk writes and of relations are locked, read, and told.": """
+        bulk_create.tests.BulkCreateTests.test_large_batch_efficiency
+        bulk_create.tests.BulkCreateTests.test_large_batch_mixed_efficiency
+        contenttypes_tests.test_order_with_respect_to.OrderWithRespectToGFKTests.test_database_routing
+        generic_relations.tests.GenericRelationsTests.test_add_bulk
+        many_to_many.tests.ManyToManyTests.test_fast_add_ignore_conflicts
+        many_to_one_null.tests.ManyToOneNullTests.test_add_efficiency
+        many_to_one_null.tests.ManyToOneNullTests.test_clear_efficiency
+        model_inheritance.tests.ModelInheritanceTests.test_update_parent_filtering
+        order_with_respect_to.tests.OrderWithRespectToBaseTests.test_database_routing
+        proxy_models.tests.ProxyModelTests.test_proxy_update
+    """,
+    "No database says which rows it has created.": """
+        bulk_create.tests.BulkCreateTests.test_ignore_conflicts_ignore
+    """,
     "There are receivers where the test expects none.": """
         signals.tests.SignalTests.test_disconnect_in_dispatch
     """,

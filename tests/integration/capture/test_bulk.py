@@ -7,6 +7,7 @@ from contextlib import closing
 from datetime import datetime
 
 import pytest
+from django.core.exceptions import FieldDoesNotExist, FieldError
 from django.db import IntegrityError, connections, transaction
 from django.db.models import Count, F, OuterRef, Subquery, Value
 from django.db.models.functions import Concat, Lower, Upper
@@ -225,6 +226,22 @@ def test_update__that_django_refuses__is_refused_by_it(database, orders, registe
     with pytest.raises(error) as without:
         select(Order.objects.using(database)).update(**values)
     assert (with_events.type, str(with_events.value)) == (without.type, str(without.value))
+
+
+def test_error_of_djangos__leaves_the_transaction_as_it_does(database, orders):
+    """Whoever catches what Django found out by itself goes on; after the database's, nobody can."""
+    with transaction.atomic(using=database):
+        with pytest.raises(FieldError):
+            orders.update(shipment=1)
+        with pytest.raises(FieldDoesNotExist):
+            orders.bulk_create([Order()], update_conflicts=True, unique_fields=["x"], update_fields=["number"])
+        orders.filter(total=1).update(total=5)
+    assert [body["total"] for _, body in told(database)] == ["5.00"]
+    with transaction.atomic(using=database):
+        with pytest.raises(IntegrityError):
+            orders.update(number=None)
+        assert connections[database].needs_rollback
+        transaction.set_rollback(True, using=database)
 
 
 def test_update__of_an_evaluated_queryset__is_seen_in_it(database, orders):

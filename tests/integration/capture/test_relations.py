@@ -223,6 +223,18 @@ def test_rolled_back__tells_nothing(database, shop):
     assert lists(database) == [("updated", article.pk, [product.pk])]
 
 
+def test_error_of_djangos__leaves_the_transaction_as_it_does(database, shop):
+    """Whoever catches it goes on."""
+    article, product = shop[0][0], shop[1][0]
+    with transaction.atomic(using=database):
+        with pytest.raises(TypeError):
+            article.products.set(None)
+        with pytest.raises(TypeError):
+            article.products.add(article)
+        article.products.add(product)
+    assert lists(database) == [("updated", article.pk, [product.pk])]
+
+
 def test_switches_actions_and_when__hold(database, shop, register):
     article, (x, y, z) = shop[0][0], shop[1]
     with disable_dispatcher(["project.Article"]):

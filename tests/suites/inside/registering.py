@@ -18,7 +18,12 @@ def register_every_model() -> None:
     from django_events_sourcing.capture.trial import try_out
 
     settings.MODELS_CRUD_EVENT = [
-        {"model": model, "event_name_prefix": model._meta.label_lower.replace(".", "_")}
+        {
+            "model": model,
+            "event_name_prefix": model._meta.label_lower.replace(".", "_"),
+            "bulk": True,
+            "m2m": True,
+        }
         for model in apps.get_models()
         if not (model._meta.swapped or model._meta.app_label == "django_events_sourcing")
     ]
