@@ -34,7 +34,7 @@ DELIVERIES = {
 def _one_of(*known: str) -> Callable[[object], str]:
     def parse(value: object) -> str:
         if not isinstance(value, str) or value not in known:
-            raise ValueError(" or ".join(map(repr, known)))
+            raise ValueError(" or ".join([", ".join(map(repr, known[:-1])), repr(known[-1])]))
         return value
 
     return parse
@@ -132,6 +132,7 @@ class Settings:
     metrics_port: int | None = _option(None, _port)
     metrics_host: str = _option("0.0.0.0", _host)  # noqa: S104 - to be scraped, as exporters are
     publish_span: str = _option("linked", _one_of("linked", "child"))
+    bypass: str = _option("ignore", _one_of("ignore", "warn", "raise"))
     publish_in_tests: bool = _option(default=False, parse=_flag)
     virtual_transport: bool = _option(default=False, parse=_flag)
 

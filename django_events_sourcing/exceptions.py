@@ -6,6 +6,7 @@ from django_events_sourcing.texts import without_passwords
 
 __all__ = [
     "BulkWriteRefused",
+    "BypassError",
     "ConfigurationError",
     "EventRefused",
     "EventsSourcingError",
@@ -48,6 +49,13 @@ class BulkWriteRefused(EventsSourcingError):
     """A bulk write of a registered model was not done, as it could not be known which rows it would be about.
 
     The message says why, and what to do in its place. What its transaction did before is undone with it.
+    """
+
+
+class BypassError(EventsSourcingError):
+    """A registered model's table was about to be written without an event, by what ``BYPASS`` is to look for.
+
+    Nothing was written. The message names the model, the place in the project's code, and what to do.
     """
 
 

@@ -26,6 +26,7 @@ from django_events_sourcing.capture import changes, methods
 from django_events_sourcing.capture.registration import Registration
 from django_events_sourcing.capture.registry import registry
 from django_events_sourcing.capture.rows import CHUNK, by_key, chunks, lock, tell, tell_updated, telling
+from django_events_sourcing.delivery.accounted import accounted
 from django_events_sourcing.delivery.transactions import own_transaction, rollback_on_error, write_lock_before_reads
 from django_events_sourcing.exceptions import BulkWriteRefused
 from django_events_sourcing.outbox.dialects import speaks
@@ -98,7 +99,8 @@ def update(
     _refuse_updates_of_unknown_rows(queryset, fields)
     compared = _compared(chosen, model, fields)
     with own_transaction(using):
-        count, before = _update_locked(original, queryset, values, using, compared)
+        with accounted(*_tables(model)):
+            count, before = _update_locked(original, queryset, values, using, compared)
         with rollback_on_error(using):
             for pks in chunks(list(before), CHUNK):
                 tell_updated(chosen, list(by_key(model, using, pks).order_by("pk")), using, before, compared)
@@ -148,7 +150,8 @@ def bulk_create(
         if upserts:
             created = _upsert(chosen, queryset, objs, options, write)
         else:
-            created = write()
+            with accounted(*_tables(model)):
+                created = write()
             with rollback_on_error(using):
                 _refuse_unknown_keys(created)
                 for chunk in chunks(created, CHUNK):
@@ -172,7 +175,8 @@ def _upsert(
         for rows in _rows_of(objs, model, unique, using):
             before |= lock(rows, compared)
     with_key = [obj for obj in objs if _has_key(obj) or model._meta.pk.has_default()]
-    written = write()
+    with accounted(*_tables(model)):
+        written = write()
     with rollback_on_error(using):
         _refuse_unknown_keys(written)
         pks = dict.fromkeys(obj.pk for obj in written)
@@ -262,6 +266,10 @@ def _forget(registrations: Sequence[Registration], objs: Sequence[Model]) -> Non
 
 def _has_key(obj: Model) -> bool:
     return None not in (obj.pk if isinstance(obj.pk, tuple) else (obj.pk,))
+
+
+def _tables(model: type[Model]) -> list[str]:
+    return [each._meta.db_table.lower() for each in (model, *model._meta.get_parent_list())]
 
 
 def _fields(model: type[Model], names: Collection[str] | None) -> list[Any]:

@@ -64,6 +64,12 @@ class Deletion:
         under_way = (marks_of(holder).deletion for holder in holders)
         return next((each for each in under_way if each and each.awaits(instance)), None)
 
+    @staticmethod
+    def deletes(model: type[Model], using: Alias) -> bool:
+        """Whether a delete is under way that is to tell of rows of a model, or has told of them just now."""
+        under_way = (marks_of(block).deletion for block in getattr(connections[using], _BLOCKS, ()))
+        return any(concrete_model(each) is model for deletion in under_way if deletion for each in deletion.drafts)
+
     def awaits(self, instance: Model) -> bool:
         """Whether the delete of the instance is drafted, and was not taken."""
         _, drafts = self.drafts.get(type(instance), {}).get(id(instance), (instance, None))

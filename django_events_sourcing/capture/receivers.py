@@ -9,7 +9,7 @@ from django.db import router
 from django.db.models import Model
 from django.db.models.signals import ModelSignal, post_delete, post_save, pre_delete
 
-from django_events_sourcing.capture import bulk, changes, relations, saves
+from django_events_sourcing.capture import bulk, bypass, changes, relations, saves
 from django_events_sourcing.capture.deletions import Deletion, Drafts
 from django_events_sourcing.capture.registration import Registration
 from django_events_sourcing.capture.registry import registry
@@ -32,6 +32,7 @@ def connect() -> None:
         for model in models:
             signal.disconnect(receiver, sender=model)
     registry.load()
+    bypass.connect()
     _wrap()
     for signal, receiver, models in _connections():
         for model in models:
@@ -184,7 +185,11 @@ def _deliver(drafts: Drafts, using: Alias) -> None:
 
 def _follow(*, setting: str, **_kwargs: object) -> None:
     """Do as the settings say that a test has just overridden."""
-    if setting == "MODELS_CRUD_EVENT" or (setting == "INSTALLED_APPS" and registry.is_out_of_date()):
+    if (
+        setting == "MODELS_CRUD_EVENT"
+        or (setting == "INSTALLED_APPS" and registry.is_out_of_date())
+        or (setting == "EVENTS_SOURCING" and bypass.is_out_of_date())
+    ):
         connect()
     elif setting in {"REST_FRAMEWORK", "TIME_ZONE", "USE_TZ"}:
         for registration in registry.registrations:

@@ -23,6 +23,7 @@ from django.db.models import FileField, Model
 from django_events_sourcing.capture import methods
 from django_events_sourcing.capture.conversion import is_overridden
 from django_events_sourcing.capture.marks import mark, marks_of
+from django_events_sourcing.delivery.accounted import accounted, is_watched
 from django_events_sourcing.delivery.transactions import transaction_from_write
 
 __all__ = ["is_known", "take_record", "unwrap", "wrap"]
@@ -51,6 +52,7 @@ def wrap(model: type[Model], record: Callable[[Model, bool, str], bool], around:
         around: What each write that is no fixture's is to be done within, its transaction included.
     """
     original: Any = getattr(model, _METHOD)
+    write = _accounted(original) if is_watched() else original
     # a file's storage is the project's, whoever wrote the field
     runs_own_code = any(
         isinstance(field, FileField) or is_overridden(field, "pre_save") for field in model._meta.concrete_fields
@@ -69,17 +71,17 @@ def wrap(model: type[Model], record: Callable[[Model, bool, str], bool], around:
         arguments = (raw, cls, force_insert, force_update, using, update_fields)
         if raw or using is None:  # a fixture
             mark(self._state, raw=True)
-            return bool(original(self, *arguments))
+            return bool(write(self, *arguments))
         if cls is not self._meta.concrete_model:  # the row of a parent
             with around(self, using, force_insert, update_fields, False):
-                return bool(original(self, *arguments))
+                return bool(write(self, *arguments))
         state = self._state
         with (
             around(self, using, force_insert, update_fields, True),
             transaction_from_write(using, self._meta.db_table, runs_own_code=runs_own_code) as writing,
         ):
             with writing:
-                updated = bool(original(self, *arguments))
+                updated = bool(write(self, *arguments))
             before = state.db, state.adding
             state.db, state.adding = using, False  # as Django does soon: serializers may read related rows
             try:
@@ -91,6 +93,14 @@ def wrap(model: type[Model], record: Callable[[Model, bool, str], bool], around:
         return updated
 
     methods.replace(model, _METHOD, save_table)
+
+
+def _accounted(original: Any) -> Any:
+    def write(self: Model, raw: bool, cls: type[Model] | None, *arguments: Any) -> Any:
+        with accounted((cls or type(self))._meta.db_table.lower()):
+            return original(self, raw, cls, *arguments)
+
+    return write
 
 
 def is_known() -> bool:

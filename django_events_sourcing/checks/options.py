@@ -6,17 +6,19 @@ from difflib import get_close_matches
 from typing import Any
 
 from django.conf import global_settings, settings
-from django.core.checks import CheckMessage, Warning  # noqa: A004 - Django's own name
+from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's own name
 
+from django_events_sourcing.capture.bypass import has_parser
+from django_events_sourcing.checks.readable import readable_settings
 from django_events_sourcing.conf import OPTIONS, option_problems
 
 __all__ = ["check_options", "service_name_doubts"]
 
 
 def check_options(**_kwargs: Any) -> list[CheckMessage]:
-    """``EVENTS_SOURCING`` and the other settings: E002, E009, E017 and W004 to W006."""
+    """``EVENTS_SOURCING`` and the other settings: E002, E009, E017, E028 and W004 to W006."""
     doubts = service_name_doubts("SERVICE_NAME", getattr(settings, "SERVICE_NAME", None))
-    return [*option_problems(), *doubts, *_misspelt(), *_misplaced()]
+    return [*option_problems(), *doubts, *_misspelt(), *_misplaced(), *_without_parser()]
 
 
 def service_name_doubts(where: str, name: object) -> list[CheckMessage]:
@@ -43,6 +45,16 @@ def _misspelt() -> Iterator[CheckMessage]:
                 hint=f"Did you mean it by {near[0]!r}?" if near else "Name models in it, or set it to [].",
                 id="django_events_sourcing.W005",
             )
+
+
+def _without_parser() -> Iterator[CheckMessage]:
+    options = readable_settings()
+    if options and options.bypass != "ignore" and not has_parser():
+        yield Error(
+            f"EVENTS_SOURCING['BYPASS'] is {options.bypass!r}, and sqlglot is not installed: nothing is looked for.",
+            hint="Install django-events-sourcing[bypass].",
+            id="django_events_sourcing.E028",
+        )
 
 
 def _misplaced() -> Iterator[CheckMessage]:

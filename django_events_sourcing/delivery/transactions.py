@@ -8,6 +8,7 @@ from typing import Any
 from django.db import Error, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from django_events_sourcing.delivery.accounted import accounted
 from django_events_sourcing.logs import log_once
 from django_events_sourcing.types import Alias
 
@@ -126,7 +127,7 @@ def write_lock_before_reads(using: Alias, table: str) -> Iterator[None]:
 
     def execute(run: Any, *statement: Any) -> Any:
         for first in write_of_nothing:
-            with connection.cursor() as cursor:
+            with accounted(table.lower()), connection.cursor() as cursor:
                 cursor.execute(first)
         return run(*statement)
 

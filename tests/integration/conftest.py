@@ -19,6 +19,7 @@ from redis import Redis
 
 from django_events_sourcing import Event
 from django_events_sourcing.conf import get_settings
+from django_events_sourcing.delivery import waker
 from django_events_sourcing.delivery.deliver import deliver
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.tasks.presence import Presence
@@ -132,6 +133,7 @@ def channel(rabbitmq_proc, settings):
     """A channel to RabbitMQ, which the settings point to; the source service is nobody else's."""
     settings.SERVICE_NAME = f"shop-{uuid4()}"
     settings.AMQP_URI = f"amqp://guest:guest@127.0.0.1:{rabbitmq_proc.port}/"
+    waker._flush()  # what a test before has it send makes pools, too
     pools.reset()  # a test before may have ended the connections in there
     app._after_fork()  # which has a pool of these, too
     with Connection(settings.AMQP_URI) as connection:

@@ -199,6 +199,22 @@ def test_many_to_many_parts__are_where_they_were(db):
     assert (relation.m2m_field_name(), relation.m2m_reverse_field_name()) == ("article", "product")
 
 
+def test_execute_wrappers__see_each_statement(db):
+    seen = []
+
+    def see(execute, sql, params, many, context):
+        seen.append((sql, context["connection"]))
+        return execute(sql, params, many, context)
+
+    connection.execute_wrappers.append(see)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    finally:
+        connection.execute_wrappers.remove(see)
+    assert seen == [("SELECT 1", connections["default"])]
+
+
 def test_commit_on_exit__says_how_a_block_began(transactional_db):
     """In autocommit mode, or not."""
     with transaction.atomic():
