@@ -39,6 +39,7 @@ lint: $(VENV)/.lint  ## style, import contracts, types
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	PYTHONPATH=tests/typing/project $(BIN)/mypy --config-file tests/typing/project/mypy.ini
 
 docs: $(VENV)/.docs  ## the site, in build/docs; a wrong link or name ends it
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
