@@ -13,7 +13,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -21,6 +21,7 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db import Error, connections, transaction
 from django.db.models import Model, Q, QuerySet
 from django.db.models.expressions import RawSQL
+from django.db.models.sql.subqueries import UpdateQuery
 
 from django_events_sourcing.capture import changes, methods
 from django_events_sourcing.capture.registration import Registration
@@ -36,6 +37,10 @@ __all__ = ["bulk_create", "bulk_update", "registrations_of", "unwrap", "update",
 
 _METHODS = ("bulk_create", "bulk_update", "update")
 
+# Of Django's UpdateQuery: by it a delete sets what `on_delete` says, on rows that it has read; others it writes by
+# QuerySet.update().
+_BATCH = "update_batch"
+
 # How many rows are looked for by unique fields at a time, which are an OR of as many conditions.
 _CHUNK_OF_CONDITIONS = 100
 
@@ -50,12 +55,15 @@ def wrap() -> None:
     for name in _METHODS:
         original = getattr(QuerySet, name)
         methods.replace(QuerySet, name, functools.wraps(original)(_wrapper(globals()[name], original)))
+    if hasattr(UpdateQuery, _BATCH):
+        methods.replace(UpdateQuery, _BATCH, _batch_wrapper(getattr(UpdateQuery, _BATCH)))
 
 
 def unwrap() -> None:
     """Undo ``wrap``."""
     for name in _METHODS:
         methods.restore(QuerySet, name)
+    methods.restore(UpdateQuery, _BATCH)
 
 
 def _wrapper(ours: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,6 +71,27 @@ def _wrapper(ours: Callable[..., Any], original: Callable[..., Any]) -> Callable
         return ours(registrations_of(self.model, bulk=True), original, self, *args, **kwargs)
 
     return wrapper
+
+
+def _batch_wrapper(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def update_batch(self: Any, pk_list: list[Any], values: dict[str, Any], using: Alias) -> None:
+        model = self.get_meta().model
+        chosen = telling(registrations_of(model, bulk=True), model, using, ("updated",))
+        if not chosen:
+            original(self, pk_list, values, using)
+            return
+        compared = _compared(chosen, model, _fields(model, values))
+        before: dict[Any, dict[str, Any]] = {}
+        with own_transaction(using):
+            with write_lock_before_reads(using, model._meta.db_table):
+                for pks in chunks(pk_list, CHUNK):
+                    before |= lock(by_key(model, using, pks), compared)
+            with accounted(*_tables(model)):
+                original(self, pk_list, values, using)
+            _tell_updates(chosen, model, using, before, compared)
+
+    return update_batch
 
 
 def registrations_of(model: type[Model], *, bulk: bool) -> list[Registration]:
@@ -101,11 +130,21 @@ def update(
     with own_transaction(using):
         with accounted(*_tables(model)):
             count, before = _update_locked(original, queryset, values, using, compared)
-        with rollback_on_error(using):
-            for pks in chunks(list(before), CHUNK):
-                tell_updated(chosen, list(by_key(model, using, pks).order_by("pk")), using, before, compared)
+        _tell_updates(chosen, model, using, before, compared)
     queryset._result_cache = None  # noqa: SLF001 - as Django's own does for the one that it is given
     return count
+
+
+def _tell_updates(
+    chosen: Sequence[Registration],
+    model: type[Model],
+    using: Alias,
+    before: dict[Any, dict[str, Any]],
+    compared: Collection[str],
+) -> None:
+    with rollback_on_error(using):
+        for pks in chunks(list(before), CHUNK):
+            tell_updated(chosen, list(by_key(model, using, pks).order_by("pk")), using, before, compared)
 
 
 def bulk_update(
@@ -272,7 +311,7 @@ def _tables(model: type[Model]) -> list[str]:
     return [each._meta.db_table.lower() for each in (model, *model._meta.get_parent_list())]
 
 
-def _fields(model: type[Model], names: Collection[str] | None) -> list[Any]:
+def _fields(model: type[Model], names: Iterable[str] | None) -> list[Any]:
     return [model._meta.pk if name == "pk" else model._meta.get_field(name) for name in names or ()]
 
 

@@ -60,8 +60,8 @@ _NOT_THE_PROJECTS = (
     "django.db.migrations.",
     "django.core.management.commands.flush",
     "django.core.management.commands.loaddata",
+    "django.core.management.commands.migrate",
     "django.core.serializers.",
-    "django.test.testcases",
 )
 
 _PACKAGES = tuple({str(Path(sysconfig.get_path(name))) for name in ("purelib", "platlib")})

@@ -331,3 +331,9 @@ class Person(models.Model):
     name = models.CharField(max_length=100)
     friends = models.ManyToManyField("self")
     follows = models.ManyToManyField("self", symmetrical=False, related_name="followers")
+
+
+class Loan(models.Model):
+    """Django reads it before it sets what a delete leaves there."""
+
+    order = models.ForeignKey(Order, models.SET_DEFAULT, null=True, default=None)

@@ -24,7 +24,9 @@ from celery.concurrency import prefork
 from django.core.management.base import BaseCommand
 from django.db import connection, connections, transaction
 from django.db.models import Model, QuerySet
+from django.db.models.deletion import Collector
 from django.db.models.signals import post_save
+from django.db.models.sql.subqueries import UpdateQuery
 from django.db.utils import ConnectionHandler
 from kombu.transport.redis import QoS
 from kombu.utils import functional
@@ -197,6 +199,12 @@ def test_many_to_many_parts__are_where_they_were(db):
     assert (manager.through, manager.instance) == (relation.remote_field.through, article)
     assert type(manager) is Article.products.related_manager_cls
     assert (relation.m2m_field_name(), relation.m2m_reverse_field_name()) == ("article", "product")
+
+
+def test_update_batch__is_what_a_delete_sets_values_by():
+    parameters = list(inspect.signature(UpdateQuery.update_batch).parameters)
+    assert parameters == ["self", "pk_list", "values", "using"]
+    assert "query.update_batch(" in inspect.getsource(Collector.delete)
 
 
 def test_execute_wrappers__see_each_statement(db):

@@ -27,6 +27,7 @@ from tests.project.models import (
     Comment,
     Hidden,
     Hotel,
+    Loan,
     NaturalThing,
     Order,
     Pizzeria,
@@ -310,6 +311,17 @@ def test_related_managers__ways_to_update__are_told(database, register):
     assert [body["order"] for _, body in told(database)] == [order.pk] * 2
     order.delete()
     assert [body["order"] for _, body in told(database)] == [None] * 2  # by SET_NULL
+
+
+def test_delete__that_sets_a_default__is_told_of_those_it_sets(database, register):
+    """They are read first, and written in another way than by SET_NULL."""
+    register(Loan, track_changes=True)
+    order = Order.objects.using(database).create(number="1", customer="Eva", total=1)
+    loans = Loan.objects.using(database).bulk_create([Loan(order=order), Loan(order=order), Loan()])
+    told(database)
+    order.delete()
+    assert changed(database) == [["order"]] * 2
+    assert [body for _, body in told(database)] == [{"id": loan.pk, "order": None} for loan in loans[:2]]
 
 
 def test_rows_that_the_base_manager_hides__are_told(database, register):

@@ -2,6 +2,7 @@
 
 import re
 import sys
+import unittest
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from django.db import connection, migrations, models, transaction
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.state import ModelState, ProjectState
 from django.db.models.signals import post_save
-from django.test import TransactionTestCase
+from django.test import TestCase, TransactionTestCase
 
 from django_events_sourcing import EventQuerySet, conf
 from django_events_sourcing.capture import bypass
@@ -165,6 +166,21 @@ def test_bypass__warned_of__is_done_and_logged_once_for_each_place(looking, capl
     places = [re.findall(rf"{__file__}:\d+", record.getMessage()) for record in caplog.records]
     assert len(places) == len(set(map(tuple, places))) == 7  # of ten ways, four go by one line
     assert not Order.objects.exists()
+
+
+def test_bypass__in_a_test_case_of_djangos__is_found(looking):
+    """There ``raise`` is of most use."""
+
+    class Inside(TestCase):
+        def test_it(self):
+            Order.objects.update(total=2)
+
+    looking(Order)
+    result = unittest.TestResult()
+    Inside("test_it").run(result)
+    ((_, error),) = result.errors
+    assert "BypassError: project.Order is updated by SQL" in error
+    assert f"{__file__}:" in error
 
 
 def told_ways():
