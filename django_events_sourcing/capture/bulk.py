@@ -68,7 +68,10 @@ def unwrap() -> None:
 
 def _wrapper(ours: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: QuerySet[Any], *args: Any, **kwargs: Any) -> Any:
-        return ours(registrations_of(self.model, bulk=True), original, self, *args, **kwargs)
+        registrations = registrations_of(self.model, bulk=True)
+        if not registrations:
+            return original(self, *args, **kwargs)
+        return ours(registrations, original, self, *args, **kwargs)
 
     return wrapper
 
@@ -223,10 +226,10 @@ def _upsert(
             pks = dict.fromkeys(pks.keys() - {obj.pk for obj in with_key})
             for rows in _rows_of(with_key, model, unique, using):
                 pks |= dict.fromkeys(rows.values_list("pk", flat=True))
-        says = speaks(connections[using], "postgresql")
+        tells_apart = speaks(connections[using], "postgresql")
         for chunk in chunks(list(pks), CHUNK):
             rows = by_key(model, using, chunk)
-            known = list(rows.annotate(**{_INSERTED: RawSQL("xmax = 0", ())}) if says else rows)
+            known = list(rows.annotate(**{_INSERTED: RawSQL("xmax = 0", ())}) if tells_apart else rows)
             created = [row for row in known if row.pk not in before and getattr(row, _INSERTED, True)]
             tell(chosen, created, using, "created")
             told = {row.pk for row in created}
@@ -316,7 +319,7 @@ def _fields(model: type[Model], names: Iterable[str] | None) -> list[Any]:
 
 
 def _database(queryset: QuerySet[Any]) -> Alias:
-    return queryset.select_for_update().db  # that which is written to
+    return QuerySet.select_for_update(queryset).db  # that which is written to
 
 
 def _refuse_updates_of_unknown_rows(queryset: QuerySet[Any], fields: Sequence[Any]) -> None:

@@ -173,7 +173,6 @@ def _lacks_event(registrations: list[Registration], write: Write, connection: Ba
     return write.action != "deleted" or not Deletion.deletes(concrete_model(speaking[0].model), connection.alias)
 
 
-@lru_cache(maxsize=1000)
 def writes_in(statement: str, spoken: str, tables: frozenset[str]) -> tuple[Write, ...]:
     """What a statement, or several in one text, writes to some tables.
 
@@ -182,8 +181,13 @@ def writes_in(statement: str, spoken: str, tables: frozenset[str]) -> tuple[Writ
         spoken: The dialect: ``"postgresql"``, ``"mysql"``, ``"sqlite"``, or empty for another one.
         tables: Their names, in lower case.
     """
+    return _parsed(_beginning(statement), spoken, tables)
+
+
+@lru_cache(maxsize=1000)
+def _parsed(statement: str, spoken: str, tables: frozenset[str]) -> tuple[Write, ...]:
     sqlglot: Any = import_module("sqlglot")
-    text = re.sub(r"%(?:\(\w+\))?s", "NULL", _beginning(statement)).replace("%%", "%")
+    text = re.sub(r"%(?:\(\w+\))?s", "NULL", statement).replace("%%", "%")
     try:
         parsed = [each for each in sqlglot.parse(text, read=_DIALECTS.get(spoken)) if each is not None]
     except sqlglot.errors.SqlglotError:

@@ -167,5 +167,8 @@ def _lists(  # noqa: PLR0913
         if pk_set is not None:
             links = links.filter(**{f"{theirs}__in": pk_set})
         pairs = set(links.values_list(one, other))
-    lists = {one for one, _ in pairs}
-    return lists | {other for _, other in pairs} if relation.remote_field.symmetrical else lists
+    if relation.remote_field.symmetrical:
+        return {key for pair in pairs for key in pair}
+    if reverse:
+        return {one for one, _ in pairs}
+    return {instance.pk} if pairs else set()  # of a child of two parents it is another key than that of the list

@@ -270,6 +270,7 @@ class Ticket(models.Model):
 class Business(models.Model):
     business_id = models.BigAutoField(primary_key=True)
     tax_number = models.CharField(max_length=20)
+    partners = models.ManyToManyField(Club, related_name="+")
 
 
 class Pizzeria(Restaurant):

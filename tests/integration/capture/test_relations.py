@@ -16,7 +16,7 @@ from django_events_sourcing.capture import relations
 from django_events_sourcing.models import LogEntry
 from django_events_sourcing.testing import disable_dispatcher, disable_model_obj_dispatcher
 from tests.integration.conftest import in_use
-from tests.project.models import Article, Club, Magazine, Person, Product
+from tests.project.models import Article, Club, Hotel, Magazine, Person, Product
 
 
 @pytest.fixture
@@ -160,6 +160,18 @@ def test_child_and_proxy__are_told_by_the_nearest_entry(database, register, shop
     ]
     product.article_set.remove(magazine.pk)
     assert [(name, body["products"]) for name, body, _ in told(database)] == [("article__updated", [])]
+
+
+def test_child_of_two_parents__has_a_list_of_the_second(database, register):
+    """Whose key is not its own."""
+    register(Hotel)
+    hotel = Hotel.objects.using(database).create(pk=77, name="h", tax_number="1", beds=1)
+    club = Club.objects.using(database).create(code="a")
+    told(database)
+    hotel.partners.add(club)
+    assert [(body["name"], body["partners"]) for _, body, _ in told(database)] == [("h", [club.pk])]
+    hotel.partners.clear()
+    assert [(body["name"], body["partners"]) for _, body, _ in told(database)] == [("h", [])]
 
 
 def test_only_the_named_ones__are_told(database, register, shop):
