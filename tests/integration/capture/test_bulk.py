@@ -7,6 +7,7 @@ from contextlib import closing
 from datetime import datetime
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.core.exceptions import FieldDoesNotExist, FieldError
 from django.db import IntegrityError, connections, transaction
 from django.db.models import Count, F, OuterRef, Subquery, Value
@@ -16,6 +17,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_events_sourcing import EventManager, EventQuerySet
 from django_events_sourcing.capture import bulk
+from django_events_sourcing.delivery import on_commit
 from django_events_sourcing.exceptions import BulkWriteRefused, SerializationError
 from django_events_sourcing.models import LogEntry, QueueEntry
 from django_events_sourcing.testing import disable_dispatcher, disable_model_obj_dispatcher
@@ -152,6 +154,36 @@ def test_created__in_chunks__all_are_told(database, register, monkeypatch):
     assert [body["name"] for _, body in told(database)] == [str(number) for number in range(10)]
     products.update(name=Concat("name", Value("!")))
     assert [body["name"] for _, body in told(database)] == [f"{number}!" for number in range(10)]
+
+
+def test_many__are_one_insert_and_one_wake_up(database, register, monkeypatch):
+    """However many there are in a chunk, and however many chunks in a transaction."""
+    woken = []
+    monkeypatch.setattr(on_commit, "wake", lambda *arguments: woken.append(arguments))
+    monkeypatch.setattr(bulk, "CHUNK", 50)
+    register(Order)
+    with CaptureQueriesContext(connections[database]) as queries:
+        Order.objects.using(database).bulk_create(
+            [Order(number=str(number), customer="Eva", total=1) for number in range(100)]
+        )
+    inserts = [query for query in queries if "INSERT INTO" in query["sql"] and "_log" in query["sql"]]
+    assert len(inserts) == 2
+    assert len(woken) == 1
+    assert len(told(database)) == 100
+
+
+def test_async_twins__are_told(database, orders):
+    """They do the same in a thread."""
+    async_to_sync(orders.filter(total=1).aupdate)(total=5)
+    order = async_to_sync(orders.aget)(number="A-0")
+    order.total = 6
+    async_to_sync(orders.abulk_update)([order], ["total"])
+    async_to_sync(orders.abulk_create)([Order(number="A-9", customer="Eva", total=7)])
+    assert [(name, body["total"]) for name, body in told(database)] == [
+        ("order__updated", "5.00"),
+        ("order__updated", "6.00"),
+        ("order__created", "7.00"),
+    ]
 
 
 def test_update__each_row_is_told(database, orders):
