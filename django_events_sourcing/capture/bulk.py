@@ -311,7 +311,7 @@ def _has_key(obj: Model) -> bool:
 
 
 def _tables(model: type[Model]) -> list[str]:
-    return [each._meta.db_table.lower() for each in (model, *model._meta.get_parent_list())]
+    return [each._meta.db_table for each in (model, *model._meta.get_parent_list())]
 
 
 def _fields(model: type[Model], names: Iterable[str] | None) -> list[Any]:

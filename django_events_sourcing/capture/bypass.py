@@ -31,7 +31,7 @@ from django_events_sourcing.capture.registry import registry
 from django_events_sourcing.capture.stored import concrete_model
 from django_events_sourcing.capture.switches import is_silenced
 from django_events_sourcing.conf import get_settings
-from django_events_sourcing.delivery.accounted import is_accounted, is_watched, watch
+from django_events_sourcing.delivery.accounted import bare_name, is_accounted, is_watched, watch
 from django_events_sourcing.exceptions import BypassError, ConfigurationError
 from django_events_sourcing.outbox.dialects import speaks
 
@@ -109,7 +109,7 @@ def connect() -> None:
     _registered.clear()
     if is_on:
         for registration in registry.registrations:
-            table = _name(concrete_model(registration.model)._meta.db_table)
+            table = bare_name(concrete_model(registration.model)._meta.db_table)
             _registered.setdefault(table, []).append(registration)
         connection_created.connect(_instrument, dispatch_uid=__name__)
         for connection in connections.all(initialized_only=True):
@@ -154,11 +154,6 @@ def _judge(connection: BaseDatabaseWrapper, statement: str) -> None:
         registrations = _registered[write.table]
         if _lacks_event(registrations, write, connection) and (place := _place()):
             _report(registrations[0], write, place)
-
-
-def _name(table: str) -> str:
-    """Of a table, without a schema before it."""
-    return table.rpartition(".")[2].strip('"`').lower()
 
 
 def _lacks_event(registrations: list[Registration], write: Write, connection: BaseDatabaseWrapper) -> bool:
@@ -230,7 +225,7 @@ def _by_words(text: str, tables: frozenset[str]) -> Iterator[Write]:
     words = re.findall(r'[\w.]+|"[^"]+"|`[^`]+`', text)
     actions = {"insert": "created", "replace": "created", "update": "updated", "delete": "deleted"}
     action = actions.get(words[0].lower()) if words else None
-    near = [_name(word) for word in words[1 : 1 + _NEAR]]
+    near = [bare_name(word) for word in words[1 : 1 + _NEAR]]
     table = next((name for name in near if name in tables), None)
     if action and table:
         yield Write(action, table)

@@ -43,9 +43,9 @@ class _Changes:
     fields: dict[type[Model], dict[Any, set[str]]] = field(default_factory=dict)
 
     def note(self, model: type[Model], pks: Collection[Any], name: str) -> None:
-        by_pk = self.fields.setdefault(model, {})
-        for pk in pks:
-            by_pk.setdefault(pk, set()).add(name)
+        by_pk, to_python = self.fields.setdefault(model, {}), model._meta.pk.to_python
+        for pk in pks:  # as it is on an instance, "5" at times
+            by_pk.setdefault(to_python(pk), set()).add(name)
 
 
 # By the aliases of databases.
@@ -143,9 +143,10 @@ def _on_m2m_changed(  # noqa: PLR0913 - Django's signal
         else:
             changes.note(model, pks, relation.name)
     elif changes is None:
-        pks = marks_of(instance._state).lists or set()
+        changes = _Changes()
+        changes.note(model, marks_of(instance._state).lists or (), relation.name)
         mark(instance._state, lists=None)
-        _tell(model, {pk: {relation.name} for pk in pks}, using)
+        _tell(model, changes.fields[model], using)
 
 
 def _speaks(model: type[Model], name: str, using: Alias) -> bool:

@@ -97,7 +97,7 @@ def wrap(model: type[Model], record: Callable[[Model, bool, str], bool], around:
 
 def _accounted(original: Any) -> Any:
     def write(self: Model, raw: bool, cls: type[Model] | None, *arguments: Any) -> Any:
-        with accounted((cls or type(self))._meta.db_table.lower()):
+        with accounted((cls or type(self))._meta.db_table):
             return original(self, raw, cls, *arguments)
 
     return write

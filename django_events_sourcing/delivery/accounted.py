@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
-__all__ = ["accounted", "is_accounted", "is_watched", "watch"]
+__all__ = ["accounted", "bare_name", "is_accounted", "is_watched", "watch"]
 
 _tables: ContextVar[frozenset[str]] = ContextVar("django_events_sourcing_accounted", default=frozenset())
 _watched = False
@@ -26,7 +26,7 @@ def is_watched() -> bool:
 
 
 def accounted(*tables: str) -> AbstractContextManager[Any]:
-    """Within it, this thread or async task may write to the tables."""
+    """Within it, this thread or async task may write to the tables, which are called as by ``db_table``."""
     return _noted(tables) if _watched else _NOTHING
 
 
@@ -35,7 +35,7 @@ _NOTHING: AbstractContextManager[Any] = nullcontext()
 
 @contextmanager
 def _noted(tables: tuple[str, ...]) -> Iterator[None]:
-    token = _tables.set(_tables.get() | set(tables))
+    token = _tables.set(_tables.get() | set(map(bare_name, tables)))
     try:
         yield
     finally:
@@ -43,5 +43,10 @@ def _noted(tables: tuple[str, ...]) -> Iterator[None]:
 
 
 def is_accounted(table: str) -> bool:
-    """Whether what is written to a table now has its event, or is not to have one."""
+    """Whether what is written to a table, by its bare name, now has its event, or is not to have one."""
     return table in _tables.get()
+
+
+def bare_name(table: str) -> str:
+    """Of a table, in lower case, without quotes and a schema before it."""
+    return table.rpartition(".")[2].strip('"`').lower()

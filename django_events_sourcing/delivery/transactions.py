@@ -127,7 +127,7 @@ def write_lock_before_reads(using: Alias, table: str) -> Iterator[None]:
 
     def execute(run: Any, *statement: Any) -> Any:
         for first in write_of_nothing:
-            with accounted(table.lower()), connection.cursor() as cursor:
+            with accounted(table), connection.cursor() as cursor:
                 cursor.execute(first)
         return run(*statement)
 

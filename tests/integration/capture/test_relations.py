@@ -100,6 +100,16 @@ def test_object_that_is_created_for_it__is_on_the_list(database, shop):
     assert lists(database) == [("created", created.pk, []), ("updated", created.pk, [product.pk])]
 
 
+def test_key__that_is_a_text_on_an_instance__is_the_rows(database, shop):
+    """As it comes from a URL."""
+    article, product = shop[0][0], shop[1][0]
+    from_url = Article(pk=str(article.pk), title="a")
+    from_url._state.db = database
+    from_url.products.add(str(product.pk))  # type: ignore[arg-type]
+    product.article_set.remove(from_url)
+    assert lists(database) == [("updated", article.pk, [product.pk]), ("updated", article.pk, [])]
+
+
 def test_body__has_what_the_row_holds(database, shop):
     """Not what stands on the instance, and was not saved."""
     article, product = shop[0][0], shop[1][0]

@@ -18,6 +18,7 @@ from django_events_sourcing import EventQuerySet, conf
 from django_events_sourcing.capture import bypass
 from django_events_sourcing.capture.bypass import Write, writes_in
 from django_events_sourcing.checks.options import check_options
+from django_events_sourcing.delivery.accounted import accounted, bare_name, is_accounted
 from django_events_sourcing.exceptions import BypassError
 from django_events_sourcing.testing import disable_dispatcher
 from tests.project.models import (
@@ -342,9 +343,11 @@ def test_wrong_value__is_reported(settings):
 
 
 def test_table__named_with_its_schema__is_known(looking):
-    class Named(models.Model):
-        class Meta:
-            app_label = "project"
-            db_table = '"public"."Orders"'
-
-    assert bypass._name(Named._meta.db_table) == "orders"
+    """As projects trick Django into one; to accounts and parser it is the same."""
+    looking(Order)
+    with accounted('"public"."Orders"'):
+        assert is_accounted("orders")
+    assert bare_name("`Orders`") == bare_name("orders") == "orders"
+    assert writes_in('DELETE FROM "public"."Orders"', "postgresql", frozenset({"orders"})) == (
+        Write("deleted", "orders"),
+    )
