@@ -38,14 +38,22 @@ CHARTS = {
         "ours_20_a_second_p50_ms": LIBRARY,
         "delay_20_a_second_p50_ms": DELAY,
     },
+    "bulk_create() of 100,000 rows, s": {
+        "bulk_create_silent_s": "without events",
+        "bulk_create_told_s": LIBRARY,
+    },
+    "update() of 100,000 rows, s": {
+        "bulk_update_silent_s": "without events",
+        "bulk_update_told_s": LIBRARY,
+    },
 }
 
 
 def draw(figures: Figures, path: Path) -> None:
     """Write the picture, an SVG without a background, the same for the same figures."""
     mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "django-events-sourcing", "font.size": 9})
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
-    for axes, (title, names) in zip(figure.subplots(2, 2).flat, CHARTS.items(), strict=True):
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    for axes, (title, names) in zip(figure.subplots(3, 2).flat, CHARTS.items(), strict=True):
         _bars(axes, title, {label: figures.values[name].median for name, label in names.items()})
     figure.savefig(path, transparent=True, metadata={"Date": None})
 

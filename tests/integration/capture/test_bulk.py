@@ -210,7 +210,7 @@ def test_update__of_what_it_is_filtered_by(database, orders):
         lambda orders: orders.annotate(shipments=Count("shipment")).filter(shipments__gt=0),
         lambda orders: orders.filter(pk__in=Shipment.objects.using(orders.db).values("order")),
         lambda orders: orders.select_for_update().filter(shipment__status="started"),
-        lambda orders: orders.select_related().only("number").filter(shipment__status="started").order_by("-total"),
+        lambda orders: orders.only("number").filter(shipment__status="started").order_by("-total"),
         lambda orders: orders.extra(where=["total = 1"]),
         lambda orders: orders.filter(total=1) | orders.filter(number="A-1"),
         lambda orders: orders.filter(total=1).values("customer"),
