@@ -24,9 +24,19 @@ from django.db.models.expressions import RawSQL
 from django.db.models.sql.subqueries import UpdateQuery
 
 from django_events_sourcing.capture import changes, methods
+from django_events_sourcing.capture.changes import Comparison
 from django_events_sourcing.capture.registration import Registration
 from django_events_sourcing.capture.registry import registry
-from django_events_sourcing.capture.rows import CHUNK, by_key, chunks, lock, tell, tell_updated, telling
+from django_events_sourcing.capture.rows import (
+    by_key,
+    chunks,
+    lock,
+    lock_keys,
+    read_and_tell_updated,
+    tell,
+    tell_updated,
+    telling,
+)
 from django_events_sourcing.delivery.accounted import accounted
 from django_events_sourcing.delivery.transactions import own_transaction, rollback_on_error, write_lock_before_reads
 from django_events_sourcing.exceptions import BulkWriteRefused
@@ -53,10 +63,9 @@ _INSERTED = "_django_events_sourcing_inserted"
 def wrap() -> None:
     """Have the bulk writes of every QuerySet tell of the models whose entries have ``"bulk": True``."""
     for name in _METHODS:
-        original = getattr(QuerySet, name)
-        methods.replace(QuerySet, name, functools.wraps(original)(_wrapper(globals()[name], original)))
+        methods.wrap(QuerySet, name, functools.partial(_wrapper, globals()[name]))
     if hasattr(UpdateQuery, _BATCH):
-        methods.replace(UpdateQuery, _BATCH, _batch_wrapper(getattr(UpdateQuery, _BATCH)))
+        methods.wrap(UpdateQuery, _BATCH, _batch_wrapper)
 
 
 def unwrap() -> None:
@@ -77,7 +86,6 @@ def _wrapper(ours: Callable[..., Any], original: Callable[..., Any]) -> Callable
 
 
 def _batch_wrapper(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
     def update_batch(self: Any, pk_list: list[Any], values: dict[str, Any], using: Alias) -> None:
         model = self.get_meta().model
         chosen = telling(registrations_of(model, bulk=True), model, using, ("updated",))
@@ -85,11 +93,9 @@ def _batch_wrapper(original: Callable[..., Any]) -> Callable[..., Any]:
             original(self, pk_list, values, using)
             return
         compared = _compared(chosen, model, _fields(model, values))
-        before: dict[Any, dict[str, Any]] = {}
         with own_transaction(using):
             with write_lock_before_reads(using, model._meta.db_table):
-                for pks in chunks(pk_list, CHUNK):
-                    before |= lock(by_key(model, using, pks), compared)
+                before = lock_keys(model, using, pk_list, compared)
             with accounted(*_tables(model)):
                 original(self, pk_list, values, using)
             _tell_updates(chosen, model, using, before, compared)
@@ -146,8 +152,11 @@ def _tell_updates(
     compared: Collection[str],
 ) -> None:
     with rollback_on_error(using):
-        for pks in chunks(list(before), CHUNK):
-            tell_updated(chosen, list(by_key(model, using, pks).order_by("pk")), using, before, compared)
+        read_and_tell_updated(chosen, model, using, list(before), _comparison(before, compared))
+
+
+def _comparison(before: dict[Any, dict[str, Any]], columns: Collection[str]) -> Callable[[Any], Comparison | None]:
+    return lambda pk: Comparison(before[pk], columns) if columns and pk in before else None
 
 
 def bulk_update(
@@ -196,7 +205,7 @@ def bulk_create(
                 created = write()
             with rollback_on_error(using):
                 _refuse_unknown_keys(created)
-                for chunk in chunks(created, CHUNK):
+                for chunk in chunks(created):
                     tell(chosen, chunk, using, "created")
     _forget(chosen, objs)
     return created
@@ -227,13 +236,14 @@ def _upsert(
             for rows in _rows_of(with_key, model, unique, using):
                 pks |= dict.fromkeys(rows.values_list("pk", flat=True))
         tells_apart = speaks(connections[using], "postgresql")
-        for chunk in chunks(list(pks), CHUNK):
+        for chunk in chunks(list(pks)):
             rows = by_key(model, using, chunk)
             known = list(rows.annotate(**{_INSERTED: RawSQL("xmax = 0", ())}) if tells_apart else rows)
             created = [row for row in known if row.pk not in before and getattr(row, _INSERTED, True)]
             tell(chosen, created, using, "created")
             told = {row.pk for row in created}
-            tell_updated(chosen, [row for row in known if row.pk not in told], using, before, compared)
+            others = [row for row in known if row.pk not in told]
+            tell_updated(chosen, others, using, _comparison(before, compared))
     return written
 
 

@@ -23,13 +23,12 @@ from typing import Any, NamedTuple
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
-from django.db.models.signals import post_save
 
 from django_events_sourcing.capture.deletions import Deletion
 from django_events_sourcing.capture.registration import Registration
 from django_events_sourcing.capture.registry import registry
+from django_events_sourcing.capture.rows import telling
 from django_events_sourcing.capture.stored import concrete_model
-from django_events_sourcing.capture.switches import is_silenced
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.delivery.accounted import bare_name, is_accounted, is_watched, watch
 from django_events_sourcing.exceptions import BypassError, ConfigurationError
@@ -158,14 +157,10 @@ def _judge(connection: BaseDatabaseWrapper, statement: str) -> None:
 
 def _lacks_event(registrations: list[Registration], write: Write, connection: BaseDatabaseWrapper) -> bool:
     """Whether an event of it is missing."""
-    speaking = [
-        each
-        for each in registrations
-        if write.action in each.actions and not is_silenced(each.model, None) and post_save.has_listeners(each.model)
-    ]
-    if not speaking:
+    using = connection.alias
+    if not any(telling([each], each.model, using, (write.action,)) for each in registrations):
         return False
-    return write.action != "deleted" or not Deletion.deletes(concrete_model(speaking[0].model), connection.alias)
+    return write.action != "deleted" or not Deletion.deletes(concrete_model(registrations[0].model), using)
 
 
 def writes_in(statement: str, spoken: str, tables: frozenset[str]) -> tuple[Write, ...]:

@@ -1,8 +1,10 @@
 """Methods of ours in the place of those that a class has."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ["replace", "restore"]
+__all__ = ["replace", "restore", "wrap"]
 
 # On a method of ours: that of the class itself in whose place it is, None if the class inherits it.
 _REPLACED = "replaces"
@@ -14,8 +16,14 @@ def replace(cls: type, name: str, method: Any) -> None:
     setattr(cls, name, method)
 
 
+def wrap(cls: type, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Have ``make`` make a function in the place of a class's, of that."""
+    original = getattr(cls, name)
+    replace(cls, name, functools.wraps(original)(make(original)))
+
+
 def restore(cls: type, name: str) -> None:
-    """Undo ``replace``; nothing is done where nothing was replaced."""
+    """Undo ``replace`` or ``wrap``; nothing is done where nothing was replaced."""
     ours = vars(_function(vars(cls).get(name, object)))
     if _REPLACED not in ours:
         return

@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import Model
 from rest_framework.serializers import BaseSerializer
 
-from django_events_sourcing.capture.changes import comparison_of, differences, values_of
+from django_events_sourcing.capture.changes import Comparison, comparison_of, differences, values_of
 from django_events_sourcing.capture.default_serializer import default_serializer
 from django_events_sourcing.capture.functions import function_of, imported, naming
 from django_events_sourcing.capture.kept_serializers import KeptSerializers
@@ -114,16 +114,17 @@ class Registration:
         """An event's name, its body, and what an update changed in that; None if the change is worth no event."""
         if not self._is_worth_it(stored, action):
             return None
-        before = self._differences(instance, stored, action)
-        related = self._related(instance)
+        comparison = comparison_of(instance) if self.compares else None
+        before = comparison and _differences(comparison, stored, action)
         if before == {}:
             return None
         name = self.event_name(stored, action)
         data = represent(stored, self.serializers)
         changed = None
-        if before or related:
-            earlier = self._stored_form.earlier(stored, before or {})
-            changed = self.serializers.changed(earlier, data, (before or {}).keys(), related)
+        if comparison and (before or comparison.related):
+            before = before or {}
+            earlier = self._stored_form.earlier(stored, before)
+            changed = self.serializers.changed(earlier, data, before.keys(), comparison.related)
             if changed == [] and not self._is_named_otherwise(earlier, action, name):
                 return None
         return name, as_text(stored, self.serializers, data), changed
@@ -155,19 +156,6 @@ class Registration:
             "worth an event"
         ):
             return bool(self.when_function(stored, action))
-
-    def _differences(self, instance: Model, stored: Model, action: str) -> dict[str, Any] | None:
-        """What was there before of the values that an update has changed; None where that is not known, or asked."""
-        comparison = comparison_of(instance) if self.compares else None
-        if comparison is None:
-            return None
-        comparison.after |= (after := values_of(stored))
-        return differences(comparison.before, after) if action == "updated" and comparison.before else None
-
-    def _related(self, instance: Model) -> Collection[str]:
-        """The many-to-many fields whose lists have changed, and nothing else; none where that is not asked."""
-        comparison = comparison_of(instance) if self.compares else None
-        return comparison.related if comparison else ()
 
     def _is_named_otherwise(self, earlier: Model, action: str, name: str) -> bool:
         """Whether an event would have had another name before, as far as that can be told without the database."""
@@ -243,6 +231,12 @@ class Registration:
                 f"{self.where}['serializer'], {self.serializer!r}, is no serializer class of Django REST framework."
             )
         return found
+
+
+def _differences(comparison: Comparison, stored: Model, action: str) -> dict[str, Any] | None:
+    """What was there before of the values that an update has changed; None where that is not known."""
+    comparison.after |= (after := values_of(stored))
+    return differences(comparison.before, after) if action == "updated" and comparison.before else None
 
 
 def snake_case(name: str) -> str:

@@ -7,7 +7,6 @@
 # method of the related manager ends that all of this belongs to. The objects' rows are locked before: of two who change
 # one list at a time, the second reads what the first has made of it.
 
-import functools
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,7 +21,7 @@ from django_events_sourcing.capture import methods
 from django_events_sourcing.capture.changes import Comparison
 from django_events_sourcing.capture.marks import mark, marks_of
 from django_events_sourcing.capture.registry import registry
-from django_events_sourcing.capture.rows import CHUNK, by_key, chunks, lock, tell, telling
+from django_events_sourcing.capture.rows import lock_keys, read_and_tell_updated, telling
 from django_events_sourcing.delivery.transactions import own_transaction, rollback_on_error, write_lock_before_reads
 from django_events_sourcing.types import Alias
 
@@ -58,8 +57,7 @@ def connect() -> None:
         m2m_changed.connect(_on_m2m_changed, sender=through)
         for manager in _managers(relation):
             for name in _METHODS:
-                original = getattr(manager, name)
-                methods.replace(manager, name, functools.wraps(original)(_wrapper(original)))
+                methods.wrap(manager, name, _wrapper)
 
 
 def disconnect() -> None:
@@ -107,12 +105,9 @@ def _told_together(using: Alias, through: type[Model]) -> Iterator[None]:
 
 def _tell(model: type[Model], by_pk: dict[Any, set[str]], using: Alias) -> None:
     for registration in registry.saved.get(model, ()):
-        pks = [pk for pk, names in by_pk.items() if names & set(registration.m2m)]
-        for chunk in chunks(pks, CHUNK):
-            rows = list(by_key(model, using, chunk).order_by("pk"))
-            for row in rows:
-                mark(row._state, comparison=Comparison(None, (), related=by_pk[row.pk] & set(registration.m2m)))
-            tell([registration], rows, using, "updated")
+        its_own = {pk: names & set(registration.m2m) for pk, names in by_pk.items()}
+        comparisons = {pk: Comparison(None, (), related=names) for pk, names in its_own.items() if names}
+        read_and_tell_updated([registration], model, using, list(comparisons), comparisons.get)
 
 
 # A manager that was made for the moment, by `article.tags(manager="others")`, has none of the methods of ours: what it
@@ -136,8 +131,7 @@ def _on_m2m_changed(  # noqa: PLR0913 - Django's signal
     changes = _under_way.get().get(using)
     if action.startswith("pre_"):
         pks = _lists(relation, instance, action, reverse=reverse, pk_set=pk_set, using=using)
-        for chunk in chunks(list(pks), CHUNK):
-            lock(by_key(model, using, chunk), ())
+        lock_keys(model, using, list(pks))
         if changes is None:
             mark(instance._state, lists=pks)
         else:

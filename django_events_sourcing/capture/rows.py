@@ -1,6 +1,6 @@
 """Rows that are written together: locked, read and told in chunks, each model's registrations in turn."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from django.db import connections
@@ -16,7 +16,7 @@ from django_events_sourcing.delivery.deliver import deliver
 from django_events_sourcing.delivery.migrating import lacks_tables
 from django_events_sourcing.types import Alias
 
-__all__ = ["CHUNK", "by_key", "chunks", "lock", "tell", "tell_updated", "telling"]
+__all__ = ["CHUNK", "by_key", "chunks", "lock", "lock_keys", "read_and_tell_updated", "tell", "tell_updated", "telling"]
 
 #: How many rows are read, and their events written, at a time.
 CHUNK = 1000
@@ -35,20 +35,24 @@ def telling(
     ]
 
 
-def lock(rows: QuerySet[Any], columns: Sequence[str]) -> dict[Any, dict[str, Any]]:
+def lock(rows: QuerySet[Any], columns: Sequence[str] = ()) -> dict[Any, dict[str, Any]]:
     """Hold rows as an UPDATE would, until the transaction ends; by their keys what they have in some columns."""
-    tables = list(row_tables(rows.model))
     rows = rows.order_by("pk")
-    if len(tables) == 1:
+    if len(list(row_tables(rows.model))) == 1:
         return _values(_for_update(rows), columns)
-    # as a save writes them: a parent's before the child's
-    pks = list(rows.values_list("pk", flat=True))
+    return lock_keys(rows.model, rows.db, list(rows.values_list("pk", flat=True)), columns)
+
+
+def lock_keys(
+    model: type[Model], using: Alias, pks: Sequence[Any], columns: Sequence[str] = ()
+) -> dict[Any, dict[str, Any]]:
+    """The same, of rows by their keys. As a save writes them: a parent's before the child's."""
     found: dict[Any, dict[str, Any]] = {}
-    for table in tables:
-        for chunk in chunks(pks, CHUNK):
-            _values(_for_update(by_key(table, rows.db, chunk).order_by("pk")), ())
-    for chunk in chunks(pks, CHUNK):
-        found |= _values(by_key(rows.model, rows.db, chunk).order_by("pk"), columns)
+    *parents, _ = row_tables(model)
+    for table in (*parents, model):
+        for chunk in chunks(pks):
+            rows = _for_update(by_key(table, using, chunk).order_by("pk"))
+            found |= _values(rows, columns if table is model else ())
     return found
 
 
@@ -80,24 +84,28 @@ def tell_updated(
     registrations: Sequence[Registration],
     rows: Sequence[Model],
     using: Alias,
-    before: Mapping[Any, dict[str, Any]],
-    compared: Collection[str],
+    comparison: Callable[[Any], Comparison | None],
 ) -> None:
-    """The same of an update.
-
-    Args:
-        registrations: By which it is told.
-        rows: As it left them.
-        using: Alias of their database.
-        before: By their keys what some of them had in some columns before it.
-        compared: Those columns; empty if nothing is to be compared.
-    """
+    """The same of an update; ``comparison`` is given a key, and says with what its row is to be compared."""
     for row in rows:
-        if compared and row.pk in before:
-            mark(row._state, comparison=Comparison(before[row.pk], compared))
+        if compared := comparison(row.pk):
+            mark(row._state, comparison=compared)
     tell(registrations, rows, using, "updated")
 
 
-def chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    """All of them, so many at a time."""
+def read_and_tell_updated(
+    registrations: Sequence[Registration],
+    model: type[Model],
+    using: Alias,
+    pks: Sequence[Any],
+    comparison: Callable[[Any], Comparison | None],
+) -> None:
+    """The same of rows that are still to be read, by their keys."""
+    for chunk in chunks(pks):
+        tell_updated(registrations, list(by_key(model, using, chunk).order_by("pk")), using, comparison)
+
+
+def chunks(items: Sequence[Any], size: int | None = None) -> Iterator[Sequence[Any]]:
+    """All of them, so many at a time; ``CHUNK``, if nothing is said."""
+    size = size or CHUNK
     return (items[start : start + size] for start in range(0, len(items), size))

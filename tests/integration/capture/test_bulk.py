@@ -1,10 +1,9 @@
 """Bulk writes on each database: one event for each row that was written, which says what the row holds."""
 
 import json
-import threading
 import uuid
-from contextlib import closing
 from datetime import datetime
+from functools import partial
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -16,11 +15,12 @@ from django.db.models.signals import post_save
 from django.test.utils import CaptureQueriesContext
 
 from django_events_sourcing import EventManager, EventQuerySet
-from django_events_sourcing.capture import bulk
+from django_events_sourcing.capture import rows
 from django_events_sourcing.delivery import on_commit
 from django_events_sourcing.exceptions import BulkWriteRefused, SerializationError
-from django_events_sourcing.models import LogEntry, QueueEntry
+from django_events_sourcing.models import LogEntry
 from django_events_sourcing.testing import disable_dispatcher, disable_model_obj_dispatcher
+from tests.integration.capture.conftest import in_thread, take_entries
 from tests.integration.conftest import in_use
 from tests.project.models import (
     Anything,
@@ -45,24 +45,14 @@ from tests.project.models import (
 
 
 @pytest.fixture
-def register(settings):
-    """Register models, with ``bulk``, for events in the outbox."""
-    settings.EVENTS_SOURCING = {"DELIVERY": "outbox"}
-
-    def register(*models, bulk=True, **options):
-        settings.MODELS_CRUD_EVENT = [{"model": model, "bulk": bulk, **options} for model in models]
-
-    return register
+def register(register_in_outbox):
+    """Register models, with ``bulk``."""
+    return partial(register_in_outbox, bulk=True)
 
 
 def told(using):
-    """What was told since the last time: names and bodies. The queue has all of it."""
-    entries = list(LogEntry.objects.using(using).order_by("sequence"))
-    queued = QueueEntry.objects.using(using).filter(sequence__in=[entry.sequence for entry in entries])
-    assert queued.count() == len(entries)
-    LogEntry.objects.using(using).all()._raw_delete(using)
-    QueueEntry.objects.using(using).all()._raw_delete(using)
-    return [(entry.name, json.loads(entry.body)) for entry in entries]
+    """What was told since the last time: names and bodies."""
+    return [(entry.name, json.loads(entry.body)) for entry in take_entries(using)]
 
 
 def names(using):
@@ -147,7 +137,7 @@ def test_created__from_a_related_manager(database, register):
 
 def test_created__in_chunks__all_are_told(database, register, monkeypatch):
     """More of them than are looked at at a time."""
-    monkeypatch.setattr(bulk, "CHUNK", 3)
+    monkeypatch.setattr(rows, "CHUNK", 3)
     register(Product)
     products = Product.objects.using(database)
     products.bulk_create([Product(name=str(number), price=1) for number in range(10)], batch_size=4)
@@ -160,7 +150,7 @@ def test_many__are_one_insert_and_one_wake_up(database, register, monkeypatch):
     """However many there are in a chunk, and however many chunks in a transaction."""
     woken = []
     monkeypatch.setattr(on_commit, "wake", lambda *arguments: woken.append(arguments))
-    monkeypatch.setattr(bulk, "CHUNK", 50)
+    monkeypatch.setattr(rows, "CHUNK", 50)
     register(Order)
     with CaptureQueriesContext(connections[database]) as queries:
         Order.objects.using(database).bulk_create(
@@ -637,26 +627,6 @@ def test_upsert__on_mariadb__is_refused(mariadb_alias, django_db_blocker, regist
     register(Club)
     with django_db_blocker.unblock(), pytest.raises(BulkWriteRefused, match="MariaDB does not say"):
         Club.objects.using(mariadb_alias).bulk_create([Club(code="a")], update_conflicts=True, update_fields=["code"])
-
-
-def in_thread(using, work):
-    """Start it, with a connection of its own, and wait until it is done or waits for a lock."""
-
-    def run():
-        with closing(connections[using]):
-            work()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join(0.3)
-    return thread
-
-
-@pytest.fixture(params=["postgresql", "binding", "mariadb"])
-def concurrent(request, django_db_blocker):
-    """Alias of a database in which others write at the same time."""
-    with in_use(request.getfixturevalue(f"{request.param}_alias"), django_db_blocker) as alias:
-        yield alias
 
 
 def test_rows_that_another_took__are_not_told(concurrent, register):

@@ -1,8 +1,7 @@
 """Many-to-many relations on each database: what is put on an object's list, or taken off it, is an update of it."""
 
 import json
-import threading
-from contextlib import closing
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,22 +11,16 @@ from django.db import connections, transaction
 from django.db.models.signals import m2m_changed
 from django.test.utils import CaptureQueriesContext
 
-from django_events_sourcing.capture import relations
-from django_events_sourcing.models import LogEntry
+from django_events_sourcing.capture import rows
 from django_events_sourcing.testing import disable_dispatcher, disable_model_obj_dispatcher
-from tests.integration.conftest import in_use
+from tests.integration.capture.conftest import in_thread, take_entries
 from tests.project.models import Article, Club, Hotel, Magazine, Person, Product
 
 
 @pytest.fixture
-def register(settings):
-    """Register models, with all many-to-many fields, for events in the outbox."""
-    settings.EVENTS_SOURCING = {"DELIVERY": "outbox"}
-
-    def register(*models, m2m=True, **options):
-        settings.MODELS_CRUD_EVENT = [{"model": model, "m2m": m2m, **options} for model in models]
-
-    return register
+def register(register_in_outbox):
+    """Register models, with all many-to-many fields."""
+    return partial(register_in_outbox, m2m=True)
 
 
 @pytest.fixture
@@ -42,9 +35,7 @@ def shop(database, register):
 
 def told(using):
     """What was told since the last time, of whom, and the headers."""
-    entries = list(LogEntry.objects.using(using).order_by("sequence"))
-    LogEntry.objects.using(using).all()._raw_delete(using)
-    return [(entry.name, json.loads(entry.body), json.loads(entry.headers)) for entry in entries]
+    return [(entry.name, json.loads(entry.body), json.loads(entry.headers)) for entry in take_entries(using)]
 
 
 def lists(using, field="products"):
@@ -286,19 +277,12 @@ def test_fixture__tells_nothing(database, shop):
 
 
 def test_many__are_told_in_chunks(database, shop, monkeypatch):
-    monkeypatch.setattr(relations, "CHUNK", 2)
+    monkeypatch.setattr(rows, "CHUNK", 2)
     (a, b, c), (x, *_) = shop
     with CaptureQueriesContext(connections[database]) as queries:
         x.article_set.set([a, b, c])
     assert lists(database) == [("updated", each.pk, [x.pk]) for each in (a, b, c)]
     assert len(queries) < 35
-
-
-@pytest.fixture(params=["postgresql", "mariadb"])
-def concurrent(request, django_db_blocker):
-    """Alias of a database in which others write at the same time."""
-    with in_use(request.getfixturevalue(f"{request.param}_alias"), django_db_blocker) as alias:
-        yield alias
 
 
 def test_two__who_change_one_list__see_each_others(concurrent, register):
@@ -309,14 +293,11 @@ def test_two__who_change_one_list__see_each_others(concurrent, register):
         x, y = (Product.objects.using(concurrent).create(name=name, price=1) for name in "xy")
 
     def add():
-        with closing(connections[concurrent]):
-            Article.objects.using(concurrent).get().products.add(y)
+        Article.objects.using(concurrent).get().products.add(y)
 
     with transaction.atomic(using=concurrent):
         article.products.add(x)
-        thread = threading.Thread(target=add)
-        thread.start()
-        thread.join(0.3)
+        thread = in_thread(concurrent, add)
         assert thread.is_alive()
     thread.join()
     assert lists(concurrent) == [("updated", article.pk, [x.pk]), ("updated", article.pk, [x.pk, y.pk])]
