@@ -2,17 +2,21 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
+from operator import or_
 from uuid import UUID
+
+from django.db.models import Q
 
 from django_events_sourcing.models import Failure, LogEntry, QueueEntry
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.clock import from_microseconds, known_moment
-from django_events_sourcing.outbox.partitioning import PARTITIONS
+from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
 from django_events_sourcing.outbox.queries import Selection
 from django_events_sourcing.outbox.tables import raises_missing_tables
-from django_events_sourcing.types import Alias, SequenceNumber
+from django_events_sourcing.types import Alias, PartitionNumber, SequenceNumber
 
-__all__ = ["NO_FAILURE", "ListedEvent", "Selection", "list_events", "state_of"]
+__all__ = ["NO_FAILURE", "ListedEvent", "Selection", "describe", "list_events", "state_of"]
 
 #: That of an event which nobody refused, or buried.
 NO_FAILURE = Failure(attempts=0, error="")
@@ -24,6 +28,7 @@ class ListedEvent:
 
     Attributes:
         id: Its id.
+        sequence: Its place in the log.
         state: "pending", "refused" (pending, to be tried again), "dead", "buried" or "published".
         name: Its name.
         service: That it comes from.
@@ -38,6 +43,7 @@ class ListedEvent:
     """
 
     id: UUID
+    sequence: SequenceNumber
     state: str
     name: str
     service: str
@@ -56,7 +62,7 @@ def list_events(using: Alias, selection: Selection, limit: int) -> list[ListedEv
 
     Args:
         using: Alias of the database.
-        selection: Which are meant; with ``dead``, those that were buried are left out.
+        selection: Which are meant.
         limit: How many at most: the latest, or of those that are pending the first.
 
     Raises:
@@ -64,10 +70,8 @@ def list_events(using: Alias, selection: Selection, limit: int) -> list[ListedEv
         django.db.Error: It can't be asked.
     """
     with raises_missing_tables(using):
-        rows = queries.selected(using, selection).order_by("sequence" if selection.pending else "-sequence")
-        if selection.dead:
-            rows = rows.exclude(sequence__in=queries.buried(using, 0.0).values("sequence"))
-        return _listed(using, list(filter(selection.has, rows.defer("body", "headers")[:limit])))
+        rows = queries.selected(using, selection).order_by("sequence" if selection.state == "pending" else "-sequence")
+        return describe(using, list(filter(selection.has, rows.defer("body", "headers")[:limit])))
 
 
 def state_of(failure: Failure | None, *, is_pending: bool) -> str:
@@ -81,22 +85,29 @@ def state_of(failure: Failure | None, *, is_pending: bool) -> str:
     return "published"
 
 
-def _listed(using: Alias, found: list[LogEntry]) -> list[ListedEvent]:
-    sequences = [row.sequence for row in found]
-    failures = Failure.objects.using(using).in_bulk(sequences)
-    pending = _pending(using, sequences)
+def describe(using: Alias, found: list[LogEntry]) -> list[ListedEvent]:
+    """What there is to say of events of the log, which may lack their bodies and headers."""
+    failures = Failure.objects.using(using).in_bulk([row.sequence for row in found])
+    pending = _pending(using, found)
     return [_event(row, failures.get(row.sequence), is_pending=row.sequence in pending) for row in found]
 
 
-def _pending(using: Alias, sequences: list[SequenceNumber]) -> set[SequenceNumber]:
-    queue = QueueEntry.objects.using(using).filter(partition__in=range(PARTITIONS), sequence__in=sequences)
-    return set(queue.values_list("sequence", flat=True))
+def _pending(using: Alias, found: list[LogEntry]) -> set[SequenceNumber]:
+    by_partition: dict[PartitionNumber, list[SequenceNumber]] = {}
+    for row in found:
+        by_partition.setdefault(object_hash(row.object) % PARTITIONS, []).append(row.sequence)
+    if not by_partition:
+        return set()
+    # by the whole key of the queue, whatever the database believes to be in it
+    keys = [Q(partition=number, sequence__in=sequences) for number, sequences in by_partition.items()]
+    return set(QueueEntry.objects.using(using).filter(reduce(or_, keys)).values_list("sequence", flat=True))
 
 
 def _event(row: LogEntry, failure: Failure | None, *, is_pending: bool) -> ListedEvent:
     known = failure or NO_FAILURE
     return ListedEvent(
         id=row.event_id,
+        sequence=row.sequence,
         state=state_of(failure, is_pending=is_pending),
         name=row.name,
         service=row.service,

@@ -34,7 +34,7 @@ class Replay:
     to_queue: str | None
 
     def __call__(self) -> None:
-        sum(replay.replay("default", Selection(dead=self.dead), to_queue=self.to_queue))
+        sum(replay.replay("default", Selection(state="dead" if self.dead else None), to_queue=self.to_queue))
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ def add_by(parser: ArgumentParser) -> None:
 
 def add_criteria(parser: ArgumentParser) -> None:
     """Which events, by what they are."""
+    parser.add_argument("--service", metavar="NAME", help="Events that come from that service.")
     parser.add_argument("--name", metavar="EVENT", help="Events of that name.")
     parser.add_argument("--model", type=_model, metavar="APP.MODEL", help="Events about objects of that model.")
     parser.add_argument("--object", type=_object_key, metavar="APP.MODEL:PK", help="Events about that object.")

@@ -16,6 +16,14 @@ __all__ = ["ListSubcommand"]
 # How many events it lists, if nothing is said.
 _LIMIT = 20
 
+# Those that may be asked for.
+_STATES = {
+    "dead": "Dead events only.",
+    "pending": "Pending events only, refused ones among them.",
+    "refused": "Refused events only: pending, and to be tried again.",
+    "buried": "Buried events only.",
+}
+
 # What to do next, by the state of an event.
 _NEXT = {
     "dead": (
@@ -39,9 +47,8 @@ class ListSubcommand(Subcommand):
     def add_arguments(cls, parser: ArgumentParser) -> None:
         """Which ones."""
         states = parser.add_mutually_exclusive_group()
-        states.add_argument("--dead", action="store_true", help="Dead events only.")
-        states.add_argument("--pending", action="store_true", help="Pending events only, refused ones among them.")
-        states.add_argument("--buried", action="store_true", help="Buried events only.")
+        for state, which in _STATES.items():
+            states.add_argument(f"--{state}", dest="state", action="store_const", const=state, help=which)
         add_criteria(parser)
         parser.add_argument(
             "--limit", type=_limit, metavar="N", default=_LIMIT, help=f"At most so many of each database; {_LIMIT}."
@@ -50,7 +57,7 @@ class ListSubcommand(Subcommand):
 
     def run(self, options: dict[str, Any]) -> None:
         """List those of one database after the other."""
-        criteria = ("dead", "pending", "buried", "name", "model", "object", "since")
+        criteria = ("state", "service", "name", "model", "object", "since")
         selection = Selection(**{key: options[key] for key in criteria})
         found: dict[Alias, list[ListedEvent]] = {}
         for alias in self.aliases:

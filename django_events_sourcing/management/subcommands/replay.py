@@ -34,7 +34,9 @@ class ReplaySubcommand(Subcommand):
     def add_arguments(cls, parser: ArgumentParser) -> None:
         """Which ones, and how."""
         parser.add_argument("--id", type=UUID, action="append", metavar="ID", help="That one; may be given often.")
-        parser.add_argument("--dead", action="store_true", help="Dead events only; buried ones are left out.")
+        parser.add_argument(
+            "--dead", dest="state", action="store_const", const="dead", help="Dead events only, not buried ones."
+        )
         add_criteria(parser)
         parser.add_argument("--until", type=moment, metavar="TIME", help="Events before that time; ISO 8601.")
         parser.add_argument("--queue", metavar="NAME", help="Into that queue of one consumer's alone.")
@@ -90,11 +92,14 @@ class ReplaySubcommand(Subcommand):
 
 
 def _selection(options: dict[str, Any]) -> Selection:
-    criteria = {key: options[key] for key in ("dead", "name", "model", "object", "since", "until") if options[key]}
+    given = ("state", "service", "name", "model", "object", "since", "until")
+    criteria = {key: options[key] for key in given if options[key]}
     if ids := options["id"]:
         criteria["ids"] = frozenset(ids)
     if not criteria:
-        raise CommandError("Say what to replay: --id, --dead, --name, --model, --object, --since or --until.")
+        raise CommandError(
+            "Say what to replay: --id, --dead, --service, --name, --model, --object, --since or --until."
+        )
     return Selection(**criteria)
 
 

@@ -54,11 +54,20 @@ from django_events_sourcing.outbox.queries.passes import (
     start_pass,
 )
 from django_events_sourcing.outbox.queries.purging import buried, purge, purge_buried, purge_counts, purgeable
-from django_events_sourcing.outbox.queries.replaying import Replayable, Selection, replayable, requeue, selected
+from django_events_sourcing.outbox.queries.replaying import (
+    STATES,
+    Replayable,
+    Selection,
+    criteria,
+    replayable,
+    requeue,
+    selected,
+)
 from django_events_sourcing.outbox.queries.workers import last_workers, note_look
 
 __all__ = [
     "PURGE",
+    "STATES",
     "LargeEvent",
     "PartitionState",
     "Pass",
@@ -78,6 +87,7 @@ __all__ = [
     "count_parts",
     "count_pending",
     "count_published",
+    "criteria",
     "end_backoff",
     "ensure_partitions",
     "estimate",

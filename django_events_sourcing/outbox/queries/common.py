@@ -12,6 +12,7 @@ from django_events_sourcing.outbox.partitioning import PARTITIONS
 from django_events_sourcing.types import Alias, PartitionNumber, SequenceNumber
 
 __all__ = [
+    "FAILED",
     "PURGE",
     "WELL",
     "blocks_object",
@@ -26,6 +27,13 @@ __all__ = [
 
 #: The lease on the purge of the log is kept beside those on the partitions, under this number.
 PURGE = PARTITIONS
+
+#: What an event is that has a failure, by what the failure's columns say.
+FAILED = {
+    "refused": Q(dead_at__isnull=True),
+    "dead": Q(dead_at__isnull=False, buried_at__isnull=True),
+    "buried": Q(buried_at__isnull=False),
+}
 
 #: What the columns of a partition are that is in no trouble.
 WELL: dict[str, Any] = {"failures": 0, "failing_since": None, "retry_at": None, "error": ""}

@@ -6,15 +6,19 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Max, QuerySet
+from django.db.models import Max, Q, QuerySet
 
 from django_events_sourcing.models import Failure, LogEntry, QueueEntry
 from django_events_sourcing.outbox.clock import DatabaseNow, to_microseconds
 from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
-from django_events_sourcing.outbox.queries.common import delete, fence, lock_log, pending_among, span
+from django_events_sourcing.outbox.queries.common import FAILED, delete, fence, lock_log, pending_among, span
 from django_events_sourcing.types import Alias, Microseconds, PartitionNumber, SequenceNumber
 
-__all__ = ["Replayable", "Selection", "replayable", "requeue", "selected"]
+__all__ = ["STATES", "Replayable", "Selection", "criteria", "replayable", "requeue", "selected"]
+
+
+#: What an event may be. One that is refused is pending, too, and one that is buried is no longer called dead.
+STATES = ("pending", *FAILED, "published")
 
 
 @dataclass(frozen=True)
@@ -23,9 +27,8 @@ class Selection:
 
     Attributes:
         ids: Their ids; empty for any. Only by its id is an event chosen that was buried.
-        dead: Whether only dead ones are.
-        pending: Whether only pending ones are.
-        buried: Whether only buried ones are.
+        state: One of ``STATES``.
+        service: The service that they come from.
         name: Their name.
         model: Label of a model, in lower case.
         object: The object they are about, "app.model:pk".
@@ -34,9 +37,8 @@ class Selection:
     """
 
     ids: frozenset[UUID] = frozenset()
-    dead: bool = False
-    pending: bool = False
-    buried: bool = False
+    state: str | None = None
+    service: str | None = None
     name: str | None = None
     model: str | None = None
     object: str | None = None
@@ -44,8 +46,12 @@ class Selection:
     until: datetime | None = None
 
     def has(self, event: "LogEntry | Replayable") -> bool:
-        """Whether it is of that name and object to the letter: MySQL's comparison may take no notice of case."""
-        return self.name in {None, event.name} and self.object in {None, event.object}
+        """Whether it is of that service, name and object to the letter: MySQL may take no notice of case."""
+        return (
+            self.service in {None, event.service}
+            and self.name in {None, event.name}
+            and self.object in {None, event.object}
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,7 @@ class Replayable:
 
     sequence: SequenceNumber
     event_id: UUID
+    service: str
     name: str
     object: str
     time: Microseconds
@@ -76,7 +83,7 @@ def replayable(using: Alias, selection: Selection, limit: int) -> Iterator[list[
         page = list(
             rows.filter(sequence__gt=after, sequence__lte=top)
             .order_by("sequence")
-            .values_list("sequence", "event_id", "name", "object", "time")[:limit]
+            .values_list("sequence", "event_id", "service", "name", "object", "time")[:limit]
         )
         if not page:
             return
@@ -131,25 +138,28 @@ def requeue(using: Alias, owner: UUID, events: Collection[Replayable], replay_to
 
 def selected(using: Alias, selection: Selection) -> QuerySet[LogEntry]:
     """Those events."""
-    rows = LogEntry.objects.using(using)
-    if selection.ids:
-        rows = rows.filter(event_id__in=selection.ids)
-    if selection.dead:
-        dead = Failure.objects.using(using).filter(dead_at__isnull=False)
-        rows = rows.filter(sequence__in=dead.values("sequence"))
-    if selection.buried:
-        buried = Failure.objects.using(using).filter(buried_at__isnull=False)
-        rows = rows.filter(sequence__in=buried.values("sequence"))
-    if selection.pending:
-        rows = rows.filter(sequence__in=QueueEntry.objects.using(using).values("sequence"))
-    if selection.name is not None:
-        rows = rows.filter(name=selection.name)
-    if selection.model is not None:
-        rows = rows.filter(object__startswith=f"{selection.model}:")
-    if selection.object is not None:
-        rows = rows.filter(object=selection.object)
-    if selection.since is not None:
-        rows = rows.filter(time__gte=to_microseconds(selection.since))
-    if selection.until is not None:
-        rows = rows.filter(time__lt=to_microseconds(selection.until))
+    rows = LogEntry.objects.using(using).filter(criteria(selection))
+    pending = Q(sequence__in=QueueEntry.objects.using(using).values("sequence"))
+    failures = Failure.objects.using(using)
+    if selection.state == "pending":
+        rows = rows.filter(pending)
+    elif selection.state == "published":
+        given_up = failures.filter(FAILED["dead"] | FAILED["buried"])
+        rows = rows.exclude(pending | Q(sequence__in=given_up.values("sequence")))
+    elif selection.state is not None:
+        rows = rows.filter(sequence__in=failures.filter(FAILED[selection.state]).values("sequence"))
     return rows
+
+
+def criteria(selection: Selection) -> Q:
+    """Of events of the log: what is asked of themselves, whatever became of them."""
+    asked = {
+        "event_id__in": selection.ids or None,
+        "service": selection.service,
+        "name": selection.name,
+        "object__startswith": None if selection.model is None else f"{selection.model}:",
+        "object": selection.object,
+        "time__gte": None if selection.since is None else to_microseconds(selection.since),
+        "time__lt": None if selection.until is None else to_microseconds(selection.until),
+    }
+    return Q(**{lookup: value for lookup, value in asked.items() if value is not None})

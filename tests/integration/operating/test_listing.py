@@ -47,6 +47,9 @@ def test_list__by_each_criterion__those_that_meet_all(events, outbox):
     pending = [("refused", "project.order:4"), ("pending", "project.order:4"), ("pending", "project.order:5")]
     assert listed(events, "--pending") == pending
     assert listed(events, "--pending", "--limit", "1") == pending[:1]
+    assert listed(events, "--refused") == pending[:1]
+    assert len(listed(events, "--service", outbox["dead"].service)) == 6
+    assert listed(events, "--service", "another") == []
     assert listed(events, "--object", "project.Order:4", "--pending") == pending[:2]
     assert listed(events, "--model", "project.Product") == [("published", "project.product:3")]
     since = (datetime.now(UTC) - timedelta(days=1)).isoformat()

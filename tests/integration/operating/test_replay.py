@@ -92,11 +92,11 @@ def test_replay__of_a_dead_event_that_blocks_its_object__goes_before_the_later_o
     dead = poison("thing:1")
     emit("thing:1")
     assert relay() == []
-    assert sum(replay(database, Selection(dead=True))) == 1
+    assert sum(replay(database, Selection(state="dead"))) == 1
     assert relay() == []
     assert inspect(database, dead.id).state == "dead"  # and blocks as before
     LogEntry.objects.using(database).filter(event_id=dead.id).update(headers='{"mended": 1}')
-    assert sum(replay(database, Selection(dead=True))) == 1
+    assert sum(replay(database, Selection(state="dead"))) == 1
     rows = list(QueueEntry.objects.using(database).order_by("sequence").values_list("replay_to", flat=True))
     assert rows == ["", None]
     assert relay() == ["thing:1", "thing:1"]
@@ -158,7 +158,7 @@ def test_replay__to_a_queue_that_goes_away__dies_alone_and_goes_there_again(
     state = inspect(database, event.id)
     assert (state.state, state.error) == ("dead", "the queue that it is replayed to does not exist")
     published("thing:1")
-    assert sum(replay(database, Selection(dead=True))) == 1
+    assert sum(replay(database, Selection(state="dead"))) == 1
     assert QueueEntry.objects.using(database).get().replay_to == name
 
 
@@ -180,7 +180,7 @@ def test_selection__by_each_criterion__finds_those_that_meet_all(emit, relay, da
     assert found(until=now - timedelta(days=3)) == ["x.y:1"]
     assert found(until=now - timedelta(days=2), model="project.product") == []
     assert found(ids=frozenset({made["x.y:1"].id})) == ["x.y:1"]
-    assert found(dead=True) == []
+    assert found(state="dead") == []
     emit("x.y:1")
     assert len(found(object="x.y:1")) == 1  # what is pending is on its way
     assert events("replay", "--model", "project.Product", "--dry-run").count("project.product:") == 2
@@ -309,7 +309,7 @@ def test_show__of_an_object_whose_replay_to_one_queue_is_dead__does_not_say_that
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Say what to replay: --id, --dead, --name, --model, --object, --since or --until"),
+        ([], "Say what to replay: --id, --dead, --service, --name, --model, --object, --since or --until"),
         (["--model", "no.such"], "no installed app has a model 'no.such'"),
         (["--model", "Product"], "no installed app has a model 'Product'"),
         (["--object", "order"], "'order' is no object like app.Model:1"),
