@@ -1,6 +1,7 @@
 """The log, page by page, on each database."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -63,7 +64,7 @@ def portions(request, monkeypatch):
 def test_pages__of_each_selection__are_what_the_list_has(log, database, portions, within, limit):
     """One after the other they have each event once, whether they end because they are full or as the time is up."""
     moment = NOW - timedelta(days=10) + timedelta(hours=4)
-    criteria = [
+    criteria: list[dict[str, Any]] = [
         {},
         {"name": "p__changed"},
         {"name": "P__changed"},

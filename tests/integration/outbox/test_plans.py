@@ -1,5 +1,7 @@
 """What PostgreSQL makes of the statements when there are many events."""
 
+from typing import Any
+
 import pytest
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
@@ -66,7 +68,7 @@ def test_plans__of_what_people_look_for__go_by_an_index(backlog):
         )
     some = browsing.browse(backlog, Selection()).events[7]
     moment = some.time
-    criteria = [
+    criteria: list[dict[str, Any]] = [
         {},
         {"name": some.name},
         {"name": "no__such"},
