@@ -16,7 +16,7 @@ if sys.version_info >= (3, 14):
 else:
     from uuid_utils.compat import uuid7
 
-__all__ = ["Event"]
+__all__ = ["Event", "uuid7"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ All times are microseconds since 1970 by ``clock``.
 
 from django.db import models
 
-__all__ = ["Failure", "LogEntry", "ObjectLock", "Partition", "PublishedCount", "QueueEntry", "Worker"]
+__all__ = ["Failure", "LogEntry", "ObjectLock", "Operation", "Partition", "PublishedCount", "QueueEntry", "Worker"]
 
 
 class LogEntry(models.Model):
@@ -29,6 +29,8 @@ class LogEntry(models.Model):
     class Meta:
         db_table = "django_events_sourcing_log"
         verbose_name = "event"
+        default_permissions = ("view",)
+        permissions = [("replay_logentry", "Can replay events"), ("bury_logentry", "Can bury events")]
 
     def __str__(self) -> str:
         return f"{self.name} {self.event_id} of {self.object}"
@@ -50,6 +52,7 @@ class QueueEntry(models.Model):
 
     class Meta:
         db_table = "django_events_sourcing_queue"
+        default_permissions = ()
 
     def __str__(self) -> str:
         return f"event {self.sequence} in partition {self.partition}"
@@ -76,6 +79,7 @@ class Failure(models.Model):
 
     class Meta:
         db_table = "django_events_sourcing_failure"
+        default_permissions = ()
         # serves the reading of the queue, which leaves out the objects of these events
         indexes = [models.Index(fields=["partition", "object_hash"], name="events_failure_object")]
 
@@ -105,6 +109,9 @@ class Partition(models.Model):
 
     class Meta:
         db_table = "django_events_sourcing_partition"
+        verbose_name_plural = "dashboard"
+        default_permissions = ("view",)
+        permissions = [("pause_partition", "Can pause and resume publishing")]
 
     def __str__(self) -> str:
         return f"partition {self.number}"
@@ -117,6 +124,7 @@ class ObjectLock(models.Model):
 
     class Meta:
         db_table = "django_events_sourcing_lock"
+        default_permissions = ()
 
     def __str__(self) -> str:
         return f"lock {self.number}"
@@ -137,6 +145,7 @@ class PublishedCount(models.Model):
 
     class Meta:
         db_table = "django_events_sourcing_published"
+        default_permissions = ()
 
     def __str__(self) -> str:
         return f"{self.count} events"
@@ -155,6 +164,38 @@ class Worker(models.Model):
 
     class Meta:
         db_table = "django_events_sourcing_worker"
+        default_permissions = ()
 
     def __str__(self) -> str:
         return f"worker {self.name}"
+
+
+class Operation(models.Model):
+    """What somebody does to the outbox, and how far it has got.
+
+    What was asked for in Django's admin a worker does: the rest of its ``events``, the ids from ``position`` on, in
+    JSON. ``runner`` does so, and gave its last sign of life at ``seen_at``. ``done`` counts those that it came to
+    something for; the others were pending already, say.
+    """
+
+    id = models.UUIDField(primary_key=True)
+    kind = models.CharField(max_length=255)
+    what = models.TextField()
+    who = models.TextField()
+    why = models.TextField()
+    asked_at = models.BigIntegerField()
+    runner = models.UUIDField(null=True)
+    seen_at = models.BigIntegerField(null=True)
+    ended_at = models.BigIntegerField(null=True)
+    events = models.TextField(default="")
+    total = models.IntegerField()
+    position = models.IntegerField(default=0)
+    done = models.IntegerField(default=0)
+    error = models.TextField(default="")
+
+    class Meta:
+        db_table = "django_events_sourcing_operation"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.what}"

@@ -12,7 +12,7 @@ from celery import Task, shared_task
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 
 from django_events_sourcing.conf import Settings, get_settings
-from django_events_sourcing.delivery.enqueue import PUBLISH_TASK, RELAY_TASK
+from django_events_sourcing.delivery.enqueue import OPERATION_TASK, PUBLISH_TASK, RELAY_TASK, enqueue
 from django_events_sourcing.delivery.waker import EXPIRES
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import (
@@ -22,7 +22,8 @@ from django_events_sourcing.exceptions import (
     PublishError,
     RabbitMQUnavailable,
 )
-from django_events_sourcing.tasks.arguments import DirectEvent, WakeUp
+from django_events_sourcing.operating.performing import perform
+from django_events_sourcing.tasks.arguments import AskedOperation, DirectEvent, WakeUp
 from django_events_sourcing.tasks.attempts import Attempts
 from django_events_sourcing.tasks.circuit import worker_circuit
 from django_events_sourcing.tasks.publisher import event_dispatcher
@@ -35,7 +36,7 @@ from django_events_sourcing.tasks.tallies import Count, Duration, worker_tallies
 from django_events_sourcing.tasks.worker import relay_in_thread
 from django_events_sourcing.texts import without_passwords
 
-__all__ = ["publish_event", "relay"]
+__all__ = ["operation", "publish_event", "relay"]
 
 logger = logging.getLogger(__name__)
 
@@ -198,6 +199,31 @@ def relay(self: Task, *arguments: Any, **more: Any) -> None:
     if self.request.is_eager or not relay_in_thread(wake_up.using, seconds, wake_up.partitions):
         ends = monotonic() + seconds
         relay_database(wake_up.using, lambda: is_stopping() or monotonic() >= ends, wake_up.partitions)
+
+
+@shared_task(  # type: ignore[untyped-decorator]
+    name=OPERATION_TASK,
+    bind=True,
+    base=SteadyTask,
+    # What gets lost with its worker, another finds within a minute or two.
+    acks_late=False,
+    reject_on_worker_lost=False,
+)
+def operation(self: Task, *arguments: Any, **more: Any) -> None:
+    """Do what was asked for in Django's admin; what is left when the task's time is up, the next one does.
+
+    Args:
+        self: The running task.
+        arguments: As of ``AskedOperation.parse``: alias of the database, id of the operation.
+        more: None.
+    """
+    asked = _parsed(self, AskedOperation.parse, arguments, more)
+    if asked is None:
+        return
+    ends = monotonic() + self._longest_run
+    is_eager = self.request.is_eager
+    if not perform(asked.using, asked.id, lambda: not is_eager and (is_stopping() or monotonic() >= ends)):
+        enqueue(OPERATION_TASK, asked.using, str(asked.id))
 
 
 def _publish(event: Event, settings: Settings, *, is_first: bool) -> None:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.db import connections
 
@@ -10,7 +11,7 @@ from django_events_sourcing.events import Event
 from django_events_sourcing.outbox.partitioning import PARTITIONS
 from django_events_sourcing.types import Alias, PartitionNumber
 
-__all__ = ["DirectEvent", "WakeUp"]
+__all__ = ["AskedOperation", "DirectEvent", "WakeUp"]
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,36 @@ class WakeUp:
         Raises:
             ValueError, TypeError: They are not those of a wake-up.
         """
-        if not isinstance(using, str) or using not in connections:
-            raise ValueError(f"this worker's DATABASES lacks it: {using!r:.80}")
+        using = _database(using)
         if not isinstance(partitions, list | tuple | set | frozenset) or not all(map(_is_partition, partitions)):
             raise ValueError(f"these are no partitions: {partitions!r:.80}")
         if sent is not None and not _is_number(sent):
             raise ValueError(f"this is no time: {sent!r:.80}")
         return cls(using, frozenset(partitions), sent)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class AskedOperation:
+    """What the task ``operation`` is asked for.
+
+    Attributes:
+        using: Alias of the database.
+        id: Of the operation.
+    """
+
+    using: Alias
+    id: UUID
+
+    @classmethod
+    def parse(cls, using: object, operation_id: object) -> "AskedOperation":
+        """Check the task's arguments.
+
+        Raises:
+            ValueError, TypeError: They are not those of an operation.
+        """
+        if not isinstance(operation_id, str):
+            raise TypeError(f"this is no id: {operation_id!r:.80}")
+        return cls(_database(using), UUID(operation_id))
 
 
 @dataclass(frozen=True)
@@ -65,6 +89,12 @@ class DirectEvent:
         if not isinstance(failures, int) or failures < 0:
             raise ValueError(f"this is no number of failures: {failures!r:.80}")
         return cls(Event.from_message(message), failures)
+
+
+def _database(using: object) -> Alias:
+    if not isinstance(using, str) or using not in connections:
+        raise ValueError(f"this worker's DATABASES lacks it: {using!r:.80}")
+    return using
 
 
 def _is_partition(value: object) -> bool:

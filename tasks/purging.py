@@ -1,10 +1,11 @@
-"""The purge of a worker: beside the relay, neither waits for the other."""
+"""What a worker does once a minute, the purge above all: beside the relay, neither waits for the other."""
 
 import threading
 from collections.abc import Callable
 
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.operating import purge
+from django_events_sourcing.operating.performing import perform_forgotten
 from django_events_sourcing.tasks.presence import presence
 from django_events_sourcing.tasks.schedule import Schedule
 from django_events_sourcing.tasks.session import close_connection
@@ -46,4 +47,5 @@ class Purging:
     def _run(self) -> None:
         with logs_whatever_happens(self._using):
             purge.purge_database(self._using, get_settings(), self._stopping, presence.holder)
+            perform_forgotten(self._using, self._stopping)
         close_connection(self._using)

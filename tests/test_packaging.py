@@ -16,7 +16,7 @@ from tests.processes import run
 
 ROOT = Path(__file__).parent.parent
 WHERE_THE_TASKS_ARE = "from importlib.util import find_spec; print(find_spec('django_events_sourcing.tasks').origin)"
-TASKS = "django_events_sourcing.publish_event django_events_sourcing.relay\n"
+TASKS = "django_events_sourcing.operation django_events_sourcing.publish_event django_events_sourcing.relay\n"
 CELERY_FINDS_THE_TASKS = (
     "import django; from django.conf import settings; settings.configure(INSTALLED_APPS=['django_events_sourcing'])\n"
     "django.setup(); from celery import Celery; app = Celery('user'); app.autodiscover_tasks(settings.INSTALLED_APPS)\n"

@@ -18,6 +18,7 @@ from django_events_sourcing.uris import each_host_once
 
 __all__ = [
     "ENQUEUE_TIMEOUT",
+    "OPERATION_TASK",
     "PUBLISH_TASK",
     "RELAY_TASK",
     "REPORT",
@@ -32,6 +33,9 @@ ENQUEUE_TIMEOUT = 2.0
 
 #: The names of the task that relays a database, and of the one that publishes an event.
 RELAY_TASK, PUBLISH_TASK = "django_events_sourcing.relay", "django_events_sourcing.publish_event"
+
+#: That of the one that does what was asked for in Django's admin.
+OPERATION_TASK = "django_events_sourcing.operation"
 
 #: What a worker is asked by Celery's remote control.
 REPORT = "django_events_sourcing_report"
@@ -87,7 +91,7 @@ def enqueue(name: str, *args: Any, app: Celery | None = None) -> None:
 
 def missing_tasks(names: Container[str]) -> list[str]:
     """Which of the library's tasks are not among these names."""
-    return [name for name in (RELAY_TASK, PUBLISH_TASK) if name not in names]
+    return [name for name in (RELAY_TASK, PUBLISH_TASK, OPERATION_TASK) if name not in names]
 
 
 def queue_of(name: str, app: Celery) -> str | None:

@@ -13,7 +13,7 @@ from django_events_sourcing.outbox.tables import raises_missing_tables
 from django_events_sourcing.texts import counted
 from django_events_sourcing.types import Alias
 
-__all__ = ["Replayable", "Selection", "preview", "replay", "unknown"]
+__all__ = ["Replayable", "Selection", "preview", "put_back", "replay", "unknown"]
 
 # How many events of the log are looked at at once.
 _PAGE = 5000
@@ -87,14 +87,35 @@ def replay(
             for start in range(0, len(page), size):
                 begun = monotonic()
                 portion = page[start : start + size]
-                with reserved(using, {event.partition for event in portion}) as owner:
-                    count = queries.requeue(using, owner, portion, to_queue)
-                if count is None:
+                try:
+                    count = put_back(using, portion, to_queue)
+                except OperationError as exc:
+                    if not replayed:
+                        raise
                     raise OperationError(
-                        f"The lease on a partition of database {using!r} ran out. Replayed so far: "
-                        f"{counted(replayed, 'event')}; the same command once more takes those, too."
-                    )
+                        f"{exc} Replayed so far: {counted(replayed, 'event')}; the same command once more takes those, "
+                        "too."
+                    ) from exc
                 replayed += count
                 yield count
                 if rate is not None:
                     sleep(max(0.0, len(portion) / rate - (monotonic() - begun)))
+
+
+def put_back(using: Alias, events: Collection[Replayable], to_queue: str | None = None) -> int:
+    """Put these events back into the queue; returns how many that were: what is pending already is left out.
+
+    Args:
+        using: Alias of the database.
+        events: The events; a few thousand at most.
+        to_queue: As of ``replay``.
+
+    Raises:
+        OperationError: A partition can't be had; nothing was put back.
+        django.db.Error: The database is in trouble; the same.
+    """
+    with reserved(using, {event.partition for event in events}) as owner:
+        count = queries.requeue(using, owner, events, to_queue)
+    if count is None:
+        raise OperationError(f"The lease on a partition of database {using!r} ran out.")
+    return count

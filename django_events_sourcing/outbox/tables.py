@@ -7,7 +7,16 @@ from django.db import connections, router
 from django.db.utils import OperationalError, ProgrammingError
 
 from django_events_sourcing.exceptions import ConfigurationError
-from django_events_sourcing.models import Failure, LogEntry, ObjectLock, Partition, PublishedCount, QueueEntry, Worker
+from django_events_sourcing.models import (
+    Failure,
+    LogEntry,
+    ObjectLock,
+    Operation,
+    Partition,
+    PublishedCount,
+    QueueEntry,
+    Worker,
+)
 from django_events_sourcing.types import Alias
 
 __all__ = [
@@ -22,7 +31,8 @@ __all__ = [
 
 #: Their names.
 TABLES = {
-    model._meta.db_table for model in (LogEntry, QueueEntry, Failure, Partition, ObjectLock, PublishedCount, Worker)
+    model._meta.db_table
+    for model in (LogEntry, QueueEntry, Failure, Partition, ObjectLock, PublishedCount, Worker, Operation)
 }
 # Codes of PostgreSQL and of MySQL, and SQLite's words.
 _NO_SUCH_TABLE: set[object] = {"42P01", 1146, "no such table"}

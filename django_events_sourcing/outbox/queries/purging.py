@@ -5,7 +5,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.expressions import ExpressionWrapper
 from django.db.models.fields import BooleanField
 
-from django_events_sourcing.models import Failure, LogEntry, PublishedCount
+from django_events_sourcing.models import Failure, LogEntry, Operation, PublishedCount
 from django_events_sourcing.outbox.clock import from_now
 from django_events_sourcing.outbox.queries.common import delete, lock_log, pending_among, span
 from django_events_sourcing.types import Alias, SequenceNumber
@@ -21,6 +21,9 @@ __all__ = [
 
 # For how long counts of published events are kept, in seconds.
 _COUNTED = 90 * 60
+
+# For how long it is told who did what, in seconds.
+_REMEMBERED = 90 * 24 * 3600
 
 
 def purge(using: Alias, retention: float, after: SequenceNumber, limit: int) -> tuple[int, SequenceNumber | None]:
@@ -74,5 +77,6 @@ def buried(using: Alias, age: float) -> QuerySet[Failure]:
 
 
 def purge_counts(using: Alias) -> None:
-    """Delete counts of published events that no status asks for any more."""
+    """Delete counts of published events that no status asks for any more, and operations of long ago."""
     delete(PublishedCount.objects.using(using).filter(minute__lt=from_now(-_COUNTED)), using)
+    delete(Operation.objects.using(using).filter(ended_at__lt=from_now(-_REMEMBERED)), using)

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import ClassVar
 from uuid import UUID
 
 from django.db import transaction
@@ -58,6 +59,9 @@ class Selection:
 class Replayable:
     """An event that may be put back into the queue: published, or dead."""
 
+    #: Of the log, in the order of its own.
+    COLUMNS: ClassVar = ("sequence", "event_id", "service", "name", "object", "time")
+
     sequence: SequenceNumber
     event_id: UUID
     service: str
@@ -83,7 +87,7 @@ def replayable(using: Alias, selection: Selection, limit: int) -> Iterator[list[
         page = list(
             rows.filter(sequence__gt=after, sequence__lte=top)
             .order_by("sequence")
-            .values_list("sequence", "event_id", "service", "name", "object", "time")[:limit]
+            .values_list(*Replayable.COLUMNS)[:limit]
         )
         if not page:
             return

@@ -84,7 +84,9 @@ def test_role__without_a_right__told_which(postgresql, monkeypatch):
     )
     messages = found(postgresql)
     assert messages.keys() == {"W014"}
-    *others, last = [f"{OURS}{name}" for name in ("failure", "log", "partition", "published", "queue", "worker")]
+    *others, last = [
+        f"{OURS}{name}" for name in ("failure", "log", "operation", "partition", "published", "queue", "worker")
+    ]
     every = f"{', '.join(others)} and {last}"
     lacks = f"lacks UPDATE on {every}; DELETE on {every}; USAGE on public.{SEQUENCE}."
     assert messages["W014"].msg == f"The role 'clerk' of database '{postgresql}' {lacks}"
