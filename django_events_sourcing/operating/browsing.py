@@ -25,7 +25,7 @@ from django_events_sourcing.outbox.queries.common import FAILED, pending_among, 
 from django_events_sourcing.outbox.tables import raises_missing_tables
 from django_events_sourcing.types import Alias, SequenceNumber
 
-__all__ = ["Page", "browse"]
+__all__ = ["Page", "browse", "gather"]
 
 # How many events of the log are looked at by one statement; of the queue and of the failures, which are looked up in
 # the log one by one, it is a part of that.
@@ -101,6 +101,34 @@ def browse(
             after=reached if is_more or is_full else None,
             is_full=is_full,
         )
+
+
+def gather(
+    using: Alias, selection: Selection, *, limit: int, within: float, until: SequenceNumber | None = None
+) -> list[ListedEvent] | None:
+    """All the events that meet what is given, in the order of ``browse``; None if there are more, or the time was up.
+
+    Args:
+        using: Alias of the database.
+        selection: Which are meant.
+        limit: How many events at most.
+        within: After how many seconds it gives up.
+        until: The last id of the log that is looked at, None for its last.
+
+    Raises:
+        ConfigurationError: The database has no outbox.
+        django.db.Error: It can't be asked.
+    """
+    ends = monotonic() + within
+    found: list[ListedEvent] = []
+    after: SequenceNumber | None = None
+    while len(found) <= limit and (left := ends - monotonic()) > 0:
+        page = browse(using, selection, after=after, limit=limit + 1, within=left)
+        found += [event for event in page.events if until is None or event.sequence <= until]
+        after = page.after
+        if after is None:
+            return found if len(found) <= limit else None
+    return None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from django_events_sourcing.outbox.tables import raises_missing_tables
 from django_events_sourcing.texts import by_and_why, counted
 from django_events_sourcing.types import Alias, Microseconds, PartitionNumber
 
-__all__ = ["EventState", "inspect"]
+__all__ = ["EventState", "facts", "inspect"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,30 @@ def inspect(using: Alias, event_id: UUID, *, characters: int | None = None) -> E
             buried_why=known.buried_why or "",
             waits_for=_waits_for(using, partition, row, now) if is_pending else [],
         )
+
+
+def facts(using: Alias, state: EventState) -> dict[str, str | list[str]]:
+    """What there is to tell about an event of database ``using``, but for what it holds: each by its name for people.
+
+    A fact is a line, or several; what isn't so, or not known, is left out.
+    """
+    event = state.event
+    told: dict[str, str | list[str]] = {
+        "state": state.state,
+        "waits for": state.waits_for,
+        "name": event.name,
+        "service": event.service,
+        "object": event.object,
+        "time": event.time.isoformat(),
+        "sequence": f"{event.sequence} in partition {state.partition} of database {using!r}",
+        "attempts refused": str(state.attempts or ""),
+        "last error": state.error,
+        "dead since": state.dead_since.isoformat() if state.dead_since else "",
+        "buried since": state.buried_since.isoformat() if state.buried_since else "",
+        "buried by": state.buried_by,
+        "buried because": state.buried_why,
+    }
+    return {name: value for name, value in told.items() if value}
 
 
 def _waits_for(using: Alias, partition: Partition, row: Queued, now: Microseconds) -> list[str]:

@@ -2,6 +2,7 @@
 
 import os
 
+from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
@@ -22,6 +23,7 @@ async def asave(_request: HttpRequest, name: str) -> HttpResponse:
 
 
 urlpatterns = [
+    path("admin/", admin.site.urls),
     path("health/", views.health),
     path("metrics", views.metrics),
     path("save/<name>", save),

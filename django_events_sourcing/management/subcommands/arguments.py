@@ -5,13 +5,13 @@ import math
 import os
 import socket
 from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
 from datetime import datetime, time
 
-from django.apps import apps
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
-from django_events_sourcing.capture.stored import concrete_model
+from django_events_sourcing.criteria import model_label, object_key
 
 __all__ = ["add_by", "add_criteria", "days", "moment", "positive", "text"]
 
@@ -25,8 +25,12 @@ def add_criteria(parser: ArgumentParser) -> None:
     """Which events, by what they are."""
     parser.add_argument("--service", metavar="NAME", help="Events that come from that service.")
     parser.add_argument("--name", metavar="EVENT", help="Events of that name.")
-    parser.add_argument("--model", type=_model, metavar="APP.MODEL", help="Events about objects of that model.")
-    parser.add_argument("--object", type=_object_key, metavar="APP.MODEL:PK", help="Events about that object.")
+    parser.add_argument(
+        "--model", type=_argument(model_label), metavar="APP.MODEL", help="Events about objects of that model."
+    )
+    parser.add_argument(
+        "--object", type=_argument(object_key), metavar="APP.MODEL:PK", help="Events about that object."
+    )
     parser.add_argument("--since", type=moment, metavar="TIME", help="Events of that time and later; ISO 8601.")
 
 
@@ -70,29 +74,16 @@ def text(given: str) -> str:
     return given.strip()
 
 
-def _model(label: str) -> str:
-    """The label by which the log has a model's objects."""
-    try:
-        return str(concrete_model(apps.get_model(label))._meta.label_lower)
-    except (LookupError, ValueError):
-        raise ArgumentTypeError(f"no installed app has a model {label!r}") from None
+def _argument(parse: Callable[[str], str]) -> Callable[[str], str]:
+    """The same, as argparse takes it: by its own error, whose message it shows."""
 
+    def parse_argument(given: str) -> str:
+        try:
+            return parse(given)
+        except ValueError as exc:
+            raise ArgumentTypeError(str(exc)) from None
 
-def _object_key(given: str) -> str:
-    """An object as the log has it: a model's label is in lower case there, and a tenant's schema comes before it.
-
-    A model that is installed no more may be named, too: its events are still there.
-    """
-    prefix, slash, rest = given.rpartition("/") if "/" in given.partition(":")[0] else ("", "", given)
-    label, _, key = rest.partition(":")
-    app, _, name = label.partition(".")
-    if not (app and name and key):
-        raise ArgumentTypeError(f"{given!r} is no object like app.Model:1")
-    try:
-        label = _model(label)
-    except ArgumentTypeError:
-        label = label.lower()
-    return f"{prefix}{slash}{label}:{key}"
+    return parse_argument
 
 
 def moment(text: str) -> datetime:

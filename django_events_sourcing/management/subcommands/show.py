@@ -8,7 +8,7 @@ from uuid import UUID
 from rich.table import Table
 
 from django_events_sourcing.management.subcommands.base import Subcommand
-from django_events_sourcing.operating.inspection import EventState, inspect
+from django_events_sourcing.operating.inspection import EventState, facts, inspect
 from django_events_sourcing.types import Alias
 
 __all__ = ["ShowSubcommand"]
@@ -43,23 +43,8 @@ class ShowSubcommand(Subcommand):
 
 def _facts(alias: Alias, state: EventState) -> dict[str, str | list[str]]:
     event = state.event
-    facts: dict[str, str | list[str]] = {
-        "state": state.state,
-        "waits for": state.waits_for,
-        "name": event.name,
-        "service": event.service,
-        "object": event.object,
-        "time": event.time.isoformat(),
-        "sequence": f"{event.sequence} in partition {state.partition} of database {alias!r}",
-        "attempts refused": str(state.attempts or ""),
-        "last error": state.error,
-        "dead since": state.dead_since.isoformat() if state.dead_since else "",
-        "buried since": state.buried_since.isoformat() if state.buried_since else "",
-        "buried by": state.buried_by,
-        "buried because": state.buried_why,
-        "headers": json.dumps(dict(event.headers), ensure_ascii=False) if event.headers else "",
-        "body": event.body,
-    }
+    body: str | list[str] = event.body
     if left_out := state.body_length - len(event.body):
-        facts["body"] = [event.body, f"… and {left_out:,} characters more: --body prints all of it"]
-    return {name: value for name, value in facts.items() if value}
+        body = [event.body, f"… and {left_out:,} characters more: --body prints all of it"]
+    headers = {"headers": json.dumps(dict(event.headers), ensure_ascii=False)} if event.headers else {}
+    return {**facts(alias, state), **headers, "body": body}

@@ -1,0 +1,131 @@
+"""The operations: what was asked for, and how far it has got."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import URLPattern, path
+
+from django_events_sourcing.admin.base import READS, OutboxAdmin, Problems, admin_id, age, parse_admin_id
+from django_events_sourcing.exceptions import OperationError
+from django_events_sourcing.operating.performing import OperationState, latest, progress, stop
+from django_events_sourcing.outbox.tables import outbox_databases
+from django_events_sourcing.texts import printable
+from django_events_sourcing.types import Alias
+
+__all__ = ["OperationAdmin"]
+
+# How many of each database stand on a page.
+_PAGE = 50
+
+
+class OperationAdmin(OutboxAdmin):
+    """What was asked for in the admin. Who may view events may view it."""
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        """Whether somebody may view events."""
+        return bool(request.user.has_perm(f"{self.opts.app_label}.view_logentry"))
+
+    def get_urls(self) -> list[URLPattern]:
+        """Django's own, and that which stops one."""
+        view = self.admin_site.admin_view(self.stop_view)
+        name = f"{self.opts.app_label}_{self.opts.model_name}_stop"
+        return [path("<path:object_id>/stop/", view, name=name), *super().get_urls()]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The latest ones of each database."""
+        self.check_may_view(request)
+        problems = Problems()
+        rows = []
+        for using in outbox_databases():
+            with problems.reported(using):
+                rows += [self._row(using, each) for each in latest(using, _PAGE)]
+        rows.sort(key=lambda row: row["asked"], reverse=True)
+        return self.render(
+            request, "operations", title="Operations", rows=rows, problems=problems, **(extra_context or {})
+        )
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",  # noqa: ARG002 - there is no form
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """One of them.
+
+        Raises:
+            Http404: There is none.
+        """
+        self.check_may_view(request)
+        if request.method not in READS:
+            return HttpResponseNotAllowed(READS)
+        using, operation = _found(object_id)
+        may_stop = operation.ended is None and self._may_stop(request, operation)
+        return self.render(
+            request,
+            "operation",
+            title=f"{operation.kind.capitalize()} {operation.what}",
+            one=self._row(using, operation),
+            stop_url=self.url_of("operation_stop", admin_id(using, operation.id)) if may_stop else None,
+            **(extra_context or {}),
+        )
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """It is one itself."""
+        return self.change_view(request, object_id, extra_context=extra_context)
+
+    def stop_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Stop it.
+
+        Raises:
+            PermissionDenied: Who asks for it may not.
+            Http404: There is none.
+        """
+        self.check_may_view(request)
+        using, operation = _found(object_id)
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not self._may_stop(request, operation):
+            raise PermissionDenied
+        if stop(using, operation.id, request.user.get_username()):
+            messages.success(request, "It is stopped. What was done by then is done.")
+        else:
+            messages.warning(request, "It had ended already.")
+        return HttpResponseRedirect(self.url_of("operation_change", admin_id(using, operation.id)))
+
+    def _may_stop(self, request: HttpRequest, operation: OperationState) -> bool:
+        return bool(request.user.has_perm(f"{self.opts.app_label}.{operation.kind}_logentry"))
+
+    def _row(self, using: Alias, one: OperationState) -> dict[str, Any]:
+        return {
+            "url": self.url_of("operation_change", admin_id(using, one.id)),
+            "id": one.id,
+            "database": using,
+            "kind": one.kind,
+            "what": printable(one.what),
+            "who": printable(one.who),
+            "why": printable(one.why),
+            "state": one.state,
+            "total": one.total,
+            "looked_at": one.looked_at,
+            "done": one.done,
+            "left_out": one.looked_at - one.done,
+            "asked": one.asked,
+            "age": age(one.asked),
+            "ended": one.ended,
+            "error": printable(one.error),
+            "is_live": one.ended is None,
+        }
+
+
+def _found(given: str) -> tuple[Alias, OperationState]:
+    using, operation_id = parse_admin_id(unquote(given))
+    try:
+        return using, progress(using, operation_id)
+    except OperationError as exc:
+        raise Http404(str(exc)) from exc
