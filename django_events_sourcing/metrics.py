@@ -14,7 +14,8 @@ from prometheus_client.registry import Collector
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.operating.asking import ask_each
-from django_events_sourcing.operating.gauges import COUNTED, Gauges, gauges
+from django_events_sourcing.operating.counting import COUNTED
+from django_events_sourcing.operating.gauges import Gauges, gauges
 from django_events_sourcing.outbox.tables import outbox_databases
 from django_events_sourcing.types import Alias
 

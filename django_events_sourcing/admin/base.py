@@ -95,10 +95,10 @@ class OutboxAdmin(_ModelAdmin):
         )
 
 
-def database_field() -> forms.ChoiceField:
-    """Which database's outbox is meant; the first one where nothing is said."""
+def database_field(*, required: bool = False) -> forms.ChoiceField:
+    """Which database's outbox is meant."""
     return forms.ChoiceField(
-        required=False,
+        required=required,
         choices=lambda: [(alias, alias) for alias in outbox_databases()],
         error_messages={"invalid_choice": "No database of that name has an outbox."},
     )

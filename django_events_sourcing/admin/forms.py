@@ -5,14 +5,17 @@ from uuid import UUID
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 
 from django_events_sourcing.admin.base import database_field
 from django_events_sourcing.criteria import model_label, object_key
+from django_events_sourcing.outbox.partitioning import PARTITIONS
 from django_events_sourcing.outbox.queries import STATES, Selection
 from django_events_sourcing.outbox.tables import outbox_databases
 from django_events_sourcing.types import Alias
 
-__all__ = ["ChosenForm", "FilterForm", "WhyForm"]
+__all__ = ["ChosenForm", "FilterForm", "PauseForm", "WhyForm"]
 
 # Longer than any of them is, and short enough for an address.
 _LONGEST = 1000
@@ -24,7 +27,18 @@ class _Moment(forms.DateTimeInput):
     input_type = "datetime-local"
 
     def __init__(self) -> None:
-        super().__init__(format="%Y-%m-%dT%H:%M:%S", attrs={"step": 1})
+        super().__init__(attrs={"step": 1})
+
+    def format_value(self, value: Any) -> str | None:
+        """What a browser takes: by the project's time zone, without naming it; None for what is no moment."""
+        try:
+            moment = parse_datetime(value) if isinstance(value, str) else value
+        except ValueError:
+            moment = None
+        if moment is None:
+            return None
+        local = timezone.localtime(moment) if timezone.is_aware(moment) else moment
+        return f"{local:%Y-%m-%dT%H:%M:%S}"
 
 
 class FilterForm(forms.Form):
@@ -120,3 +134,14 @@ class WhyForm(forms.Form):
     why = forms.CharField(
         label="Why", max_length=_LONGEST, widget=forms.Textarea({"rows": 3, "aria-describedby": "why_help"})
     )
+
+
+class PauseForm(forms.Form):
+    """What is to be paused, or resumed."""
+
+    database = database_field(required=True)
+    action = forms.ChoiceField(choices=[(each, each) for each in ("pause", "resume", "resume now")])
+    partition = forms.TypedMultipleChoiceField(
+        required=False, coerce=int, choices=[(number, number) for number in range(PARTITIONS)]
+    )
+    why = forms.CharField(required=False, max_length=_LONGEST)

@@ -1,22 +1,16 @@
 """How the outbox of a database stands, at a cost that does not grow with what is in it: for metrics."""
 
-from collections import Counter
 from dataclasses import dataclass
 
 from django_events_sourcing.conf import Settings
-from django_events_sourcing.models import Failure, QueueEntry
+from django_events_sourcing.operating.counting import count_failed, count_pending
 from django_events_sourcing.operating.partitions import partitions
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.clock import MICROSECONDS, seconds_since
-from django_events_sourcing.outbox.partitioning import PARTITIONS
 from django_events_sourcing.outbox.tables import raises_missing_tables
 from django_events_sourcing.types import Alias
 
-__all__ = ["COUNTED", "Gauges", "gauges"]
-
-#: Up to how many rows are counted, of each partition of the queue; above that the number is the planner's estimate.
-#: With more PostgreSQL would read the whole queue, where it believes that there is little in it.
-COUNTED = 200
+__all__ = ["Gauges", "gauges"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +49,7 @@ class Gauges:
 
 
 def gauges(using: Alias, settings: Settings) -> Gauges:
-    """How the outbox of database ``using`` stands. Above ``COUNTED`` rows numbers are estimated.
+    """How the outbox of database ``using`` stands. Above ``counting.COUNTED`` rows numbers are estimated.
 
     Raises:
         ConfigurationError: It has none.
@@ -67,17 +61,17 @@ def gauges(using: Alias, settings: Settings) -> Gauges:
             queries.ensure_partitions(using)
             rows = list(partitions(using, dead_blocks=settings.dead_blocks_object))
         now = rows[0].now
-        pending, due = _queue(using, settings)
-        refused, dead, buried = _failures(using)
+        counts = count_pending(using, dead_blocks=settings.dead_blocks_object)
+        failed = count_failed(using)
         published = queries.published_last_hour(using, now)
         since = [row.due_since for row in rows if row.due_since is not None]
         return Gauges(
-            pending=pending,
-            due=due,
+            pending=counts.pending,
+            due=counts.due,
             oldest_due_seconds=max([0.0, *(seconds_since(each, now) for each in since)]),
-            refused=refused,
-            dead=dead,
-            buried=buried,
+            refused=failed.refused,
+            dead=failed.dead,
+            buried=failed.buried,
             published_last_hour=published.count,
             unrouted_last_hour=published.unrouted,
             backing_off=sum(row.retry_at is not None and row.retry_at > now for row in rows),
@@ -86,23 +80,3 @@ def gauges(using: Alias, settings: Settings) -> Gauges:
             lost_leases=sum(row.lost for row in rows),
             last_looks={each.name: each.looked_at / MICROSECONDS for each in reversed(queries.last_workers(using))},
         )
-
-
-def _queue(using: Alias, settings: Settings) -> tuple[int, int]:
-    counts = queries.count_parts(using, COUNTED + 1, dead_blocks=settings.dead_blocks_object).values()
-    pending, due = (sum(each) for each in zip(*counts, strict=True))
-    if any(count > COUNTED for count, _ in counts):
-        # In what is not looked at as much is due as in what is.
-        more = max(pending, queries.estimate(using, QueueEntry))
-        return more, round(more * due / pending)
-    return pending, due
-
-
-def _failures(using: Alias) -> list[int]:
-    """How many were refused, are dead, or buried."""
-    failures = Failure.objects.using(using)
-    most = COUNTED * PARTITIONS
-    rows = list(failures.values_list("dead_at", "buried_at")[: most + 1])
-    share = queries.estimate(using, Failure) / len(rows) if len(rows) > most else 1.0
-    states = Counter("buried" if buried else "dead" if dead else "refused" for dead, buried in rows)
-    return [round(states[state] * max(1.0, share)) for state in ("refused", "dead", "buried")]

@@ -9,11 +9,13 @@ from django.db.models import Count
 
 from django_events_sourcing.conf import Settings, get_settings
 from django_events_sourcing.models import Failure, Partition, QueueEntry
-from django_events_sourcing.operating.partitions import due_since
+from django_events_sourcing.operating.counting import FailedCounts, count_failed, count_pending
+from django_events_sourcing.operating.partitions import due_since, partitions
 from django_events_sourcing.operating.vacuum import OldestTransaction, oldest_transaction
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.clock import DatabaseNow, from_microseconds, seconds_since, seconds_until
 from django_events_sourcing.outbox.partitioning import PARTITIONS
+from django_events_sourcing.outbox.queries.common import FAILED
 from django_events_sourcing.outbox.tables import raises_missing_tables
 from django_events_sourcing.types import Alias, Microseconds, PartitionNumber
 
@@ -115,8 +117,13 @@ class Status:
     partitions: list[PartitionStatus]
 
 
-def status(using: Alias) -> Status:
+def status(using: Alias, *, is_exact: bool = True) -> Status:
     """How the outbox of database ``using`` stands.
+
+    Args:
+        using: Alias of the database.
+        is_exact: Whether all is counted. If not, it costs the same whatever is in there: above some thousands, numbers
+            of events are estimates, and a partition has no more than ``counting.COUNTED + 1``.
 
     Raises:
         ConfigurationError: It has none, or a setting is wrong.
@@ -125,32 +132,34 @@ def status(using: Alias) -> Status:
     settings = get_settings()
     with raises_missing_tables(using):
         queries.ensure_partitions(using)
-        return _status(using, settings)
+        count = _count if is_exact else _estimate
+        return _status(using, settings, count(using, dead_blocks=settings.dead_blocks_object))
 
 
-def _status(using: Alias, settings: Settings) -> Status:
+@dataclass(frozen=True)
+class _Counts:
+    """What was counted, and since when the first event that is due could have gone, of the partitions with one."""
+
+    pending: int
+    by_partition: Mapping[PartitionNumber, int]
+    due: Mapping[PartitionNumber, Microseconds]
+    failed: FailedCounts
+
+
+def _status(using: Alias, settings: Settings, counts: _Counts) -> Status:
     rows = list(
         Partition.objects.using(using).filter(number__lt=PARTITIONS).order_by("number").annotate(now=DatabaseNow())
     )
     now = max(row.now for row in rows)
-    queue = QueueEntry.objects.using(using).values("partition")
-    counts = {
-        number: (pending, replayed)
-        for number, pending, replayed in queue.annotate(
-            pending=Count("sequence"), replayed=Count("replay_to")
-        ).values_list("partition", "pending", "replayed")
-    }
-    due = _due_since(using, counts, dead_blocks=settings.dead_blocks_object)
-    failures = Failure.objects.using(using)
     published = queries.published_last_hour(using, now)
     return Status(
         now=from_microseconds(now),
         delivery=settings.delivery,
-        pending=sum(pending for pending, _ in counts.values()),
-        refused=failures.filter(dead_at__isnull=True).count(),
-        oldest_pending_seconds=max([0.0, *(seconds_since(moment, now) for moment in due.values())]),
-        dead=failures.filter(dead_at__isnull=False, buried_at__isnull=True).count(),
-        buried=failures.filter(buried_at__isnull=False).count(),
+        pending=counts.pending,
+        refused=counts.failed.refused,
+        oldest_pending_seconds=max([0.0, *(seconds_since(moment, now) for moment in counts.due.values())]),
+        dead=counts.failed.dead,
+        buried=counts.failed.buried,
         published_last_hour=published.count,
         unrouted_last_hour=published.unrouted,
         last_published_seconds=None if published.last_at is None else max(0.0, seconds_since(published.last_at, now)),
@@ -160,9 +169,39 @@ def _status(using: Alias, settings: Settings) -> Status:
             for each in queries.last_workers(using)
         ],
         partitions=[
-            _partition(row, counts.get(row.number, (0, 0))[0], now, settings.lease, is_due=row.number in due)
+            _partition(
+                row, counts.by_partition.get(row.number, 0), now, settings.lease, is_due=row.number in counts.due
+            )
             for row in rows
         ],
+    )
+
+
+def _count(using: Alias, *, dead_blocks: bool) -> _Counts:
+    queue = QueueEntry.objects.using(using).values("partition")
+    counts = {
+        number: (pending, replayed)
+        for number, pending, replayed in queue.annotate(
+            pending=Count("sequence"), replayed=Count("replay_to")
+        ).values_list("partition", "pending", "replayed")
+    }
+    failures = Failure.objects.using(using)
+    return _Counts(
+        pending=sum(pending for pending, _ in counts.values()),
+        by_partition={number: pending for number, (pending, _) in counts.items()},
+        due=_due_since(using, counts, dead_blocks=dead_blocks),
+        failed=FailedCounts(*(failures.filter(FAILED[state]).count() for state in ("refused", "dead", "buried"))),
+    )
+
+
+def _estimate(using: Alias, *, dead_blocks: bool) -> _Counts:
+    counts = count_pending(using, dead_blocks=dead_blocks)
+    rows = partitions(using, dead_blocks=dead_blocks)
+    return _Counts(
+        pending=counts.pending,
+        by_partition=counts.by_partition,
+        due={row.number: row.due_since for row in rows if row.due_since is not None},
+        failed=count_failed(using),
     )
 
 

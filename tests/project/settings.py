@@ -23,6 +23,7 @@ INSTALLED_APPS = [
     "tests.project",
 ]
 MIDDLEWARE = [
+    "tests.project.middleware.StrictContentSecurityPolicy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",

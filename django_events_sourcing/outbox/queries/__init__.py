@@ -20,7 +20,13 @@ None of them leaves a transaction open: events are published in between.
 # order.
 
 from django_events_sourcing.outbox.queries.common import PURGE
-from django_events_sourcing.outbox.queries.counting import Published, count_parts, estimate, published_last_hour
+from django_events_sourcing.outbox.queries.counting import (
+    Published,
+    count_parts,
+    estimate,
+    published_by_minute,
+    published_last_hour,
+)
 from django_events_sourcing.outbox.queries.inserting import insert, is_one_statement
 from django_events_sourcing.outbox.queries.locking import lock_object, lock_row
 from django_events_sourcing.outbox.queries.outcomes import Refusal, RefusalPolicy, bury, count_published, refuse, settle
@@ -101,6 +107,7 @@ __all__ = [
     "look",
     "note_look",
     "pause",
+    "published_by_minute",
     "published_last_hour",
     "purge",
     "purge_buried",

@@ -14,7 +14,7 @@ from django_events_sourcing.outbox.partitioning import PARTITIONS
 from django_events_sourcing.outbox.sql import COUNT_PART, rows, sql, waits
 from django_events_sourcing.types import Alias, Microseconds, PartitionNumber
 
-__all__ = ["Published", "count_parts", "estimate", "published_last_hour"]
+__all__ = ["Published", "count_parts", "estimate", "published_by_minute", "published_last_hour"]
 
 # Of a plan as JSON: PostgreSQL's, MariaDB's, MySQL's.
 _ROWS = re.compile(r'"(?:Plan Rows|rows|rows_examined_per_scan)": (\d+)')
@@ -40,6 +40,14 @@ def published_last_hour(using: Alias, now: Microseconds) -> Published:
     counts = PublishedCount.objects.using(using).filter(minute__gt=now - 60 * MINUTE)
     found = counts.aggregate(count=Sum("count"), unrouted=Sum("unrouted"), last_at=Max("last_at"))
     return Published(found["count"] or 0, found["unrouted"] or 0, found["last_at"])
+
+
+def published_by_minute(using: Alias, now: Microseconds) -> list[int]:
+    """How many events were published in each of the last 60 minutes, the last one last, which is not over."""
+    counts = PublishedCount.objects.using(using).filter(minute__gt=now - 60 * MINUTE)
+    found = dict(counts.values_list("minute").annotate(Sum("count")))
+    this = now - now % MINUTE
+    return [found.get(this - back * MINUTE, 0) for back in range(59, -1, -1)]
 
 
 def count_parts(using: Alias, limit: int, *, dead_blocks: bool) -> dict[PartitionNumber, tuple[int, int]]:

@@ -9,6 +9,11 @@ for (const box of document.querySelectorAll("[data-ticks]")) {
     });
 }
 
+// On a phone, what is there to be opened should not stand before everything else.
+for (const each of document.querySelectorAll("[data-closed-if-narrow]")) {
+    each.open = window.matchMedia("(min-width: 768px)").matches;
+}
+
 // What follows the server: every few seconds the page is asked for anew, and what of it is different is put in place of
 // what was there. Neither scrolls, and what has the focus keeps it.
 function follow(region) {

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from django_events_sourcing import metrics as module
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
-from django_events_sourcing.operating import gauges as gauges_module
+from django_events_sourcing.operating import counting
 from django_events_sourcing.operating.gauges import gauges
 from django_events_sourcing.operating.operations import bury, pause
 from django_events_sourcing.outbox import queries
@@ -94,7 +94,7 @@ def test_metrics__of_an_outbox_in_use__are_what_it_holds(
 def test_metrics__above_what_is_counted__are_estimated(only, database, emit, monkeypatch):
     """In the order of what there is; what waits behind a refused event is no more due than in what was counted."""
     only(database)
-    monkeypatch.setattr(gauges_module, "COUNTED", 3)
+    monkeypatch.setattr(counting, "COUNTED", 3)
     for number in range(400):
         emit(f"thing:{number}")
     if connections[database].vendor == "postgresql":
@@ -108,7 +108,7 @@ def test_metrics__above_what_is_counted__are_estimated(only, database, emit, mon
 def test_metrics__of_many_dead_events__are_estimated_too(only, database, monkeypatch):
     """By the share of each among those that are looked at."""
     only(database)
-    monkeypatch.setattr(gauges_module, "COUNTED", 1)
+    monkeypatch.setattr(counting, "COUNTED", 1)
     dead = {"partition": 0, "object_hash": 0, "attempts": 3, "error": "x", "dead_at": 1}
     Failure.objects.using(database).bulk_create([Failure(sequence=number, **dead) for number in range(1, 101)])
     if connections[database].vendor == "postgresql":
@@ -166,7 +166,7 @@ def test_plans__of_many_pending_events__go_by_an_index(database, settings, optio
     with CaptureQueriesContext(connections[database]) as captured:
         found = gauges(database, get_settings())
     assert LogEntry.objects.using(database).count() == 101_000
-    assert found.pending >= 16 * gauges_module.COUNTED
+    assert found.pending >= 16 * counting.COUNTED
     if statistics == "of now":
         assert abs(found.pending - QueueEntry.objects.using(database).count()) < 1000
     assert len(captured) <= 7

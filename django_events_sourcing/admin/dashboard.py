@@ -1,0 +1,242 @@
+"""How the outboxes stand, on one page."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.admin.models import CHANGE
+from django.contrib.admin.models import LogEntry as HistoryEntry
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.utils.http import urlencode
+
+from django_events_sourcing.admin.base import READS, OutboxAdmin, Problems, admin_id, age
+from django_events_sourcing.admin.chart import chart
+from django_events_sourcing.admin.forms import PauseForm
+from django_events_sourcing.operating.asking import ask_each
+from django_events_sourcing.operating.browsing import browse
+from django_events_sourcing.operating.counting import COUNTED
+from django_events_sourcing.operating.listing import ListedEvent, Selection
+from django_events_sourcing.operating.operations import ALL, pause, resume
+from django_events_sourcing.operating.status import PartitionStatus, Status, status
+from django_events_sourcing.operating.verdict import duration, is_silent, verdict
+from django_events_sourcing.outbox import queries
+from django_events_sourcing.outbox.clock import to_microseconds
+from django_events_sourcing.outbox.partitioning import PARTITIONS
+from django_events_sourcing.outbox.tables import outbox_databases
+from django_events_sourcing.texts import by_and_why, counted, printable
+from django_events_sourcing.types import Alias, PartitionNumber
+
+__all__ = ["DashboardAdmin"]
+
+# For how many seconds a database is waited for.
+_WITHIN = 3.0
+
+# How many dead and refused events stand on it.
+_LAST = 5
+
+# A worker that has not looked for longer, in seconds, is not named beside others.
+_LATELY = 600.0
+
+_DONE = {"pause": "paused", "resume": "resumed", "resume now": "resumed, without its delay after trouble"}
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one database says, or why it can't be asked."""
+
+    status: Status | None
+    by_minute: list[int]
+    dead: list[ListedEvent]
+    refused: list[ListedEvent]
+    problems: Problems
+
+
+class DashboardAdmin(OutboxAdmin):
+    """How each outbox stands, what is the matter, and the buttons to pause and resume it."""
+
+    def has_pause_permission(self, request: HttpRequest) -> bool:
+        """Whether somebody may pause and resume publishing."""
+        return bool(request.user.has_perm(f"{self.opts.app_label}.pause_partition")) and self.has_view_permission(
+            request
+        )
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The dashboard; with POST, a button of it.
+
+        Raises:
+            PermissionDenied: Who asks for it may not.
+        """
+        self.check_may_view(request)
+        form = PauseForm(request.POST or None)
+        if request.method == "POST":
+            if not self.has_pause_permission(request):
+                raise PermissionDenied
+            if form.is_valid():
+                return self._press(request, form)
+        elif request.method not in READS:
+            return HttpResponseNotAllowed([*READS, "POST"])
+        looks = ask_each(outbox_databases(), _look, _WITHIN)
+        return self.render(
+            request,
+            "dashboard",
+            title="Dashboard",
+            sections=[self._section(alias, look) for alias, look in looks.items()],
+            form=form,
+            partitions=range(PARTITIONS),
+            may_pause=self.has_pause_permission(request),
+            may_see_events=request.user.has_perm(f"{self.opts.app_label}.view_logentry"),
+            operations_url=self.url_of("operation_changelist"),
+            **(extra_context or {}),
+        )
+
+    def change_view(self, request: HttpRequest, *_args: Any, **_options: Any) -> HttpResponse:
+        """A partition has no page of its own.
+
+        Raises:
+            Http404: In any case.
+        """
+        self.check_may_view(request)
+        raise Http404("A partition has no page of its own.")
+
+    history_view = change_view
+
+    def _press(self, request: HttpRequest, form: PauseForm) -> HttpResponse:
+        using, action, why = (form.cleaned_data[name] for name in ("database", "action", "why"))
+        numbers: Collection[PartitionNumber] = form.cleaned_data["partition"] or ALL
+        problems = Problems()
+        with problems.reported(using):
+            if action == "pause":
+                # It answers at once: the relays that are at work end their turn by themselves, within a second or so.
+                pause(using, numbers, why=why, who=request.user.get_username(), stopping=lambda: True)
+            else:
+                resume(using, numbers, now=action == "resume now")
+            which = _named(numbers)
+            text = f"{which} of database {using!r}: {_DONE[action]}{by_and_why('', why)}."
+            messages.success(request, text)
+            self._keep_history(request, using, text)
+        for problem in problems:
+            messages.error(request, problem)
+        return HttpResponseRedirect(self.url_of("partition_changelist"))
+
+    def _keep_history(self, request: HttpRequest, using: Alias, text: str) -> None:
+        user_id: Any = request.user.pk
+        HistoryEntry.objects.create(
+            user_id=user_id,
+            content_type=ContentType.objects.get_for_model(self.model),
+            object_id=using,
+            object_repr=f"Outbox of database {using!r}"[:200],
+            action_flag=CHANGE,
+            change_message=text,
+        )
+
+    def _section(self, using: Alias, look: _Look | datetime) -> dict[str, Any]:
+        if isinstance(look, datetime):
+            silent = Problems([f"Database {using!r} has not answered since {look:%H:%M:%S} UTC."])
+            look = _Look(None, [], [], [], silent)
+        section: dict[str, Any] = {"using": using, "problems": look.problems}
+        if look.status:
+            events = self.url_of("logentry_changelist")
+            sentences = [printable(sentence) for sentence in verdict(look.status)]
+            section |= {
+                "sentences": sentences,
+                "is_well": sentences[0].startswith("All is well"),
+                "facts": _facts(look.status),
+                "chart": chart(look.by_minute),
+                "failed": [
+                    {
+                        "state": state,
+                        "rows": [self._row(using, event) for event in found],
+                        "url": f"{events}?{urlencode({'database': using, 'state': state})}",
+                    }
+                    for state, found in (("dead", look.dead), ("refused", look.refused))
+                    if found
+                ],
+                "partitions": [_partition(each) for each in look.status.partitions],
+                "pending_url": f"{events}?{urlencode({'database': using, 'state': 'pending'})}",
+            }
+        return section
+
+    def _row(self, using: Alias, event: ListedEvent) -> dict[str, Any]:
+        return {
+            "url": self.url_of("logentry_change", admin_id(using, event.id)),
+            "name": printable(event.name),
+            "object": printable(event.object),
+            "time": event.time,
+            "age": age(event.time),
+            "attempts": event.attempts,
+            "error": printable(event.error)[:300],
+        }
+
+
+def _look(using: Alias) -> _Look:
+    problems = Problems()
+    with problems.reported(using):
+        one = status(using, is_exact=False)
+        dead, refused = (
+            browse(using, Selection(state=state), limit=_LAST).events if count else []
+            for state, count in (("dead", one.dead), ("refused", one.refused))
+        )
+        return _Look(one, queries.published_by_minute(using, to_microseconds(one.now)), dead, refused, problems)
+    return _Look(None, [], [], [], problems)
+
+
+def _facts(one: Status) -> list[tuple[str, list[str]]]:
+    about = "about " if one.pending > COUNTED else ""
+    facts: dict[str, str | list[str]] = {
+        "pending": f"{about}{one.pending:,}",
+        "oldest due": duration(one.oldest_pending_seconds),
+        "refused, to be tried again": f"{one.refused:,}",
+        "dead": f"{one.dead:,}",
+        "buried": f"{one.buried:,}",
+        "published in the last hour": f"{one.published_last_hour:,}",
+        "of these, to no queue": f"{one.unrouted_last_hour:,}" if one.unrouted_last_hour else "",
+        "last published": f"{duration(one.last_published_seconds)} ago"
+        if one.last_published_seconds is not None
+        else "",
+        "workers": [
+            f"{printable(each.name)} (pid {each.pid}) looked {duration(each.looked_seconds)} ago"
+            for each in [each for each in one.workers if each.looked_seconds <= _LATELY] or one.workers[:1]
+        ]
+        or "none has looked within a day",
+        "oldest open transaction": (
+            f"{duration(one.oldest_transaction.seconds)}: {printable(one.oldest_transaction.holder)}"
+            if one.oldest_transaction
+            else ""
+        ),
+    }
+    return [(name, [value] if isinstance(value, str) else value) for name, value in facts.items() if value]
+
+
+def _partition(each: PartitionStatus) -> dict[str, Any]:
+    states = []
+    if each.paused_seconds is not None:
+        whose = printable(by_and_why(each.paused_by, each.paused_why))
+        states.append(f"paused for {duration(each.paused_seconds)}{whose}")
+    if each.failures:
+        following = f"next attempt in {duration(each.retry_seconds)}" if each.retry_seconds else "next attempt due"
+        states.append(f"in trouble, {counted(each.failures, 'failure')} in a row; {following}")
+    elif each.retry_seconds:
+        states.append(f"backs off for {duration(each.retry_seconds)}")
+    lease = ""
+    if each.holder:
+        silent = ", which gives no sign of life" if is_silent(each) else ""
+        lease = f"{printable(each.holder)}{silent}; {duration(each.leased_seconds)} more"
+    return {
+        "number": each.number,
+        "pending": f"more than {COUNTED}" if each.pending > COUNTED else each.pending,
+        "lease": lease,
+        "states": states,
+        "lost": each.lost or "",
+        "error": printable(each.error),
+    }
+
+
+def _named(numbers: Collection[PartitionNumber]) -> str:
+    if len(numbers) == PARTITIONS:
+        return "All partitions"
+    listed = ", ".join(map(str, sorted(numbers)))
+    return f"Partition {listed}" if len(numbers) == 1 else f"Partitions {listed}"
