@@ -15,7 +15,7 @@ help:  ## what can be made
 demo: $(VENV)/.demo  ## the main job, for real, on embedded brokers (or on REDIS_URL and AMQP_URI)
 	$(BIN)/python example_project/demo.py
 
-test: $(VENV)/.test $(VENV)/.mysql  ## the whole suite, on servers of its own
+test: $(VENV)/.test $(VENV)/.mysql $(VENV)/.browser  ## the whole suite, on servers of its own
 	$(BIN)/python -m pytest $(TWO_AT_A_TIME) $(PYTEST_ARGS)
 
 soak: $(VENV)/.test $(VENV)/.mysql  ## what takes an hour or more: a million events, more of each fault, random orders
@@ -60,7 +60,7 @@ ends: servers $(VENV)/.lint  ## the unit and PostgreSQL tests on the oldest and 
 servers:
 	@.ci/install-servers
 
-$(VENV)/.mysql: | servers
+$(VENV)/.mysql $(VENV)/.browser: | servers
 $(VENV)/.%: setup.cfg pyproject.toml | $(VENV)/.made
 	$(PIP) install --editable '.[$*]'
 	@touch $@

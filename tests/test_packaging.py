@@ -91,7 +91,9 @@ def test_wheel__holds_every_module_and_nothing_else(built):
     modules = {str(path.relative_to(ROOT)) for path in package.rglob("*.py") if package / "tasks" not in path.parents}
     modules |= {f"django_events_sourcing/tasks/{path.name}" for path in (ROOT / "tasks").glob("*.py")}
     assert {name for name in names if name.endswith(".py")} == modules
-    assert "django_events_sourcing/py.typed" in names
+    others = {path for folder in ("templates", "static") for path in (package / folder).rglob("*") if path.is_file()}
+    assert len(others) > 5
+    assert {"django_events_sourcing/py.typed", *(str(path.relative_to(ROOT)) for path in others)} <= set(names)
 
 
 def test_sdist__can_be_built_from(built, install):

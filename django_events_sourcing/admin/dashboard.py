@@ -26,7 +26,7 @@ from django_events_sourcing.operating.verdict import duration, is_silent, verdic
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.clock import to_microseconds
 from django_events_sourcing.outbox.partitioning import PARTITIONS
-from django_events_sourcing.outbox.tables import outbox_databases
+from django_events_sourcing.outbox.tables import has_tables, outbox_databases
 from django_events_sourcing.texts import by_and_why, counted, printable
 from django_events_sourcing.types import Alias, PartitionNumber
 
@@ -46,8 +46,9 @@ _DONE = {"pause": "paused", "resume": "resumed", "resume now": "resumed, without
 
 @dataclass(frozen=True)
 class _Look:
-    """What one database says, or why it can't be asked."""
+    """What one database says, or why it can't be asked; ``has_outbox`` is false where there is nothing to ask."""
 
+    has_outbox: bool
     status: Status | None
     by_minute: list[int]
     dead: list[ListedEvent]
@@ -80,6 +81,8 @@ class DashboardAdmin(OutboxAdmin):
         elif request.method not in READS:
             return HttpResponseNotAllowed([*READS, "POST"])
         looks = ask_each(outbox_databases(), _look, _WITHIN)
+        if any(isinstance(look, datetime) or look.has_outbox for look in looks.values()):
+            looks = {alias: look for alias, look in looks.items() if isinstance(look, datetime) or look.has_outbox}
         return self.render(
             request,
             "dashboard",
@@ -136,7 +139,7 @@ class DashboardAdmin(OutboxAdmin):
     def _section(self, using: Alias, look: _Look | datetime) -> dict[str, Any]:
         if isinstance(look, datetime):
             silent = Problems([f"Database {using!r} has not answered since {look:%H:%M:%S} UTC."])
-            look = _Look(None, [], [], [], silent)
+            look = _Look(True, None, [], [], [], silent)
         section: dict[str, Any] = {"using": using, "problems": look.problems}
         if look.status:
             events = self.url_of("logentry_changelist")
@@ -156,6 +159,7 @@ class DashboardAdmin(OutboxAdmin):
                     if found
                 ],
                 "partitions": [_partition(each) for each in look.status.partitions],
+                "troubles": _troubles(look.status.partitions),
                 "pending_url": f"{events}?{urlencode({'database': using, 'state': 'pending'})}",
             }
         return section
@@ -174,18 +178,20 @@ class DashboardAdmin(OutboxAdmin):
 
 def _look(using: Alias) -> _Look:
     problems = Problems()
+    has_outbox = True
     with problems.reported(using):
+        has_outbox = has_tables(using)
         one = status(using, is_exact=False)
         dead, refused = (
             browse(using, Selection(state=state), limit=_LAST).events if count else []
             for state, count in (("dead", one.dead), ("refused", one.refused))
         )
-        return _Look(one, queries.published_by_minute(using, to_microseconds(one.now)), dead, refused, problems)
-    return _Look(None, [], [], [], problems)
+        return _Look(True, one, queries.published_by_minute(using, to_microseconds(one.now)), dead, refused, problems)
+    return _Look(has_outbox, None, [], [], [], problems)
 
 
 def _facts(one: Status) -> list[tuple[str, list[str]]]:
-    about = "about " if one.pending > COUNTED else ""
+    about = "about " if any(each.pending > COUNTED for each in one.partitions) else ""
     facts: dict[str, str | list[str]] = {
         "pending": f"{about}{one.pending:,}",
         "oldest due": duration(one.oldest_pending_seconds),
@@ -231,8 +237,16 @@ def _partition(each: PartitionStatus) -> dict[str, Any]:
         "lease": lease,
         "states": states,
         "lost": each.lost or "",
-        "error": printable(each.error),
     }
+
+
+def _troubles(partitions: list[PartitionStatus]) -> list[tuple[str, str]]:
+    """Each error once, after the partitions that have it."""
+    numbers: dict[str, list[PartitionNumber]] = {}
+    for each in partitions:
+        if each.error:
+            numbers.setdefault(each.error, []).append(each.number)
+    return [(_named(those), printable(error)) for error, those in numbers.items()]
 
 
 def _named(numbers: Collection[PartitionNumber]) -> str:

@@ -132,7 +132,9 @@ class WhyForm(forms.Form):
     """Why an event is buried."""
 
     why = forms.CharField(
-        label="Why", max_length=_LONGEST, widget=forms.Textarea({"rows": 3, "aria-describedby": "why_help"})
+        max_length=_LONGEST,
+        error_messages={"required": "Say why."},
+        widget=forms.Textarea({"rows": 3, "aria-describedby": "why_help"}),
     )
 
 

@@ -68,11 +68,11 @@ class _Asking(Generic[_Answer]):
 
 
 # The last of each question to each database: those that were left behind are among them.
-_last: dict[tuple[str, Alias], _Asking[Any]] = {}
+_last: dict[tuple[str, str, Alias], _Asking[Any]] = {}
 
 
 def _asked(alias: Alias, question: Callable[[Alias], _Answer]) -> _Asking[_Answer]:
-    key = getattr(question, "__qualname__", ""), alias
+    key = question.__module__, getattr(question, "__qualname__", ""), alias
     before = _last.get(key)
     if before is None or not before.thread.is_alive():
         _last[key] = _Asking(alias, question)

@@ -133,7 +133,7 @@ def test_dead_events__looked_at_and_buried(system, web, browser):
         assert "3 events are dead" in text
         with somebody(browser, web) as page:
             page.goto(DASHBOARD)
-            page.focus("text=product__counted >> nth=0")
+            page.focus("a:has-text('product__counted') >> nth=0")
             page.keyboard.press("Enter")
             page.wait_for_url("**/change/")
             address = page.url.removeprefix(web)
