@@ -73,6 +73,10 @@ def _most(value: object) -> int | None:
     return None if value is None else _whole(value, "a whole number from 0 on, or None for no bound", 0)
 
 
+def _size(value: object) -> int | None:
+    return None if value is None else _whole(value, "a whole number of bytes above 0, or None for no bound", 1)
+
+
 def _rate(value: object) -> float | None:
     if value is None:
         return None
@@ -117,6 +121,7 @@ class Settings:
     delivery: str = _option("outbox", _one_of(*DELIVERIES))
     batch_size: int = _option(200, _count)
     batch_bytes: int = _option(8 * 1024 * 1024, _count)
+    max_payload_bytes: int | None = _option(15 * 1024 * 1024, _size)
     sweep_interval: float = _option(10.0, _seconds)
     lease: float = _option(30.0, _lease)
     retry_backoff: float = _option(1.0, _seconds)

@@ -13,6 +13,7 @@ __all__ = [
     "InvalidEvent",
     "NoConnectionLeft",
     "OperationError",
+    "PayloadTooLarge",
     "PublishError",
     "RabbitMQUnavailable",
     "SerializationError",
@@ -42,6 +43,13 @@ class SerializationError(EventsSourcingError):
 
     The message names the model, the serializer and, where it is known, the field. Mend the serializer or the
     value; to save without an event, take the model out of ``MODELS_CRUD_EVENT``.
+    """
+
+
+class PayloadTooLarge(EventsSourcingError):
+    """An event's body has more bytes than ``EVENTS_SOURCING["MAX_PAYLOAD_BYTES"]``, so its save or ``emit()`` failed.
+
+    RabbitMQ would refuse it for ever. The message names the event, the object and the mend.
     """
 
 

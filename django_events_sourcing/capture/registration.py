@@ -140,6 +140,11 @@ class Registration:
             if isinstance(status, Enum):  # of a property: a field's is its value already
                 status = status.value
             suffix = action if status is None or status == "" else str(status)
+            if suffix == "deleted":
+                raise SerializationError(
+                    f"{self.model._meta.label} {instance.pk}: its {self.status_field}, 'deleted', would name this "
+                    f"event {self.prefix}__deleted, as if the object were gone. Call the state something else."
+                )
         name = f"{self.prefix}__{suffix}"
         if len(name.encode()) > MAX_NAME_BYTES:
             raise SerializationError(

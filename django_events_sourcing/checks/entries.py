@@ -34,13 +34,27 @@ def _function_problems(registration: Registration) -> Iterator[CheckMessage]:
             yield Error(str(exc), hint=hint, id=f"django_events_sourcing.{code}")
 
 
+def _status_problems(registration: Registration) -> Iterator[CheckMessage]:
+    """E029: a state whose events would pass for those of a delete."""
+    name = registration.status_field
+    field = next((each for each in registration.model._meta.concrete_fields if each.attname == name), None)
+    if field is not None and "deleted" in dict(field.flatchoices):
+        yield Error(
+            f"{registration.where}['status_field'], {name!r}, has the choice 'deleted': a save of such an object, "
+            f"which is still there, would send {registration.prefix}__deleted. It fails in place of that.",
+            hint="Call the state something else, 'archived' say; or leave 'status_field' out, and read it in the body.",
+            id="django_events_sourcing.E029",
+        )
+
+
 def check_models(**_kwargs: Any) -> list[CheckMessage]:
-    """``MODELS_CRUD_EVENT``: E001 to E003, E005, E006, E008, E011, E012, E022 to E027, W002 and W004."""
+    """``MODELS_CRUD_EVENT``: E001 to E003, E005, E006, E008, E011, E012, E022 to E027, E029, W002 and W004."""
     messages = list(registry.problems)
     settings = readable_settings()
     by_name: dict[tuple[str, str], Registration] = {}
     for registration in registry.registrations:
         messages += _function_problems(registration)
+        messages += _status_problems(registration)
         messages += service_name_doubts(f"{registration.where}['service_name']", registration.service_name)
         service = registration.service_name or (settings and settings.service_name)
         if service:

@@ -6,6 +6,7 @@ from django.utils.module_loading import import_string
 
 from django_events_sourcing.conf import DELIVERIES, get_settings
 from django_events_sourcing.events import Event
+from django_events_sourcing.exceptions import PayloadTooLarge
 from django_events_sourcing.types import Alias
 
 __all__ = ["deliver"]
@@ -17,6 +18,25 @@ def deliver(events: Sequence[Event], using: Alias) -> None:
     Args:
         events: What happened, in that order; nothing is done if there are none.
         using: Alias of the database it happened in, whose transaction the events share the fate of.
+
+    Raises:
+        PayloadTooLarge: One has a body of more than ``MAX_PAYLOAD_BYTES``; none was handed over.
     """
     if events:
-        import_string(DELIVERIES[get_settings().delivery])(events, using)
+        settings = get_settings()
+        _check_sizes(events, settings.max_payload_bytes)
+        import_string(DELIVERIES[settings.delivery])(events, using)
+
+
+def _check_sizes(events: Sequence[Event], most: int | None) -> None:
+    if most is None:
+        return
+    for event in events:
+        body = event.body
+        size = len(body) if body.isascii() else len(body.encode())
+        if size > most:
+            raise PayloadTooLarge(
+                f"The body of {event.name[:80]!r} of {event.object[:80]!r} has {size:,} bytes, more than "
+                f"EVENTS_SOURCING['MAX_PAYLOAD_BYTES'], {most:,}. Have it name what is large, a file say, in place of "
+                "holding it; or raise the setting, up to what RabbitMQ takes (max_message_size)."
+            )

@@ -267,6 +267,12 @@ class Ticket(models.Model):
         return "new"
 
 
+class Parcel(models.Model):
+    """One of its states is what an event of a delete is named by."""
+
+    status = models.CharField(max_length=20, choices=[("Gone", [("lost", "Lost"), ("deleted", "Deleted")])])
+
+
 class Business(models.Model):
     business_id = models.BigAutoField(primary_key=True)
     tax_number = models.CharField(max_length=20)

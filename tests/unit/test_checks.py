@@ -83,6 +83,12 @@ ENTRIES = {
         "MODELS_CRUD_EVENT[1] and MODELS_CRUD_EVENT[0] have the same event names, product__",
         "'event_name_prefix'",
     ),
+    "deleted among the states": (
+        [{"model": "project.Parcel", "status_field": "status"}],
+        "E029",
+        "has the choice 'deleted'",
+        "'archived' say",
+    ),
     "pattern in a prefix": ([{"model": Product, "event_name_prefix": "shop.#"}], "W002", "'shop.#'", "underscores"),
     "hyperlinks": ([{"model": Ticket, "serializer": HYPERLINKED[0]}], "E015", "field 'url'", "keys"),
     "a hyperlink": ([{"model": Comment, "serializer": HYPERLINKED[1]}], "E015", "field 'article'", "keys"),
@@ -162,6 +168,7 @@ OPTIONS = {
     "lease": ({"LEASE": 0.5}, "E009", "['LEASE'] is 0.5", "1 second or more"),
     "not a number": ({"RETRY_BACKOFF_MAX": float("nan")}, "E009", "['RETRY_BACKOFF_MAX']", "seconds"),
     "count": ({"MAX_ATTEMPTS": 2.5}, "E009", "['MAX_ATTEMPTS'] is 2.5", "whole number"),
+    "size": ({"MAX_PAYLOAD_BYTES": 0}, "E009", "['MAX_PAYLOAD_BYTES'] is 0", "bytes above 0, or None for no bound"),
     "flag": ({"MANDATORY": "yes"}, "E009", "['MANDATORY'] is 'yes'", "True or False"),
     "queue": ({"QUEUE": ""}, "E009", "['QUEUE'] is ''", "Celery queue"),
     "first delay above the longest": (

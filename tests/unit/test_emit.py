@@ -15,7 +15,7 @@ from django.db import connection, connections, transaction
 import django_events_sourcing
 from django_events_sourcing import aemit, emit
 from django_events_sourcing.capture import emitting
-from django_events_sourcing.exceptions import ConfigurationError, EventsSourcingError, InvalidEvent
+from django_events_sourcing.exceptions import ConfigurationError, EventsSourcingError, InvalidEvent, PayloadTooLarge
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.testing import disable_dispatcher, disable_model_obj_dispatcher
 from tests.project.models import (
@@ -53,6 +53,15 @@ def test_event__of_an_instance__is_one_of_its_changes_but_for_name_and_body(even
         == (f"project.order:{order.pk}", "shop")
     )
     assert refunded.id < updated.id
+
+
+def test_payload__of_more_bytes_than_it_may_have__is_refused(events, settings):
+    """Nothing is sent."""
+    settings.EVENTS_SOURCING = {"MAX_PAYLOAD_BYTES": 10}
+    emit("thing__done", "12345678", key="thing:1")
+    with pytest.raises(PayloadTooLarge, match="has 11 bytes, more than EVENTS_SOURCING"):
+        emit("thing__done", "123456789", key="thing:1")
+    assert len(events) == 1
 
 
 @pytest.mark.parametrize("payload", [{}, [], None, "text", 1.5, [uuid.UUID(int=7)]])

@@ -10,9 +10,11 @@ from django.core import serializers
 from django.db import connection
 from django.db.models import F
 from django.db.models.signals import post_delete, post_migrate, post_save, pre_delete, pre_migrate
+from django.db.transaction import atomic
 from django.test.utils import CaptureQueriesContext
 
 from django_events_sourcing.delivery import migrating
+from django_events_sourcing.exceptions import PayloadTooLarge, SerializationError
 from tests.project.models import (
     ArchivedOrder,
     ExpressOrder,
@@ -116,6 +118,35 @@ def test_status_field__empty__the_action_stands_in(events):
     """An empty status makes no half of a name."""
     Shipment.objects.create(order=new_order(), status="")
     assert names(events)[1:] == ["shipment__created"]
+
+
+def test_status_field__deleted__fails_the_save(events):
+    """A living object's event would pass for that of a delete; a delete of one that has that state is one."""
+    shipment = Shipment.objects.create(order=new_order(), status="started")
+    shipment.status = "deleted"
+    with (
+        pytest.raises(SerializationError, match=r"its status, 'deleted', would name this event shipment__deleted"),
+        atomic(),
+    ):
+        shipment.save()
+    shipment.refresh_from_db()
+    assert shipment.status == "started"
+    Shipment._base_manager.update(status="deleted")
+    Shipment.objects.get().delete()
+    assert names(events)[1:] == ["shipment__started", "shipment__deleted"]
+
+
+def test_body__of_more_than_it_may_have__fails_the_save(events, settings):
+    """With no bound, none does."""
+    settings.EVENTS_SOURCING = {"MAX_PAYLOAD_BYTES": 1000}
+    Product.objects.create(name="pen", price=1)
+    problem = r"'product__created' of 'project.product:\d+' has 1,\d+ bytes, more than EVENTS_SOURCING"
+    with pytest.raises(PayloadTooLarge, match=problem), atomic():
+        Product.objects.create(name="x" * 1000, price=1)
+    assert [product.name for product in Product.objects.all()] == ["pen"]
+    assert names(events) == ["product__created"]
+    settings.EVENTS_SOURCING = {"MAX_PAYLOAD_BYTES": None}
+    Product.objects.create(name="x" * 1000, price=1)
 
 
 def test_prefix_and_service__of_the_entry__win(events, settings):
