@@ -20,7 +20,8 @@ from django_events_sourcing.operating.asking import ask_each
 from django_events_sourcing.operating.browsing import browse
 from django_events_sourcing.operating.counting import COUNTED
 from django_events_sourcing.operating.listing import ListedEvent, Selection
-from django_events_sourcing.operating.operations import ALL, pause, resume
+from django_events_sourcing.operating.operations import ALL, named_partitions, pause, resume
+from django_events_sourcing.operating.performing import Request, note
 from django_events_sourcing.operating.status import PartitionStatus, Status, status
 from django_events_sourcing.operating.verdict import duration, is_silent, verdict
 from django_events_sourcing.outbox import queries
@@ -117,8 +118,9 @@ class DashboardAdmin(OutboxAdmin):
                 pause(using, numbers, why=why, who=request.user.get_username(), stopping=lambda: True)
             else:
                 resume(using, numbers, now=action == "resume now")
-            which = _named(numbers)
-            text = f"{which} of database {using!r}: {_DONE[action]}{by_and_why('', why)}."
+            which = named_partitions(numbers)
+            note(using, Request(action, which, request.user.get_username(), why))
+            text = f"{which.capitalize()} of database {using!r}: {_DONE[action]}{by_and_why('', why)}."
             messages.success(request, text)
             self._keep_history(request, using, text)
         for problem in problems:
@@ -246,11 +248,4 @@ def _troubles(partitions: list[PartitionStatus]) -> list[tuple[str, str]]:
     for each in partitions:
         if each.error:
             numbers.setdefault(each.error, []).append(each.number)
-    return [(_named(those), printable(error)) for error, those in numbers.items()]
-
-
-def _named(numbers: Collection[PartitionNumber]) -> str:
-    if len(numbers) == PARTITIONS:
-        return "All partitions"
-    listed = ", ".join(map(str, sorted(numbers)))
-    return f"Partition {listed}" if len(numbers) == 1 else f"Partitions {listed}"
+    return [(named_partitions(those).capitalize(), printable(error)) for error, those in numbers.items()]

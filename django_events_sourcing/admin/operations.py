@@ -21,8 +21,12 @@ __all__ = ["OperationAdmin"]
 _PAGE = 50
 
 
+# What came of the events.
+_BECAME = {"replay": "back in the queue, to be published once more", "bury": "buried", "purge": "deleted"}
+
+
 class OperationAdmin(OutboxAdmin):
-    """What was asked for in the admin. Who may view events may view it."""
+    """What was done to the outboxes, here and by commands. Who may view events may view it."""
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         """Whether somebody may view events."""
@@ -107,6 +111,7 @@ class OperationAdmin(OutboxAdmin):
             "id": one.id,
             "database": using,
             "kind": one.kind,
+            "became": _BECAME.get(one.kind, ""),
             "what": printable(one.what),
             "who": printable(one.who),
             "why": printable(one.why),

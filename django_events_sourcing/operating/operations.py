@@ -16,7 +16,7 @@ from django_events_sourcing.outbox.queries import Queued
 from django_events_sourcing.outbox.tables import raises_missing_tables
 from django_events_sourcing.types import Alias, PartitionNumber
 
-__all__ = ["ALL", "bury", "end_backoff", "pause", "queue_row", "reserved", "resume"]
+__all__ = ["ALL", "bury", "end_backoff", "named_partitions", "pause", "queue_row", "reserved", "resume"]
 
 #: Every partition.
 ALL = frozenset(range(PARTITIONS))
@@ -121,6 +121,13 @@ def bury(using: Alias, event_id: UUID, why: str, who: str = "") -> None:
         raise OperationError(f"Event {event_id} was not buried: the lease on its partition ran out. Try again.")
     if not found:
         raise OperationError(f"Event {event_id} has been published: there is nothing to bury.")
+
+
+def named_partitions(numbers: Collection[PartitionNumber]) -> str:
+    """What they are called, "partitions 3, 5"."""
+    if len(set(numbers)) == PARTITIONS:
+        return "all partitions"
+    return f"partition{'s' if len(numbers) > 1 else ''} {', '.join(map(str, sorted(numbers)))}"
 
 
 def queue_row(using: Alias, event_id: UUID) -> Queued:

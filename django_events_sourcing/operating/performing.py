@@ -32,7 +32,7 @@ from django_events_sourcing.outbox.tables import raises_missing_tables
 from django_events_sourcing.texts import without_passwords
 from django_events_sourcing.types import Alias, SequenceNumber
 
-__all__ = ["OperationState", "Request", "ask", "latest", "perform", "perform_forgotten", "progress", "stop"]
+__all__ = ["OperationState", "Request", "ask", "latest", "note", "perform", "perform_forgotten", "progress", "stop"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class OperationState:
 
     Attributes:
         id: Its id.
-        kind: "replay" or "bury".
+        kind: "replay", "bury", "pause", "resume" or "purge".
         what: What it is about, in words.
         who: Who asked for it.
         why: Why; empty where nobody said.
@@ -78,7 +78,7 @@ class Request:
     """What somebody asks for.
 
     Attributes:
-        kind: "replay" or "bury".
+        kind: "replay" or "bury"; of what is only noted also "pause", "resume" or "purge".
         what: What it is about, in words.
         who: Who asks for it.
         why: Why.
@@ -108,10 +108,7 @@ def ask(using: Alias, request: Request, sequences: Sequence[SequenceNumber]) -> 
         raise ValueError(f"There is no operation {request.kind!r}: it is one of {', '.join(_PERFORMERS)}.")
     row = Operation(
         id=uuid7(),
-        kind=request.kind,
-        what=request.what,
-        who=request.who,
-        why=request.why,
+        **vars(request),
         asked_at=DatabaseNow(),
         events=json.dumps(sorted(sequences)),
         total=len(sequences),
@@ -120,6 +117,24 @@ def ask(using: Alias, request: Request, sequences: Sequence[SequenceNumber]) -> 
         Operation.objects.using(using).bulk_create([row])
         transaction.on_commit(partial(_send, using, row.id), using=using)
     return progress(using, row.id)
+
+
+def note(using: Alias, request: Request, done: int = 0) -> None:
+    """Keep who did what, where it is done already.
+
+    Args:
+        using: Alias of the database.
+        request: What was done.
+        done: To how many events.
+
+    Raises:
+        ConfigurationError: The database has no outbox.
+        django.db.Error: It is in trouble.
+    """
+    now = DatabaseNow()
+    row = Operation(id=uuid7(), **vars(request), asked_at=now, ended_at=now, total=done, position=done, done=done)
+    with raises_missing_tables(using):
+        Operation.objects.using(using).bulk_create([row])
 
 
 def progress(using: Alias, operation_id: UUID) -> OperationState:

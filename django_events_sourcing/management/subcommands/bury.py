@@ -8,6 +8,7 @@ from django_events_sourcing.management.subcommands.arguments import add_by, text
 from django_events_sourcing.management.subcommands.base import Subcommand
 from django_events_sourcing.operating.inspection import inspect
 from django_events_sourcing.operating.operations import bury
+from django_events_sourcing.operating.performing import Request, note
 
 __all__ = ["BurySubcommand"]
 
@@ -32,4 +33,5 @@ class BurySubcommand(Subcommand):
         alias, state = self.first(lambda alias: inspect(alias, options["id"], characters=1))
         with self.problems.reported(alias):
             bury(alias, options["id"], options["why"], options["by"])
+            note(alias, Request("bury", f"event {state.event.label}", options["by"], options["why"]), 1)
             self.stdout.write(f"Event {state.event.label} is buried.")

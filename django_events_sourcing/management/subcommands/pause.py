@@ -6,7 +6,8 @@ from typing import Any
 
 from django_events_sourcing.management.subcommands.arguments import add_by, text
 from django_events_sourcing.management.subcommands.base import Subcommand
-from django_events_sourcing.operating.operations import ALL, pause, resume
+from django_events_sourcing.operating.operations import ALL, named_partitions, pause, resume
+from django_events_sourcing.operating.performing import Request, note
 from django_events_sourcing.types import Alias
 
 __all__ = ["PauseSubcommand", "ResumeSubcommand"]
@@ -18,6 +19,7 @@ class _PartitionsSubcommand(Subcommand):
         """All partitions, or some."""
         help_text = "That partition only; may be given several times."
         parser.add_argument("--partition", type=int, action="append", metavar="NUMBER", help=help_text)
+        add_by(parser)
 
 
 class PauseSubcommand(_PartitionsSubcommand):
@@ -31,14 +33,15 @@ class PauseSubcommand(_PartitionsSubcommand):
         """And what to tell those who wonder."""
         super().add_arguments(parser)
         parser.add_argument("--why", type=text, metavar="TEXT", help="Shown to whoever wonders.")
-        add_by(parser)
 
     def run(self, options: dict[str, Any]) -> None:
         """Pause each database."""
         numbers = options["partition"] or ALL
 
         def pause_one(alias: Alias, stopping: Callable[[], bool]) -> None:
-            if pause(alias, numbers, why=options["why"] or "", who=options["by"], stopping=stopping):
+            has_ended = pause(alias, numbers, why=options["why"] or "", who=options["by"], stopping=stopping)
+            note(alias, Request("pause", named_partitions(numbers), options["by"], options["why"] or ""))
+            if has_ended:
                 self.stdout.write(f"Database {alias!r}: {_named(numbers)} paused.")
             elif not stopping():
                 self.problems.append(
@@ -67,10 +70,10 @@ class ResumeSubcommand(_PartitionsSubcommand):
         for alias in self.aliases:
             with self.problems.reported(alias):
                 resume(alias, numbers, now=options["now"])
+                what = named_partitions(numbers) + (", without its delay after trouble" if options["now"] else "")
+                note(alias, Request("resume", what, options["by"]))
                 self.stdout.write(f"Database {alias!r}: {_named(numbers)} resumed.")
 
 
 def _named(numbers: Any) -> str:
-    if numbers == ALL:
-        return "all partitions are"
-    return f"partition {numbers[0]} is" if len(numbers) == 1 else f"partitions {', '.join(map(str, numbers))} are"
+    return f"{named_partitions(numbers)} {'is' if len(numbers) == 1 else 'are'}"

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from django_events_sourcing.management.subcommands.arguments import days
+from django_events_sourcing.management.subcommands.arguments import add_by, days
 from django_events_sourcing.management.subcommands.base import Subcommand
+from django_events_sourcing.operating.performing import Request, note
 from django_events_sourcing.operating.purge import count_buried, count_purgeable, purge_buried, purge_now
 from django_events_sourcing.texts import counted
 from django_events_sourcing.types import Alias
@@ -35,6 +36,7 @@ class PurgeSubcommand(Subcommand):
         )
         parser.add_argument("--dry-run", action="store_true", help="Say how many there are, and do nothing.")
         parser.add_argument("--no-input", action="store_true", help="Do not ask before.")
+        add_by(parser)
 
     def run(self, options: dict[str, Any]) -> None:
         """Count in each database, ask, and purge each."""
@@ -57,6 +59,7 @@ class PurgeSubcommand(Subcommand):
 
         def purge_one(alias: Alias, stopping: Callable[[], bool]) -> None:
             purged = purge(alias, stopping=stopping)
+            note(alias, Request("purge", counted(purged, kind), options["by"]), purged)
             self.stdout.write(f"Database {alias!r}: {counted(purged, 'event')} deleted.")
 
         self.aliases = list(counts)  # those that could be asked

@@ -8,8 +8,9 @@ from uuid import UUID
 from django.core.management.base import CommandError
 
 from django_events_sourcing.conf import get_settings
-from django_events_sourcing.management.subcommands.arguments import add_criteria, moment, positive
+from django_events_sourcing.management.subcommands.arguments import add_by, add_criteria, moment, positive
 from django_events_sourcing.management.subcommands.base import Subcommand
+from django_events_sourcing.operating.performing import Request, note
 from django_events_sourcing.operating.replay import Replayable, Selection, preview, replay, unknown
 from django_events_sourcing.outbox.clock import from_microseconds
 from django_events_sourcing.texts import counted
@@ -43,6 +44,7 @@ class ReplaySubcommand(Subcommand):
         parser.add_argument("--rate", type=positive, metavar="N", help="At most so many in a second.")
         parser.add_argument("--dry-run", action="store_true", help="Show what would be replayed, and do nothing.")
         parser.add_argument("--no-input", action="store_true", help=f"Do not ask before more than {_MANY:,}.")
+        add_by(parser)
 
     def run(self, options: dict[str, Any]) -> None:
         """Replay from one database after the other."""
@@ -76,6 +78,7 @@ class ReplaySubcommand(Subcommand):
                         if stopping():
                             break
             finally:
+                note(alias, Request("replay", _what(replayed, options), options["by"]), replayed)
                 self.stdout.write(
                     f"Database {alias!r}: {counted(replayed, 'event')} back in the queue, to be published once more."
                 )
@@ -91,9 +94,21 @@ class ReplaySubcommand(Subcommand):
         self.stdout.write(f"{counted(total, 'event')} would be published once more.{more}")
 
 
+def _what(replayed: int, options: dict[str, Any]) -> str:
+    given = {**_given(options), "queue": options["queue"]}
+    ids = options["id"] or []
+    if len(ids) == 1:
+        given["id"] = ids[0]
+    return ", ".join([counted(replayed, "event"), *(f"{name} {value}" for name, value in given.items() if value)])
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    names = ("state", "service", "name", "model", "object", "since", "until")
+    return {name: options[name] for name in names if options[name]}
+
+
 def _selection(options: dict[str, Any]) -> Selection:
-    given = ("state", "service", "name", "model", "object", "since", "until")
-    criteria = {key: options[key] for key in given if options[key]}
+    criteria = _given(options)
     if ids := options["id"]:
         criteria["ids"] = frozenset(ids)
     if not criteria:

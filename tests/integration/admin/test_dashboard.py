@@ -8,11 +8,12 @@ from django.contrib.admin.models import LogEntry as HistoryEntry
 from django.db import OperationalError, connections
 from django.test.utils import CaptureQueriesContext
 
-from django_events_sourcing.admin import dashboard
+from django_events_sourcing.admin import dashboard, operations
 from django_events_sourcing.admin.chart import chart
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.models import Partition, PublishedCount
 from django_events_sourcing.operating.operations import pause
+from django_events_sourcing.operating.performing import latest
 from django_events_sourcing.operating.status import status
 from django_events_sourcing.outbox.clock import MINUTE
 from django_events_sourcing.outbox.queries import published_by_minute
@@ -29,6 +30,7 @@ def database(request, django_db_blocker, monkeypatch):
     """The only one with an outbox; not the admin's own."""
     with in_use(request.getfixturevalue(f"{request.param}_alias"), django_db_blocker) as alias:
         monkeypatch.setattr(dashboard, "outbox_databases", lambda: [alias])
+        monkeypatch.setattr(operations, "outbox_databases", lambda: [alias])
         yield alias
 
 
@@ -107,6 +109,13 @@ def test_pause__and_resume__as_the_commands_do(operator, emit, relay, database):
     assert text.count("no &lt;i&gt;") == 1 + text.split("Now")[0].count("no &lt;i&gt;")
     press(operator, database, "resume now")
     assert relay() == ["project.product:1"]
+    assert [(each.kind, each.who) for each in reversed(latest(database, 9))] == [
+        ("pause", "anna"),
+        ("pause", "anna"),
+        ("resume", "anna"),
+        ("resume now", "anna"),
+    ]
+    assert "Pause partitions 3, 5" in text_of(operator.get("/admin/django_events_sourcing/operation/"))
     assert [entry.change_message for entry in HistoryEntry.objects.order_by("id")] == [
         f"Partitions 3, 5 of database '{database}': paused: deploy <b>.",
         f"All partitions of database '{database}': paused.",
@@ -171,11 +180,21 @@ def test_dashboard__whose_database_is_in_trouble__has_the_others(viewer, databas
     assert "has not answered since 12:00:00 UTC" in text_of(viewer.get(DASHBOARD))
 
 
-def test_database__without_an_outbox__is_named_only_if_no_other_has_one(viewer, database, monkeypatch):
+@pytest.fixture
+def empty(tmp_path):
+    """Alias of a database without any table."""
+    settings = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "empty")}
+    connections.settings["empty"] = connections.configure_settings({"default": {}, "empty": settings})["empty"]
+    yield "empty"
+    connections["empty"].close()
+    del connections["empty"], connections.settings["empty"]
+
+
+def test_database__without_an_outbox__is_named_only_if_no_other_has_one(viewer, database, empty, monkeypatch):
     """As the commands do."""
-    monkeypatch.setattr(dashboard, "outbox_databases", lambda: [database, "other"])
+    monkeypatch.setattr(dashboard, "outbox_databases", lambda: [database, empty])
     assert [section["using"] for section in viewer.get(DASHBOARD).context["sections"]] == [database]
-    monkeypatch.setattr(dashboard, "outbox_databases", lambda: ["other"])
+    monkeypatch.setattr(dashboard, "outbox_databases", lambda: [empty])
     assert "lacks the outbox&#x27;s tables" in text_of(viewer.get(DASHBOARD))
 
 

@@ -166,12 +166,12 @@ def test_health__of_a_database_that_hangs__within_two_seconds(only, postgresql_a
                 assert monotonic() - began < 2
                 assert status == 503
                 assert "the database has not answered since" in found["save"]["problems"][0]["problem"]
-            ((key, asking),) = ((key, each) for key, each in _last.items() if key[1] == "hung")
+            ((key, asking),) = ((key, each) for key, each in _last.items() if key[-1] == "hung")
             ask()
             assert _last[key] is asking
         finally:
             silent.close()
-            for key in [key for key in _last if key[1] == "hung"]:
+            for key in [key for key in _last if key[-1] == "hung"]:
                 _last.pop(key).thread.join(10)
             del connections.settings["hung"]
 

@@ -1,5 +1,6 @@
 """Operations that one process asks for, and a worker does."""
 
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
@@ -208,6 +209,32 @@ def test_operations__of_long_ago__are_forgotten(emit, database, sent):
     Operation.objects.using(database).filter(id=ended.id).update(ended_at=1)
     purge_counts(database)
     assert [each.id for each in latest(database, 10)] == [waiting.id]
+
+
+def test_commands__keep_who_did_what(emit, poison, relay, database, events, options, caplog):
+    """By the name that is given, or the user's."""
+    options(MAX_ATTEMPTS=1)
+    dead = poison("thing:1")
+    emit("thing:2", time=datetime(2020, 1, 1, tzinfo=UTC))
+    relay()
+    events("pause", "--partition", 3, "--partition", 5, "--why", "deploy", "--by", "anna")
+    events("resume", "--now", "--by", "berta")
+    events("replay", "--dead", "--by", "carla")
+    relay()
+    events("bury", "--id", dead.id, "--why", "a mistake", "--by", "doris")
+    events("purge", "--no-input", "--by", "edda")
+    events("purge", "--buried", "--no-input")
+    noted = [(each.kind, each.what, each.who, each.why, each.done) for each in reversed(latest(database, 10))]
+    assert noted[:5] == [
+        ("pause", "partitions 3, 5", "anna", "deploy", 0),
+        ("resume", "all partitions, without its delay after trouble", "berta", "", 0),
+        ("replay", "1 event, state dead", "carla", "", 1),
+        ("bury", f"event {dead.label}", "doris", "a mistake", 1),
+        ("purge", "1 published event", "edda", "", 1),
+    ]
+    assert noted[5][:2] == ("purge", "1 buried event")
+    assert " on " in noted[5][2]
+    assert {each.state for each in latest(database, 10)} == {"ended"}
 
 
 def test_bad_questions__raise_what_is_wrong(database):
