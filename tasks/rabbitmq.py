@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from copy import copy
 from functools import lru_cache
 from time import monotonic
 from typing import Any
@@ -20,6 +19,7 @@ from django_events_sourcing.delivery.transports import MEND, virtual_transport_p
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.tasks.blocking import listen_for_blocking, why_blocked
 from django_events_sourcing.tasks.errors import add_place, advice_on_a_hang_up, is_over_one_event, say_what_was_awaited
+from django_events_sourcing.tasks.tls import forget_host, tls_options
 from django_events_sourcing.uris import each_host_once, uri_problem, with_port_and_vhost
 
 __all__ = ["PUBLISH_TIMEOUT", "RabbitMQ", "rabbitmq_of"]
@@ -79,10 +79,12 @@ class RabbitMQ:
             more: list[str] = []
 
             def on_error(exc: Exception, _interval: float) -> None:
+                forget_host(connection.ssl)  # before kombu goes to the next one
                 say_what_was_awaited(exc, awaited)
                 more.append(f"Before that, {_place(connection)}: {type(exc).__name__}: {exc}")
 
             try:
+                forget_host(connection.ssl)
                 connection.ensure_connection(on_error, reraise_as_library_errors=False, **self._each_host_once)
                 if connection.transport.driver_type == "amqp":
                     listen_for_blocking(connection.connection)
@@ -115,7 +117,7 @@ class RabbitMQ:
         return Connection(  # type: ignore[no-untyped-call]
             with_port_and_vhost(config["AMQP_URI"]),
             transport_options=options,
-            ssl=copy(config.get("AMQP_SSL")),  # kombu writes the host's name there
+            ssl=tls_options(config),
             login_method=config.get("LOGIN_METHOD"),
         )
 

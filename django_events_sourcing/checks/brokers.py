@@ -1,8 +1,14 @@
 """Checks of what leads to RabbitMQ, and to Celery's broker."""
 
+import logging
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
+import redis
+from celery import Celery
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's own name
 from kombu.serialization import registry as kombu_serializers
 
@@ -12,13 +18,18 @@ from django_events_sourcing.delivery.celery_app import broker_problem, project_a
 from django_events_sourcing.delivery.enqueue import missing_tasks
 from django_events_sourcing.delivery.transports import MEND, virtual_transport_problem
 from django_events_sourcing.exceptions import ConfigurationError
-from django_events_sourcing.uris import hosts, uri_problem
+from django_events_sourcing.uris import uri_problem
 
 __all__ = ["check_broker", "check_celery"]
 
+_REDIS = {"redis", "rediss", "sentinel"}
+
+# The version of redis-py from which on it compares the host's name if nothing else is said.
+_CHECKS_BY_DEFAULT = 6
+
 
 def check_broker(**_kwargs: Any) -> list[CheckMessage]:
-    """``AMQP_URI`` and ``NAMEKO_CONFIG``: E007, E010, E019, W010. A message holds no part of the URI's password."""
+    """``AMQP_URI`` and ``NAMEKO_CONFIG``: E007, E010, E019, W015. A message holds no part of the URI's password."""
     settings = readable_settings()
     if settings is None or not registry.registrations:
         return []
@@ -34,13 +45,13 @@ def check_broker(**_kwargs: Any) -> list[CheckMessage]:
         )
     elif problem := virtual_transport_problem(settings):
         messages.append(Error(problem, hint=MEND, id="django_events_sourcing.E019"))
-    elif len(hosts(settings.nameko_config["AMQP_URI"])) > 1 and _names_no_host(settings.nameko_config.get("AMQP_SSL")):
+    elif doubt := _is_unchecked(settings.nameko_config.get("AMQP_SSL")):
         messages.append(
             Warning(
-                "NAMEKO_CONFIG['AMQP_SSL']['server_hostname'] is None, and AMQP_URI has several hosts: of each kombu "
-                "expects the certificate of the first.",
-                hint="Set it to a name that the certificates of all hosts have.",
-                id="django_events_sourcing.W010",
+                f"NAMEKO_CONFIG['AMQP_SSL'] {doubt}: whoever gets between this process and RabbitMQ is sent user and "
+                "password, and all events.",
+                hint="Leave it out: the certificate must be one for the host of AMQP_URI then.",
+                id="django_events_sourcing.W015",
             )
         )
     serializer = settings.nameko_config.get("serializer", "json")
@@ -56,15 +67,52 @@ def check_broker(**_kwargs: Any) -> list[CheckMessage]:
     return messages
 
 
-def _names_no_host(tls: object) -> bool:
-    return isinstance(tls, dict) and tls.get("server_hostname", "") is None
+def _is_unchecked(tls: object) -> str | None:
+    """In which way a certificate of anybody's is as good as the right one; None if it is not."""
+    if not isinstance(tls, Mapping) or "context" in tls:
+        return None
+    if tls.get("cert_reqs") == ssl.CERT_NONE and "cert_reqs" in tls:
+        return "has a 'cert_reqs' of CERT_NONE"
+    if tls.get("server_hostname") == "":
+        return "has an empty 'server_hostname'"
+    return None
+
+
+def _unchecked_redis(app: Celery) -> CheckMessage | None:
+    """W016: TLS to Redis that takes any certificate, as that of a bare ``rediss://`` does."""
+    with _silenced("kombu.connection"):  # which warns of it, too, each time
+        connection = app.connection_for_write()
+    tls = connection.ssl
+    if connection.transport_cls not in _REDIS or not isinstance(tls, Mapping):
+        return None
+    takes_any = tls.get("ssl_cert_reqs", "required") in {ssl.CERT_NONE, "none", "CERT_NONE", None}
+    if not takes_any and tls.get("ssl_check_hostname", redis.VERSION[0] >= _CHECKS_BY_DEFAULT):
+        return None
+    what = "any certificate" if takes_any else "a trusted certificate for any host"
+    return Warning(
+        f"Celery's broker is Redis over TLS, and {what} is good enough: whoever gets between is sent its password.",
+        hint="Add ssl_cert_reqs=required, ssl_check_hostname=true and ssl_ca_certs=FILE to the query of the URL; or, "
+        "as a dict, to CELERY_BROKER_USE_SSL.",
+        id="django_events_sourcing.W016",
+    )
+
+
+@contextmanager
+def _silenced(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def check_celery(**_kwargs: Any) -> list[CheckMessage]:
     """W001: without a Celery app of the project's own, events can't be enqueued.
 
     E014: one that refuses their tasks. E016: one whose broker's URL is malformed; the message holds no part of it.
-    E020: one that lacks their tasks.
+    E020: one that lacks their tasks. W016: one whose broker may be anybody.
     """
     if not registry.registrations:
         return []
@@ -106,4 +154,5 @@ def check_celery(**_kwargs: Any) -> list[CheckMessage]:
                 id="django_events_sourcing.E020",
             )
         ]
-    return []
+    doubt = _unchecked_redis(app)
+    return [doubt] if doubt else []

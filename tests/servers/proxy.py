@@ -18,12 +18,13 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class Proxy:
-    """Listens on a port of 127.0.0.1 and forwards to another; a context manager.
+    """Listens on a port and forwards to another of 127.0.0.1; a context manager.
 
     Args:
         target: Where to.
         port: Its own port; 0 for a free one.
         is_amqp: Whether what passes are AMQP's frames.
+        host: Where it listens.
 
     Attributes:
         port: Its own port.
@@ -31,10 +32,10 @@ class Proxy:
         swallowed: How many confirms it has not passed on.
     """
 
-    def __init__(self, target: int, port: int = 0, *, is_amqp: bool = True) -> None:
+    def __init__(self, target: int, port: int = 0, *, is_amqp: bool = True, host: str = "127.0.0.1") -> None:
         self._is_amqp = is_amqp
         self._target = target
-        self._listener = socket.create_server(("127.0.0.1", port))
+        self._listener = socket.create_server((host, port))
         self.port = int(self._listener.getsockname()[1])
         self.cuts = self.swallowed = 0
         self._flows = threading.Event()

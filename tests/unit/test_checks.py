@@ -1,6 +1,7 @@
 """``manage.py check``: each wrong setting gives its error, with the place and the mend."""
 
 import os
+import ssl
 import subprocess
 import sys
 from typing import Any
@@ -380,15 +381,43 @@ def test_amqp_uri__sound__no_error(settings, uri):
     assert messages() == []
 
 
-def test_certificates__compared_with_each_hosts_name__warned(settings):
-    """kombu would compare them with the first one's; with one host, or one name for all, it is well."""
+@pytest.mark.parametrize("tls", [{"cert_reqs": ssl.CERT_NONE}, {"cert_reqs": 0}, {"server_hostname": ""}])
+def test_certificates_of_rabbitmq__that_nobody_looks_at__warned(settings, tls):
+    """What is not said is safe; so is a context of the project's own, and one name for several hosts."""
     settings.AMQP_URI = "amqps://a;amqps://b"
-    settings.NAMEKO_CONFIG = {"AMQP_SSL": {"server_hostname": None}}
-    assert_only("W010", "AMQP_SSL", "certificates of all hosts")
-    settings.NAMEKO_CONFIG = {"AMQP_SSL": {"server_hostname": "rabbit"}}
-    assert messages() == []
-    settings.AMQP_URI = "amqps://a"
-    settings.NAMEKO_CONFIG = {"AMQP_SSL": {"server_hostname": None}}
+    settings.NAMEKO_CONFIG = {"AMQP_SSL": tls}
+    assert_only("W015", "NAMEKO_CONFIG['AMQP_SSL'] has a", "must be one for the host of AMQP_URI")
+    safe: object
+    for safe in ({}, True, None, {"server_hostname": None}, {"server_hostname": "rabbit"}, {"context": {}}):
+        settings.NAMEKO_CONFIG = {"AMQP_SSL": safe}
+        assert messages() == []
+
+
+@pytest.mark.parametrize(
+    ("query", "what"),
+    [
+        ("", "any certificate"),
+        ("?ssl_cert_reqs=none", "any certificate"),
+        ("?ssl_cert_reqs=required&ssl_check_hostname=false", "a trusted certificate for any host"),
+        ("?ssl_cert_reqs=required&ssl_check_hostname=true", None),
+        ("?ssl_ca_certs=/ca.pem&ssl_check_hostname=true", None),
+    ],
+)
+def test_certificates_of_redis__that_nobody_looks_at__warned(make_celery_app, query, what, caplog):
+    """As with a bare rediss://."""
+    make_celery_app(broker=f"rediss://:s3cret@h/0{query}")
+    if what:
+        assert_only("W016", what, "ssl_check_hostname=true")
+    else:
+        assert messages() == []
+    assert caplog.text == ""
+
+
+def test_certificates_of_redis__by_celerys_setting__as_by_the_url(make_celery_app):
+    """A dict of the same."""
+    app = make_celery_app(broker="rediss://h/0", broker_use_ssl={"ssl_cert_reqs": ssl.CERT_NONE})
+    assert_only("W016", "any certificate", "CELERY_BROKER_USE_SSL")
+    app.conf.broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
     assert messages() == []
 
 

@@ -7,6 +7,7 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
+from urllib.parse import urlsplit
 
 import pytest
 from celery import signals
@@ -136,4 +137,20 @@ def test_celerys_broker__of_several_hosts__the_next_is_taken(first, redis, redis
         enqueue.enqueue(RELAY_TASK, "default", app=both)
         assert monotonic() - began < enqueue.ENQUEUE_TIMEOUT
         assert len(sent(redis)) == 2
+        close_connections()
+
+
+def test_redis__with_a_certificate_for_another_host__is_sent_nothing(redis_tls_url, make_celery_app, monkeypatch):
+    """With the options that check's W016 asks for; a bare rediss:// would take it."""
+    monkeypatch.setattr(enqueue, "_pools", {})
+    url = f"{redis_tls_url}&ssl_check_hostname=true"
+    port = urlsplit(url).port
+    assert port
+    enqueue.enqueue(RELAY_TASK, "default", app=make_celery_app(broker=url))
+    with Proxy(port, is_amqp=False, host="127.0.0.2") as proxy:
+        elsewhere = url.replace(f"127.0.0.1:{port}", f"127.0.0.2:{proxy.port}")
+        with pytest.raises(OperationalError, match="not valid for '127.0.0.2'"):
+            enqueue.enqueue(RELAY_TASK, "default", app=make_celery_app(broker=elsewhere))
+        careless = elsewhere.replace("ssl_cert_reqs=required", "ssl_cert_reqs=none")
+        enqueue.enqueue(RELAY_TASK, "default", app=make_celery_app(broker=careless))
         close_connections()
