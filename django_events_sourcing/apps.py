@@ -8,6 +8,7 @@ from typing import Any
 
 from celery.signals import worker_init
 from django.apps import AppConfig
+from django.conf import global_settings, settings
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ class DjangoEventsSourcingConfig(AppConfig):
         from django_events_sourcing.capture.registry import registry  # noqa: PLC0415
         from django_events_sourcing.delivery import celery_app, in_tests, migrating  # noqa: PLC0415
 
+        _hide_passwords()
         celery_app.remember_app()
         in_tests.remember_databases()
         receivers.connect()
@@ -34,6 +36,13 @@ class DjangoEventsSourcingConfig(AppConfig):
         if not _is_command():  # which shows them itself; a WSGI server runs no checks
             for problem in registry.problems:
                 logger.log(problem.level, "%s %s (%s)", problem.msg, problem.hint, problem.id)
+
+
+def _hide_passwords() -> None:
+    """Have Django's pages of errors show none in a URI, unless the project has a filter of its own."""
+    name = "DEFAULT_EXCEPTION_REPORTER_FILTER"
+    if getattr(settings, name) == getattr(global_settings, name):
+        setattr(settings, name, "django_events_sourcing.debug.ExceptionReporterFilter")
 
 
 def _prepare_worker(sender: Any, **_kwargs: Any) -> None:

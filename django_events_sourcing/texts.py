@@ -2,7 +2,7 @@
 
 import re
 
-__all__ = ["by_and_why", "counted", "printable", "without_passwords"]
+__all__ = ["by_and_why", "counted", "printable", "without_credentials", "without_passwords"]
 
 # What stands between "://" and the last "@" before a blank or a quote.
 _CREDENTIALS = re.compile(r"(?<=://)[^\s'\"]*(?=@)")
@@ -22,7 +22,12 @@ def printable(text: object) -> str:
 
 def without_passwords(text: object) -> str:
     """``printable(text)`` without the user and password of any URI in it: other libraries' errors may quote one."""
-    return _CREDENTIALS.sub("…", printable(text))
+    return without_credentials(printable(text))
+
+
+def without_credentials(text: str) -> str:
+    """The same text, but for the user and password of any URI in it."""
+    return _CREDENTIALS.sub("…", text)
 
 
 def counted(number: int, noun: str, verbs: tuple[str, str] | None = None) -> str:

@@ -12,7 +12,7 @@ from celery import Task, shared_task
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 
 from django_events_sourcing.conf import Settings, get_settings
-from django_events_sourcing.delivery.enqueue import OPERATION_TASK, PUBLISH_TASK, RELAY_TASK, enqueue
+from django_events_sourcing.delivery.enqueue import OPERATION_TASK, PUBLISH_TASK, RELAY_TASK, enqueue, repr_of
 from django_events_sourcing.delivery.waker import EXPIRES
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import (
@@ -159,7 +159,10 @@ def publish_event(self: Task, *arguments: Any, **more: Any) -> None:
     # Not while the error is handled: Celery would send its main process the traceback of it, which takes longer than
     # all the rest, at each event's each attempt of an outage.
     try:
-        raise self.retry(args=[event.to_message(), failures], kwargs={}, countdown=seconds, exc=failed, throw=False)
+        args = [event.to_message(), failures]
+        raise self.retry(
+            args=args, kwargs={}, countdown=seconds, exc=failed, throw=False, argsrepr=repr_of(args), kwargsrepr="{}"
+        )
     except Reject as rejected:
         # Celery's broker did not take the retry; what it still holds of this attempt is all there is.
         raise Reject(rejected.reason, requeue=True) from failed

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Container
+from collections.abc import Container, Mapping, Sequence
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +26,7 @@ __all__ = [
     "missing_tasks",
     "queue_length",
     "queue_of",
+    "repr_of",
 ]
 
 #: How long one operation on Celery's broker may take, in seconds, before it is given up; a request waits for it.
@@ -68,7 +69,7 @@ def enqueue(name: str, *args: Any, app: Celery | None = None) -> None:
         Exception: Whatever Celery's broker or its client raises, after a few times ``ENQUEUE_TIMEOUT`` at most.
     """
     app = app or project_app()
-    options: dict[str, Any] = {"queue": get_settings().queue, "serializer": "json"}
+    options: dict[str, Any] = {"queue": get_settings().queue, "serializer": "json", "argsrepr": repr_of(args)}
     if is_eager(app):
         import_module(_TASKS)  # Celery runs only what is registered, and a web process need not have loaded the tasks
         app.signature(name, args=args).apply_async(**options, retry=False)
@@ -87,6 +88,12 @@ def enqueue(name: str, *args: Any, app: Celery | None = None) -> None:
             retry_policy=retry_policy,
             **options,
         )
+
+
+def repr_of(args: Sequence[Any]) -> str:
+    """What Celery's logs, events and monitors show of a task's arguments: of an event, neither body nor headers."""
+    shown = [f"event {each['id']}" if isinstance(each, Mapping) and "body" in each else repr(each) for each in args]
+    return f"({', '.join(shown)})"
 
 
 def missing_tasks(names: Container[str]) -> list[str]:

@@ -154,3 +154,15 @@ def test_redis__with_a_certificate_for_another_host__is_sent_nothing(redis_tls_u
         careless = elsewhere.replace("ssl_cert_reqs=required", "ssl_cert_reqs=none")
         enqueue.enqueue(RELAY_TASK, "default", app=make_celery_app(broker=careless))
         close_connections()
+
+
+def test_task_of_an_event__is_shown_without_its_body(transactional_db, redis):
+    """Of what Celery's logs, events and monitors show of its arguments."""
+    event = Event(name="x", service="shop", object="shop.order:1", body='{"card": "1234"}', headers={"token": "5678"})
+    direct.hand_over([event], "default")
+    (headers,) = sent(redis)
+    assert headers["argsrepr"] == f"(event {event.id})"
+    assert "1234" not in str(headers)
+    assert "5678" not in str(headers)
+    enqueue.enqueue(RELAY_TASK, "default")
+    assert sent(redis)[-1]["argsrepr"] == "('default')"
