@@ -49,6 +49,8 @@ class SerializationError(EventsSourcingError):
 class PayloadTooLarge(EventsSourcingError):
     """An event's body has more bytes than ``EVENTS_SOURCING["MAX_PAYLOAD_BYTES"]``, so its save or ``emit()`` failed.
 
+    Or its object has a primary key that is too long for a message's headers.
+
     RabbitMQ would refuse it for ever. The message names the event, the object and the mend.
     """
 

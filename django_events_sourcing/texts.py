@@ -2,10 +2,14 @@
 
 import re
 
-__all__ = ["by_and_why", "counted", "printable", "without_credentials", "without_passwords"]
+__all__ = ["by_and_why", "counted", "printable", "shortened", "without_credentials", "without_passwords"]
 
 # What stands between "://" and the last "@" before a blank or a quote.
 _CREDENTIALS = re.compile(r"(?<=://)[^\s'\"]*(?=@)")
+
+# How long an error may be, and of how much of a longer one credentials are looked for, in characters.
+_LONGEST = 2000
+_LOOKED_AT = 10_000
 
 
 def printable(text: object) -> str:
@@ -20,9 +24,22 @@ def printable(text: object) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in plain)
 
 
+def shortened(text: str, most: int) -> str:
+    """The beginning of a text, and how long it is, if it has more than so many characters."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
+
+
 def without_passwords(text: object) -> str:
-    """``printable(text)`` without the user and password of any URI in it: other libraries' errors may quote one."""
-    return without_credentials(printable(text))
+    """``printable(text)`` without the user and password of any URI in it: other libraries' errors may quote one.
+
+    Of a text of more than 2,000 characters it is the beginning: it goes into a line of a log, or a column.
+    """
+    whole = str(text)
+    if len(whole) <= _LOOKED_AT:
+        return shortened(without_credentials(printable(whole)), _LONGEST)
+    # A URI that is cut in two would not be known for one with a password.
+    beginning = whole[:_LOOKED_AT].rpartition("://")[0] or whole[:_LOOKED_AT]
+    return f"{without_credentials(printable(beginning))[:_LONGEST]}… ({len(whole):,} characters)"
 
 
 def without_credentials(text: str) -> str:

@@ -21,8 +21,11 @@ from django_events_sourcing.outbox.tables import outbox_databases
 from django_events_sourcing.texts import printable, without_passwords
 from django_events_sourcing.types import Alias
 
-__all__ = ["READS", "OutboxAdmin", "Problems", "admin_id", "age", "database_field", "parse_admin_id"]
+__all__ = ["MOST", "READS", "OutboxAdmin", "Problems", "admin_id", "age", "database_field", "parse_admin_id"]
 
+
+#: How much of a name or object stands in a table, in characters.
+MOST = 300
 
 #: What may be asked for without doing anything.
 READS = ["GET", "HEAD"]

@@ -13,7 +13,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.utils.http import urlencode
 
-from django_events_sourcing.admin.base import READS, OutboxAdmin, Problems, admin_id, age
+from django_events_sourcing.admin.base import MOST, READS, OutboxAdmin, Problems, admin_id, age
 from django_events_sourcing.admin.chart import chart
 from django_events_sourcing.admin.forms import PauseForm
 from django_events_sourcing.operating.asking import ask_each
@@ -28,7 +28,7 @@ from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.clock import to_microseconds
 from django_events_sourcing.outbox.partitioning import PARTITIONS
 from django_events_sourcing.outbox.tables import has_tables, outbox_databases
-from django_events_sourcing.texts import by_and_why, counted, printable
+from django_events_sourcing.texts import by_and_why, counted, printable, shortened
 from django_events_sourcing.types import Alias, PartitionNumber
 
 __all__ = ["DashboardAdmin"]
@@ -169,12 +169,12 @@ class DashboardAdmin(OutboxAdmin):
     def _row(self, using: Alias, event: ListedEvent) -> dict[str, Any]:
         return {
             "url": self.url_of("logentry_change", admin_id(using, event.id)),
-            "name": printable(event.name),
-            "object": printable(event.object),
+            "name": printable(shortened(event.name, MOST)),
+            "object": printable(shortened(event.object, MOST)),
             "time": event.time,
             "age": age(event.time),
             "attempts": event.attempts,
-            "error": printable(event.error)[:300],
+            "error": printable(shortened(event.error, MOST)),
         }
 
 

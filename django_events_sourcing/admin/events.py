@@ -18,7 +18,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.urls import NoReverseMatch, reverse
 from django.utils.http import urlencode as django_urlencode
 
-from django_events_sourcing.admin.base import READS, OutboxAdmin, Problems, admin_id, age, parse_admin_id
+from django_events_sourcing.admin.base import MOST, READS, OutboxAdmin, Problems, admin_id, age, parse_admin_id
 from django_events_sourcing.admin.forms import ChosenForm, FilterForm, WhyForm
 from django_events_sourcing.exceptions import OperationError
 from django_events_sourcing.models import LogEntry
@@ -26,7 +26,7 @@ from django_events_sourcing.operating.browsing import Page, browse, gather
 from django_events_sourcing.operating.inspection import EventState, facts, inspect
 from django_events_sourcing.operating.listing import ListedEvent, Selection, list_events
 from django_events_sourcing.operating.performing import OperationState, Request, ask
-from django_events_sourcing.texts import counted, printable
+from django_events_sourcing.texts import counted, printable, shortened
 from django_events_sourcing.types import Alias
 
 __all__ = ["EventAdmin"]
@@ -38,15 +38,15 @@ _PAGE = 50
 _MOST = 10_000
 _PATIENCE = 3.0
 
+# How much of a fact about an event is told, in characters.
+_FACT = 2000
+
 # How many of them the page that asks whether to go on has.
 _SHOWN = 20
 
 # How much of a body is shown, in characters, and up to which length it is put into lines.
 _BODY = 20_000
 _READABLE = 200_000
-
-# How much of an error stands in the list.
-_ERROR = 200
 
 # In which states an event may be for it to be replayed, or buried; and what becomes of it.
 _MAY_BE = {"replay": {"published", "dead", "buried"}, "bury": {"pending", "refused", "dead"}}
@@ -177,12 +177,12 @@ class EventAdmin(OutboxAdmin):
             "id": event.id,
             "url": self.url_of("logentry_change", admin_id(using, event.id)),
             "state": event.state,
-            "name": printable(event.name),
-            "object": printable(event.object),
+            "name": printable(shortened(event.name, MOST)),
+            "object": printable(shortened(event.object, MOST)),
             "time": event.time,
             "age": age(event.time),
             "attempts": event.attempts or "",
-            "error": _short(event.error),
+            "error": printable(shortened(event.error, MOST)),
         }
 
     def _details(self, request: HttpRequest, using: Alias, state: EventState) -> dict[str, Any]:
@@ -191,7 +191,10 @@ class EventAdmin(OutboxAdmin):
         return {
             "event": event,
             "facts": [
-                (name.capitalize(), [printable(line) for line in ([value] if isinstance(value, str) else value)])
+                (
+                    name.capitalize(),
+                    [printable(shortened(line, _FACT)) for line in ([value] if isinstance(value, str) else value)],
+                )
                 for name, value in facts(using, state).items()
             ],
             "headers": _readable(json.dumps(dict(event.headers))) if event.headers else "",
@@ -351,11 +354,6 @@ def _is(count: int) -> str:
 
 def _number(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 20 else None
-
-
-def _short(error: str) -> str:
-    error = printable(error)
-    return error if len(error) <= _ERROR else f"{error[:_ERROR]} …"
 
 
 def _readable(text: str) -> str:

@@ -11,6 +11,9 @@ from django_events_sourcing.types import Alias
 
 __all__ = ["deliver"]
 
+# All headers have to fit into one frame of AMQP's, of 128 KiB.
+_LONGEST_KEY = 16_000
+
 
 def deliver(events: Sequence[Event], using: Alias) -> None:
     """Hand ``events`` to the configured delivery.
@@ -20,7 +23,8 @@ def deliver(events: Sequence[Event], using: Alias) -> None:
         using: Alias of the database it happened in, whose transaction the events share the fate of.
 
     Raises:
-        PayloadTooLarge: One has a body of more than ``MAX_PAYLOAD_BYTES``; none was handed over.
+        PayloadTooLarge: One has a body of more than ``MAX_PAYLOAD_BYTES``, or a key that is too long; none was handed
+            over.
     """
     if events:
         settings = get_settings()
@@ -29,9 +33,14 @@ def deliver(events: Sequence[Event], using: Alias) -> None:
 
 
 def _check_sizes(events: Sequence[Event], most: int | None) -> None:
-    if most is None:
-        return
     for event in events:
+        if len(event.object) > _LONGEST_KEY:
+            raise PayloadTooLarge(
+                f"The object of {event.name[:80]!r}, {event.object[:80]!r}…, has a key of {len(event.object):,} "
+                f"characters, more than the {_LONGEST_KEY:,} that a message's headers take."
+            )
+        if most is None:
+            continue
         body = event.body
         size = len(body) if body.isascii() else len(body.encode())
         if size > most:

@@ -64,6 +64,17 @@ def test_payload__of_more_bytes_than_it_may_have__is_refused(events, settings):
     assert len(events) == 1
 
 
+def test_key__that_no_message_could_carry__is_refused(events):
+    """As that of a row may be."""
+    thing = NaturalThing(code="k" * 20_000)
+    with (
+        pytest.raises(PayloadTooLarge, match=r"has a key of 20,021 characters, more than the 16,000"),
+        transaction.atomic(),
+    ):
+        thing.save()
+    assert events == []
+
+
 @pytest.mark.parametrize("payload", [{}, [], None, "text", 1.5, [uuid.UUID(int=7)]])
 def test_payload__whatever_json__is_the_body(events, payload):
     """As REST framework would have it."""

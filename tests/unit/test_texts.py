@@ -1,6 +1,7 @@
 """What comes from elsewhere, made safe to print and to log."""
 
 import logging
+from time import monotonic
 
 import pytest
 
@@ -38,6 +39,27 @@ def test_without_passwords__of_a_text_with_uris__has_none(text):
     """Whatever stands around them."""
     assert "s3" not in without_passwords(text)
     assert "ret" not in without_passwords(text)
+
+
+@pytest.mark.parametrize("long", ["x" * 140_000, "://" * 100_000, "amqp://u:s3cret@h/" * 10_000, "\n" * 100_000])
+def test_error__of_any_length__has_a_bound(long):
+    """And is made in no time, whatever is in it; a password is not cut in two."""
+    began = monotonic()
+    text = str(EventsSourcingError(long))
+    assert monotonic() - began < 5
+    assert len(text) < 2100
+    assert f"({len(long):,} characters)" in text
+    assert "s3" not in text
+    error = f"{'y' * 1985}amqp://user:s3cret@host/{'z' * 5000}"
+    assert "user" not in without_passwords(error)
+
+
+def test_event__with_a_long_key__is_told_of_in_a_short_line():
+    """In logs and what they carry."""
+    event = Event(name="n" * 300, service="s", object=f"shop.thing:{'k' * 140_000}", body="{}")
+    assert len(event.label) < 800
+    assert "(140,011 characters)" in event.label
+    assert len(event.log_fields["event_object"]) < 400
 
 
 def test_error__of_the_librarys__is_one_line():

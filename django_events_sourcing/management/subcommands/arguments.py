@@ -16,6 +16,10 @@ from django_events_sourcing.criteria import model_label, object_key
 __all__ = ["add_by", "add_criteria", "days", "moment", "positive", "text"]
 
 
+# How much somebody may say.
+_LONGEST = 1000
+
+
 def add_by(parser: ArgumentParser) -> None:
     """Who does it."""
     parser.add_argument("--by", type=text, metavar="NAME", default=_user(), help="Who says so; by default, the user.")
@@ -71,6 +75,8 @@ def text(given: str) -> str:
     """Something that somebody says."""
     if not given.strip():
         raise ArgumentTypeError("it says nothing")
+    if len(given) > _LONGEST:
+        raise ArgumentTypeError(f"it has {len(given):,} characters, more than {_LONGEST:,}")
     return given.strip()
 
 

@@ -43,6 +43,13 @@ def test_pause__of_all__nothing_goes_out_until_resumed(emit, relay, events, data
     assert all(partition["paused_seconds"] is None for partition in status(events)["partitions"])
 
 
+@pytest.mark.parametrize("option", ["--why", "--by"])
+def test_what_is_said__of_any_length__has_a_bound(events, option):
+    """It is shown in one line."""
+    with pytest.raises(CommandError, match="it has 1,001 characters, more than 1,000"):
+        events("pause", option, "x" * 1001)
+
+
 def test_pause__of_one_partition__others_go_on(emit, relay, events):
     """And it stays paused, however often it is said."""
     one, other = "thing:1", "thing:2"
