@@ -268,7 +268,7 @@ class EventAdmin(OutboxAdmin):
             count=len(chosen.events),
             what=chosen.what,
             rows=[self._row(using, event) for event in chosen.events[:_SHOWN]],
-            more=max(0, len(chosen.events) - _SHOWN),
+            more=f"{len(chosen.events) - _SHOWN:,}" if len(chosen.events) > _SHOWN else "",
             left_out=_sentences(chosen),
             ids=sorted(map(str, chosen_form.cleaned_data["event"])),
             across=chosen_form.cleaned_data["across"],

@@ -11,7 +11,7 @@ from django.urls import URLPattern, path
 from django_events_sourcing.admin.base import READS, OutboxAdmin, Problems, admin_id, age, parse_admin_id
 from django_events_sourcing.exceptions import OperationError
 from django_events_sourcing.operating.performing import OperationState, latest, progress, stop
-from django_events_sourcing.outbox.tables import outbox_databases
+from django_events_sourcing.outbox.tables import has_tables, missing_tables, outbox_databases
 from django_events_sourcing.texts import printable
 from django_events_sourcing.types import Alias
 
@@ -43,9 +43,15 @@ class OperationAdmin(OutboxAdmin):
         self.check_may_view(request)
         problems = Problems()
         rows = []
-        for using in outbox_databases():
+        aliases = outbox_databases()
+        are_some = False
+        for using in aliases:
             with problems.reported(using):
-                rows += [self._row(using, each) for each in latest(using, _PAGE)]
+                if has_tables(using):
+                    are_some = True
+                    rows += [self._row(using, each) for each in latest(using, _PAGE)]
+        if aliases and not (are_some or problems):
+            problems.append(missing_tables(aliases[0]))
         rows.sort(key=lambda row: row["asked"], reverse=True)
         return self.render(
             request, "operations", title="Operations", rows=rows, problems=problems, **(extra_context or {})

@@ -408,6 +408,19 @@ def test_database__that_cannot_be_asked__is_named(viewer, database, settings, mo
         assert "s3cret" not in text
 
 
+def test_operations__of_a_database_without_an_outbox__are_none(viewer, database, settings, monkeypatch):
+    """It is named only if no other has one."""
+    from django_events_sourcing.admin import operations
+
+    path = "/admin/django_events_sourcing/operation/"
+    monkeypatch.setattr(operations, "has_tables", lambda alias: alias == database)
+    monkeypatch.setattr(operations, "outbox_databases", lambda: ["default", database])
+    assert "Nobody has done anything to the outbox yet" in text_of(viewer.get(path))
+    assert "lacks" not in text_of(viewer.get(path))
+    monkeypatch.setattr(operations, "outbox_databases", lambda: ["default"])
+    assert "lacks the outbox&#x27;s tables" in text_of(viewer.get(path))
+
+
 def test_index__has_the_pages__for_who_may_see_them(viewer, sign_in):
     """In a section of their own."""
     assert LIST in viewer.get("/admin/").content.decode()
