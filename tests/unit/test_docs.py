@@ -69,7 +69,7 @@ def test_readme__fits_on_two_screens():
     assert len(README.splitlines()) <= 150
 
 
-@pytest.mark.parametrize("page", ["explanation/promise.md", "explanation/invariants.md"])
+@pytest.mark.parametrize("page", ["explanation/promise.md", "explanation/invariants.md", "explanation/security.md"])
 def test_page__tests_it_names__exist(page):
     """Each promise names the tests that hold it."""
     text = PAGES[page]
