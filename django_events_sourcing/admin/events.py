@@ -16,16 +16,16 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import NoReverseMatch, reverse
-from django.utils.http import urlencode as django_urlencode
 
 from django_events_sourcing.admin.base import MOST, READS, OutboxAdmin, Problems, admin_id, age, parse_admin_id
 from django_events_sourcing.admin.forms import ChosenForm, FilterForm, WhyForm
-from django_events_sourcing.exceptions import OperationError
+from django_events_sourcing.exceptions import ConfigurationError, OperationError
 from django_events_sourcing.models import LogEntry
 from django_events_sourcing.operating.browsing import Page, browse, gather
 from django_events_sourcing.operating.inspection import EventState, facts, inspect
 from django_events_sourcing.operating.listing import ListedEvent, Selection, list_events
 from django_events_sourcing.operating.performing import OperationState, Request, ask
+from django_events_sourcing.outbox.tables import raises_missing_tables
 from django_events_sourcing.texts import counted, printable, shortened
 from django_events_sourcing.types import Alias
 
@@ -118,6 +118,7 @@ class EventAdmin(OutboxAdmin):
             using=using,
             problems=problems,
             page=page,
+            looked_at=page and counted(page.looked_at, "event"),
             reached=page and page.reached and age(page.reached),
             rows=[self._row(using, event) for event in page.events] if page and using else [],
             actions=[action for action in _MAY_BE if self._has(request, action)],
@@ -165,9 +166,11 @@ class EventAdmin(OutboxAdmin):
         """
         del request, from_field
         using, event_id = parse_admin_id(object_id)
-        found = LogEntry.objects.using(using).defer("body", "headers").filter(event_id=event_id).first()
+        found = None
+        with suppress(ConfigurationError), raises_missing_tables(using):
+            found = LogEntry.objects.using(using).defer("body", "headers").filter(event_id=event_id).first()
         if found is None:
-            raise Http404(f"The log of database {using!r} has no event {event_id}.")
+            raise Http404(f"Database {using!r} has no event {event_id}.")
         found.pk = admin_id(using, event_id)
         found.name, found.object = printable(found.name), printable(found.object)
         return found
@@ -256,7 +259,8 @@ class EventAdmin(OutboxAdmin):
             messages.warning(request, f"Meanwhile others have been at work: there are {chosen.what} now.")
             is_confirmed = False
         if is_confirmed and (action == "replay" or why.is_valid()):
-            asked = Request(action, chosen.what, str(request.user.get_username()), why.data.get("why", "").strip())
+            reason = why.cleaned_data["why"] if action == "bury" else ""
+            asked = Request(action, chosen.what, request.user.get_username(), reason)
             return self._ask(request, using, asked, chosen)
         return self.render(
             request,
@@ -319,7 +323,7 @@ class EventAdmin(OutboxAdmin):
         """Of the list with the filter of this one; ``changes`` are of its parameters, None takes one out."""
         params = {key: request.GET[key] for key in FilterForm.base_fields if request.GET.get(key)}
         params |= changes
-        query = django_urlencode({key: value for key, value in params.items() if value is not None})
+        query = urlencode({key: value for key, value in params.items() if value is not None})
         return f"{self.url_of('logentry_changelist')}?{query}"
 
 

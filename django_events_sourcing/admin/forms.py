@@ -96,7 +96,7 @@ class FilterForm(forms.Form):
     @property
     def is_used(self) -> bool:
         """Whether anything is asked for but a database."""
-        return self.selection != Selection()
+        return self.is_valid() and self.selection != Selection()
 
 
 class _Ids(forms.Field):

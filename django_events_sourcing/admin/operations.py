@@ -9,7 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.urls import URLPattern, path
 
 from django_events_sourcing.admin.base import READS, OutboxAdmin, Problems, admin_id, age, parse_admin_id
-from django_events_sourcing.exceptions import OperationError
+from django_events_sourcing.exceptions import EventsSourcingError
 from django_events_sourcing.operating.performing import OperationState, latest, progress, stop
 from django_events_sourcing.outbox.tables import has_tables, missing_tables, outbox_databases
 from django_events_sourcing.texts import printable
@@ -138,5 +138,5 @@ def _found(given: str) -> tuple[Alias, OperationState]:
     using, operation_id = parse_admin_id(unquote(given))
     try:
         return using, progress(using, operation_id)
-    except OperationError as exc:
+    except EventsSourcingError as exc:
         raise Http404(str(exc)) from exc

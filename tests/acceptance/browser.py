@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
-__all__ = ["VARIANTS", "assert_fine", "chromium", "signed_in"]
+__all__ = ["VARIANTS", "Site", "assert_fine", "chromium", "tab"]
 
 #: Widths in pixels, and what the system prefers.
 VARIANTS = [(width, scheme) for width in (1280, 360) for scheme in ("light", "dark")]
@@ -32,27 +33,45 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
+@dataclass
+class Site:
+    """A web server with the admin.
+
+    Attributes:
+        address: Without a path.
+        password: That of everybody.
+        signed_in: The cookies of those who have signed in, by their names.
+    """
+
+    address: str
+    password: str
+    signed_in: dict[str, Any] = field(default_factory=dict)
+
+
 @contextmanager
-def signed_in(browser: Browser, address: str, user: str, password: str, **options: Any) -> Iterator[Page]:
+def tab(browser: Browser, site: Site, user: str, **options: Any) -> Iterator[Page]:
     """A tab of somebody who is signed in to the admin; what its console complains of fails the test.
 
     Args:
         browser: The browser.
-        address: Of the web server, without a path.
+        site: The site.
         user: His name.
-        password: His password.
         options: Of the browser's context.
     """
-    context: BrowserContext = browser.new_context(base_url=address, **options)
+    if user not in site.signed_in:
+        context = browser.new_context(base_url=site.address)
+        page = context.new_page()
+        page.goto("/admin/login/")
+        page.fill("#id_username", user)
+        page.fill("#id_password", site.password)
+        page.click("[type=submit]")
+        site.signed_in[user] = context.storage_state()
+        context.close()
+    context = browser.new_context(base_url=site.address, storage_state=site.signed_in[user], **options)
     complaints: list[str] = []
     page = context.new_page()
     page.on("console", lambda said: complaints.append(said.text) if said.type in {"error", "warning"} else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto("/admin/login/")
-    page.fill("#id_username", user)
-    page.fill("#id_password", password)
-    page.click("[type=submit]")
-    complaints.clear()  # no icon of the site is there
     try:
         yield page
         if complaints:

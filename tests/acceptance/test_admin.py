@@ -11,13 +11,16 @@ from kombu.connection import Connection
 from kombu.entity import Queue
 from nameko.standalone.events import get_event_exchange
 
-from tests.acceptance.browser import VARIANTS, assert_fine, chromium, signed_in
+from tests.acceptance.browser import VARIANTS, Site, assert_fine, chromium, tab
 from tests.processes import running, wait_until
 from tests.servers import free_port, stopped
 
 DASHBOARD = "/admin/django_events_sourcing/partition/"
 EVENTS = "/admin/django_events_sourcing/logentry/"
 OPERATIONS = "/admin/django_events_sourcing/operation/"
+
+# In which the pages are looked at that every state has alike.
+TWO = [(1280, "light"), (360, "dark")]
 
 _USERS = """
 from django.contrib.auth.models import Permission, User
@@ -44,6 +47,12 @@ for first in range(0, {count}, 1000):
 """
 
 
+_PAUSE = """
+from django_events_sourcing.operating.operations import pause
+pause("default", why="deploy", who="berta", stopping=lambda: True)
+"""
+
+
 @pytest.fixture(scope="module")
 def browser():
     """One for all tests here. Not for longer: while it is there, Django takes this thread for an async one."""
@@ -53,13 +62,13 @@ def browser():
 
 @pytest.fixture
 def web(system):
-    """The address of a web server; two people may sign in there."""
+    """A web server; two people may sign in there."""
     system.configure(MAX_ATTEMPTS=1, SWEEP_INTERVAL=1, RETRY_BACKOFF=1, RETRY_BACKOFF_MAX=5)
     system.django(_USERS)
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "-w", "1", "--threads", "4", "-b", f"127.0.0.1:{port}"]
     with running([*command, "tests.project.wsgi"], "Booting worker", system.log("web"), system.env):
-        yield f"http://127.0.0.1:{port}"
+        yield Site(f"http://127.0.0.1:{port}", "tests only")
 
 
 def send(system, count, headers=None):
@@ -77,13 +86,13 @@ def bound_queue(system):
 
 @contextmanager
 def somebody(browser, web, user="anna", **options):
-    with signed_in(browser, web, user, "tests only", **options) as page:
+    with tab(browser, web, user, **options) as page:
         yield page
 
 
-def look(browser, web, state, **paths):
+def look(browser, web, state, variants=VARIANTS, **paths):
     """At each page in each width and colour scheme; returns what the first one says."""
-    for width, scheme in VARIANTS:
+    for width, scheme in variants:
         options = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
         with somebody(browser, web, **options) as page:
             for name, path in paths.items():
@@ -96,7 +105,7 @@ def look(browser, web, state, **paths):
 
 def test_empty__looked_at(system, web, browser):
     """No event, and no worker."""
-    text = look(browser, web, "empty", dashboard=DASHBOARD, events=EVENTS, operations=OPERATIONS)
+    text = look(browser, web, "empty", dashboard=DASHBOARD, events=EVENTS)
     assert "No event was published in the last 60 minutes." in text
     assert "worker" in text.split("NOW")[0]
 
@@ -128,15 +137,14 @@ def test_dead_events__looked_at_and_buried(system, web, browser):
     with system.worker():
         send(system, 3, {"x" * 300: 1})
         wait_until(lambda: system.status()["dead"] == 3, "they are dead")
-        wrong = f"{EVENTS}?q=nonsense&since=never"
-        text = look(browser, web, "dead", dashboard=DASHBOARD, events=EVENTS, wrong_filter=wrong)
+        text = look(browser, web, "dead", dashboard=DASHBOARD, events=EVENTS)
         assert "3 events are dead" in text
         with somebody(browser, web) as page:
             page.goto(DASHBOARD)
             page.focus("a:has-text('product__counted') >> nth=0")
             page.keyboard.press("Enter")
             page.wait_for_url("**/change/")
-            address = page.url.removeprefix(web)
+            address = page.url.removeprefix(web.address)
             page.focus("button:has-text('Bury')")
             page.keyboard.press("Enter")
             page.wait_for_selector("#id_why")
@@ -153,7 +161,8 @@ def test_dead_events__looked_at_and_buried(system, web, browser):
             page.wait_for_selector("text=ended", timeout=20_000)  # it follows by itself
             assert "1 of 1 buried" in page.inner_text("main")
             assert_fine(page, "dead-operation")
-        look(browser, web, "buried", event=address, operations=OPERATIONS)
+        wrong = f"{EVENTS}?q=nonsense&since=never"
+        look(browser, web, "buried", TWO, event=address, operations=OPERATIONS, wrong_filter=wrong)
         assert system.status()["buried"] == 1
 
 
@@ -201,6 +210,10 @@ def test_dashboard__refreshes_itself__and_keeps_scroll_and_focus(system, web, br
         send(system, 1)
         wait_until(lambda: page.text_content("#live a") == "8", "the page has the new event")
         assert page.input_value("#id_why") == "half a"
+        system.django(_PAUSE)  # other sentences, and another number of them
+        wait_until(lambda: "PAUSED" in page.inner_text("main"), "the page has the pause")
+        send(system, 1)
+        wait_until(lambda: page.text_content("#live a") == "9", "the page goes on")
 
 
 def test_pause_and_resume__by_the_keyboard__and_without_javascript(system, web, browser):

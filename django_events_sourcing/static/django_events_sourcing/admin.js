@@ -16,8 +16,7 @@ for (const each of document.querySelectorAll("[data-closed-if-narrow]")) {
 
 // What follows the server: every few seconds the page is asked for anew, and what of it is different is put in place of
 // what was there. Neither scrolls, and what has the focus keeps it.
-function follow(region) {
-    const seconds = Number(region.dataset.refresh);
+function follow(id) {
 
     function replace(old, fresh) {
         if (old.isEqualNode(fresh)) {
@@ -45,23 +44,27 @@ function follow(region) {
             const answer = await fetch(location.href, { headers: { Accept: "text/html" }, credentials: "same-origin" });
             if (answer.ok && !answer.redirected) {
                 const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-                const fresh = page.getElementById(region.id);
+                const fresh = page.getElementById(id);
                 if (fresh) {
-                    replace(region, document.importNode(fresh, true));
+                    replace(document.getElementById(id), document.importNode(fresh, true));
                 }
             }
         } catch (error) {
             console.warn("The page could not be asked for anew.", error);
         }
-        const current = document.getElementById(region.id);
-        if (current && current.dataset.refresh) {
-            setTimeout(look, 1000 * Number(current.dataset.refresh));
+        wait();
+    }
+
+    function wait() {
+        const seconds = Number(document.getElementById(id).dataset.refresh);
+        if (seconds) {
+            setTimeout(look, 1000 * seconds);
         }
     }
 
-    setTimeout(look, 1000 * seconds);
+    wait();
 }
 
 for (const region of document.querySelectorAll("[data-refresh]")) {
-    follow(region);
+    follow(region.id);
 }

@@ -112,7 +112,7 @@ def test_list__whose_time_was_up__says_so(viewer, emit, database, monkeypatch):
     monkeypatch.setattr(browsing, "_PORTION", 1)
     monkeypatch.setattr(events_admin, "browse", lambda *args, **options: browsing.browse(*args, within=0, **options))
     shown = page(viewer, database=database, q="project.product:1")
-    assert "The time for this page was up after 1 events" in text_of(shown)
+    assert "The time for this page was up after 1 event, as far back as" in text_of(shown)
     assert listed(viewer.get(shown.context["next_url"])) == ["project.product:1"]
 
 
@@ -419,6 +419,25 @@ def test_operations__of_a_database_without_an_outbox__are_none(viewer, database,
     assert "lacks" not in text_of(viewer.get(path))
     monkeypatch.setattr(operations, "outbox_databases", lambda: ["default"])
     assert "lacks the outbox&#x27;s tables" in text_of(viewer.get(path))
+
+
+def test_pages__of_a_database_without_an_outbox__are_not_found(viewer, database, settings, monkeypatch):
+    """Or say so, where there is no more to ask."""
+    from django_events_sourcing import models
+
+    for model in (models.LogEntry, models.Operation):
+        monkeypatch.setattr(model._meta, "db_table", "no_such_table")
+    there = f"{database}.{uuid4()}"
+    assert "lacks the outbox&#x27;s tables" in text_of(viewer.get(f"{LIST}{there}/change/"))
+    assert viewer.get(f"{LIST}{there}/history/").status_code == 404
+    assert viewer.get(f"/admin/django_events_sourcing/operation/{there}/change/").status_code == 404
+
+
+def test_reason__of_a_replay__is_none(operator, outbox, database, sent):
+    """Nobody is asked for one, and none is kept unread."""
+    asking = act(operator, database, "replay", outbox["dead"])
+    confirmed(operator, database, asking, why="x" * 5000)
+    assert Operation.objects.using(database).get().why == ""
 
 
 def test_index__has_the_pages__for_who_may_see_them(viewer, sign_in):
