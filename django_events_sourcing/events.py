@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 from uuid import UUID
 
-from django_events_sourcing.texts import printable, shortened
+from django_events_sourcing.texts import brief
 from django_events_sourcing.types import SequenceNumber
 
 if sys.version_info >= (3, 14):
@@ -17,9 +17,6 @@ else:
     from uuid_utils.compat import uuid7
 
 __all__ = ["Event", "uuid7"]
-
-# How much of a name or object is told in a line, in characters; all of what most have.
-_MOST = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,16 +51,16 @@ class Event:
     @property
     def label(self) -> str:
         """Its id, name and object, as logs call it."""
-        return f"{self.id} ({printable(shortened(self.name, _MOST))}, {printable(shortened(self.object, _MOST))})"
+        return f"{self.id} ({brief(self.name)}, {brief(self.object)})"
 
     @property
     def log_fields(self) -> dict[str, str]:
         """What lines of the log that are about it have as ``extra``."""
         return {
             "event_id": str(self.id),
-            "event_name": printable(shortened(self.name, _MOST)),
-            "event_service": printable(shortened(self.service, _MOST)),
-            "event_object": printable(shortened(self.object, _MOST)),
+            "event_name": brief(self.name),
+            "event_service": brief(self.service),
+            "event_object": brief(self.object),
         }
 
     def to_message(self) -> dict[str, Any]:

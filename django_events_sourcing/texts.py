@@ -2,10 +2,13 @@
 
 import re
 
-__all__ = ["by_and_why", "counted", "printable", "shortened", "without_credentials", "without_passwords"]
+__all__ = ["brief", "by_and_why", "counted", "printable", "shortened", "without_credentials", "without_passwords"]
 
 # What stands between "://" and the last "@" before a blank or a quote.
 _CREDENTIALS = re.compile(r"(?<=://)[^\s'\"]*(?=@)")
+
+# How much of a name or an object is told in a line, in characters.
+_BRIEF = 300
 
 # How long an error may be, and of how much of a longer one credentials are looked for, in characters.
 _LONGEST = 2000
@@ -27,6 +30,11 @@ def printable(text: object) -> str:
 def shortened(text: str, most: int) -> str:
     """The beginning of a text, and how long it is, if it has more than so many characters."""
     return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
+
+
+def brief(text: str) -> str:
+    """``printable(text)``, for a name or an object that is told in a line: all of it, unless it is longer than most."""
+    return printable(shortened(text, _BRIEF))
 
 
 def without_passwords(text: object) -> str:

@@ -12,7 +12,7 @@ from celery import Task, shared_task
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 
 from django_events_sourcing.conf import Settings, get_settings
-from django_events_sourcing.delivery.enqueue import OPERATION_TASK, PUBLISH_TASK, RELAY_TASK, enqueue, repr_of
+from django_events_sourcing.delivery.enqueue import OPERATION_TASK, PUBLISH_TASK, RELAY_TASK, repr_of
 from django_events_sourcing.delivery.waker import EXPIRES
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import (
@@ -22,7 +22,7 @@ from django_events_sourcing.exceptions import (
     PublishError,
     RabbitMQUnavailable,
 )
-from django_events_sourcing.operating.performing import perform
+from django_events_sourcing.operating.performing import perform, send
 from django_events_sourcing.tasks.arguments import AskedOperation, DirectEvent, WakeUp
 from django_events_sourcing.tasks.attempts import Attempts
 from django_events_sourcing.tasks.circuit import worker_circuit
@@ -226,7 +226,7 @@ def operation(self: Task, *arguments: Any, **more: Any) -> None:
     ends = monotonic() + self._longest_run
     is_eager = self.request.is_eager
     if not perform(asked.using, asked.id, lambda: not is_eager and (is_stopping() or monotonic() >= ends)):
-        enqueue(OPERATION_TASK, asked.using, str(asked.id))
+        send(asked.using, asked.id)
 
 
 def _publish(event: Event, settings: Settings, *, is_first: bool) -> None:

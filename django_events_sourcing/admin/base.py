@@ -1,48 +1,32 @@
 """What the pages share."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
 from django import forms
 from django.contrib.admin import ModelAdmin
+from django.contrib.admin.models import CHANGE
+from django.contrib.admin.models import LogEntry as HistoryEntry
 from django.contrib.admin.utils import quote
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
-from django.db import Error
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.timesince import timesince
 
-from django_events_sourcing.exceptions import EventsSourcingError
+from django_events_sourcing.operating.listing import ListedEvent
 from django_events_sourcing.outbox.tables import outbox_databases
-from django_events_sourcing.texts import printable, without_passwords
+from django_events_sourcing.texts import brief
 from django_events_sourcing.types import Alias
 
-__all__ = ["MOST", "READS", "OutboxAdmin", "Problems", "admin_id", "age", "database_field", "parse_admin_id"]
+__all__ = ["READS", "OutboxAdmin", "admin_id", "age", "database_field", "parse_admin_id"]
 
-
-#: How much of a name or object stands in a table, in characters.
-MOST = 300
 
 #: What may be asked for without doing anything.
 READS = ["GET", "HEAD"]
-
-
-class Problems(list[str]):
-    """What went wrong with a database, in a sentence each."""
-
-    @contextmanager
-    def reported(self, using: Alias) -> Iterator[None]:
-        """Have what goes wrong within it be one of the problems."""
-        try:
-            yield
-        except EventsSourcingError as exc:
-            self.append(printable(exc))
-        except Error as exc:
-            self.append(f"Database {using!r} cannot be asked: {without_passwords(' '.join(str(exc).split()))}")
 
 
 if TYPE_CHECKING:
@@ -70,6 +54,10 @@ class OutboxAdmin(_ModelAdmin):
         """Nobody has."""
         return False
 
+    def may(self, request: HttpRequest, codename: str) -> bool:
+        """Whether somebody has a permission of the library's, "replay_logentry" say."""
+        return bool(request.user.has_perm(f"{self.opts.app_label}.{codename}"))
+
     def check_may_view(self, request: HttpRequest) -> None:
         """End a request of who may not view.
 
@@ -78,6 +66,71 @@ class OutboxAdmin(_ModelAdmin):
         """
         if not self.has_view_permission(request):
             raise PermissionDenied
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",  # noqa: ARG002 - there is no form
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """The page of one row, which is only looked at.
+
+        Raises:
+            PermissionDenied: Who asks for it may not.
+            Http404: There is none.
+        """
+        self.check_may_view(request)
+        if request.method not in READS:
+            return HttpResponseNotAllowed(READS)
+        return self.row_view(request, object_id, extra_context or {})
+
+    def row_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any]) -> HttpResponse:  # noqa: ARG002
+        """That page, for who may view it.
+
+        Raises:
+            Http404: There is none.
+        """
+        raise Http404("It has no page of its own.")
+
+    def keep_history(self, request: HttpRequest, labels: Mapping[str, str], text: str) -> None:
+        """Keep that somebody did something, in the admin's history.
+
+        Args:
+            request: His.
+            labels: By what the admin knows the rows by that he did it to, what they are called.
+            text: What he did.
+        """
+        user_id: Any = request.user.pk
+        content_type = ContentType.objects.get_for_model(self.model)
+        HistoryEntry.objects.bulk_create(
+            [
+                HistoryEntry(
+                    user_id=user_id,
+                    content_type_id=content_type.pk,
+                    object_id=row_id,
+                    object_repr=label[:200],
+                    action_flag=CHANGE,
+                    change_message=text,
+                )
+                for row_id, label in labels.items()
+            ],
+            batch_size=1000,
+        )
+
+    def event_row(self, using: Alias, event: ListedEvent) -> dict[str, Any]:
+        """What tables have of an event."""
+        return {
+            "id": event.id,
+            "url": self.url_of("logentry_change", admin_id(using, event.id)),
+            "state": event.state,
+            "name": brief(event.name),
+            "object": brief(event.object),
+            "time": event.time,
+            "age": age(event.time),
+            "attempts": event.attempts,
+            "error": brief(event.error),
+        }
 
     def render(self, request: HttpRequest, template: str, **context: Any) -> HttpResponse:
         """A page of the admin's."""

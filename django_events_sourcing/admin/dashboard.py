@@ -6,14 +6,11 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.admin.models import CHANGE
-from django.contrib.admin.models import LogEntry as HistoryEntry
-from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.utils.http import urlencode
 
-from django_events_sourcing.admin.base import MOST, READS, OutboxAdmin, Problems, admin_id, age
+from django_events_sourcing.admin.base import READS, OutboxAdmin
 from django_events_sourcing.admin.chart import chart
 from django_events_sourcing.admin.forms import PauseForm
 from django_events_sourcing.operating.asking import ask_each
@@ -22,13 +19,15 @@ from django_events_sourcing.operating.counting import COUNTED
 from django_events_sourcing.operating.listing import ListedEvent, Selection
 from django_events_sourcing.operating.operations import ALL, named_partitions, pause, resume
 from django_events_sourcing.operating.performing import Request, note
+from django_events_sourcing.operating.problems import Problems
 from django_events_sourcing.operating.status import PartitionStatus, Status, status
-from django_events_sourcing.operating.verdict import duration, is_silent, verdict
+from django_events_sourcing.operating.summary import facts, leases, pauses_and_backoffs, troubles
+from django_events_sourcing.operating.verdict import duration, verdict
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.clock import to_microseconds
 from django_events_sourcing.outbox.partitioning import PARTITIONS
 from django_events_sourcing.outbox.tables import has_tables, outbox_databases
-from django_events_sourcing.texts import by_and_why, counted, printable, shortened
+from django_events_sourcing.texts import by_and_why, printable
 from django_events_sourcing.types import Alias, PartitionNumber
 
 __all__ = ["DashboardAdmin"]
@@ -38,9 +37,6 @@ _WITHIN = 3.0
 
 # How many dead and refused events stand on it.
 _LAST = 5
-
-# A worker that has not looked for longer, in seconds, is not named beside others.
-_LATELY = 600.0
 
 _DONE = {"pause": "paused", "resume": "resumed", "resume now": "resumed, without its delay after trouble"}
 
@@ -62,9 +58,7 @@ class DashboardAdmin(OutboxAdmin):
 
     def has_pause_permission(self, request: HttpRequest) -> bool:
         """Whether somebody may pause and resume publishing."""
-        return bool(request.user.has_perm(f"{self.opts.app_label}.pause_partition")) and self.has_view_permission(
-            request
-        )
+        return self.may(request, "pause_partition") and self.has_view_permission(request)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The dashboard; with POST, a button of it.
@@ -92,21 +86,16 @@ class DashboardAdmin(OutboxAdmin):
             form=form,
             partitions=range(PARTITIONS),
             may_pause=self.has_pause_permission(request),
-            may_see_events=request.user.has_perm(f"{self.opts.app_label}.view_logentry"),
+            may_see_events=self.may(request, "view_logentry"),
             operations_url=self.url_of("operation_changelist"),
             **(extra_context or {}),
         )
 
-    def change_view(self, request: HttpRequest, *_args: Any, **_options: Any) -> HttpResponse:
-        """A partition has no page of its own.
-
-        Raises:
-            Http404: In any case.
-        """
-        self.check_may_view(request)
-        raise Http404("A partition has no page of its own.")
-
-    history_view = change_view
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """There is none of a partition."""
+        return self.change_view(request, object_id, extra_context=extra_context)
 
     def _press(self, request: HttpRequest, form: PauseForm) -> HttpResponse:
         using, action, why = (form.cleaned_data[name] for name in ("database", "action", "why"))
@@ -122,26 +111,16 @@ class DashboardAdmin(OutboxAdmin):
             note(using, Request(action, which, request.user.get_username(), why))
             text = f"{which.capitalize()} of database {using!r}: {_DONE[action]}{by_and_why('', why)}."
             messages.success(request, text)
-            self._keep_history(request, using, text)
+            self.keep_history(request, {using: f"Outbox of database {using!r}"}, text)
         for problem in problems:
             messages.error(request, problem)
         return HttpResponseRedirect(self.url_of("partition_changelist"))
 
-    def _keep_history(self, request: HttpRequest, using: Alias, text: str) -> None:
-        user_id: Any = request.user.pk
-        HistoryEntry.objects.create(
-            user_id=user_id,
-            content_type=ContentType.objects.get_for_model(self.model),
-            object_id=using,
-            object_repr=f"Outbox of database {using!r}"[:200],
-            action_flag=CHANGE,
-            change_message=text,
-        )
-
     def _section(self, using: Alias, look: _Look | datetime) -> dict[str, Any]:
         if isinstance(look, datetime):
-            silent = Problems([f"Database {using!r} has not answered since {look:%H:%M:%S} UTC."])
-            look = _Look(True, None, [], [], [], silent)
+            problems = Problems()
+            problems.report(using, f"Database {using!r} has not answered since {look:%H:%M:%S} UTC.")
+            look = _Look(True, None, [], [], [], problems)
         section: dict[str, Any] = {"using": using, "problems": look.problems}
         if look.status:
             events = self.url_of("logentry_changelist")
@@ -154,7 +133,7 @@ class DashboardAdmin(OutboxAdmin):
                 "failed": [
                     {
                         "state": state,
-                        "rows": [self._row(using, event) for event in found],
+                        "rows": [self.event_row(using, event) for event in found],
                         "url": f"{events}?{urlencode({'database': using, 'state': state})}",
                     }
                     for state, found in (("dead", look.dead), ("refused", look.refused))
@@ -165,17 +144,6 @@ class DashboardAdmin(OutboxAdmin):
                 "pending_url": f"{events}?{urlencode({'database': using, 'state': 'pending'})}",
             }
         return section
-
-    def _row(self, using: Alias, event: ListedEvent) -> dict[str, Any]:
-        return {
-            "url": self.url_of("logentry_change", admin_id(using, event.id)),
-            "name": printable(shortened(event.name, MOST)),
-            "object": printable(shortened(event.object, MOST)),
-            "time": event.time,
-            "age": age(event.time),
-            "attempts": event.attempts,
-            "error": printable(shortened(event.error, MOST)),
-        }
 
 
 def _look(using: Alias) -> _Look:
@@ -193,59 +161,26 @@ def _look(using: Alias) -> _Look:
 
 
 def _facts(one: Status) -> list[tuple[str, list[str]]]:
-    about = "about " if any(each.pending > COUNTED for each in one.partitions) else ""
-    facts: dict[str, str | list[str]] = {
-        "pending": f"{about}{one.pending:,}",
-        "oldest due": duration(one.oldest_pending_seconds),
-        "refused, to be tried again": f"{one.refused:,}",
-        "dead": f"{one.dead:,}",
-        "buried": f"{one.buried:,}",
-        "published in the last hour": f"{one.published_last_hour:,}",
-        "of these, to no queue": f"{one.unrouted_last_hour:,}" if one.unrouted_last_hour else "",
-        "last published": f"{duration(one.last_published_seconds)} ago"
-        if one.last_published_seconds is not None
-        else "",
-        "workers": [
-            f"{printable(each.name)} (pid {each.pid}) looked {duration(each.looked_seconds)} ago"
-            for each in [each for each in one.workers if each.looked_seconds <= _LATELY] or one.workers[:1]
-        ]
-        or "none has looked within a day",
-        "oldest open transaction": (
-            f"{duration(one.oldest_transaction.seconds)}: {printable(one.oldest_transaction.holder)}"
-            if one.oldest_transaction
-            else ""
-        ),
-    }
-    return [(name, [value] if isinstance(value, str) else value) for name, value in facts.items() if value]
+    told = facts(one)
+    if any(each.pending > COUNTED for each in one.partitions):
+        told["pending"] = f"about {one.pending:,}"
+    if one.last_published_seconds is not None:
+        told["last published"] = f"{duration(one.last_published_seconds)} ago"
+    return [(name, list(map(printable, [said] if isinstance(said, str) else said))) for name, said in told.items()]
 
 
 def _partition(each: PartitionStatus) -> dict[str, Any]:
-    states = []
-    if each.paused_seconds is not None:
-        whose = printable(by_and_why(each.paused_by, each.paused_why))
-        states.append(f"paused for {duration(each.paused_seconds)}{whose}")
-    if each.failures:
-        following = f"next attempt in {duration(each.retry_seconds)}" if each.retry_seconds else "next attempt due"
-        states.append(f"in trouble, {counted(each.failures, 'failure')} in a row; {following}")
-    elif each.retry_seconds:
-        states.append(f"backs off for {duration(each.retry_seconds)}")
-    lease = ""
-    if each.holder:
-        silent = ", which gives no sign of life" if is_silent(each) else ""
-        lease = f"{printable(each.holder)}{silent}; {duration(each.leased_seconds)} more"
     return {
         "number": each.number,
         "pending": f"more than {COUNTED}" if each.pending > COUNTED else each.pending,
-        "lease": lease,
-        "states": states,
+        "leases": list(map(printable, leases([each]))),
+        "states": list(map(printable, pauses_and_backoffs([each]))),
         "lost": each.lost or "",
     }
 
 
 def _troubles(partitions: list[PartitionStatus]) -> list[tuple[str, str]]:
-    """Each error once, after the partitions that have it."""
-    numbers: dict[str, list[PartitionNumber]] = {}
-    for each in partitions:
-        if each.error:
-            numbers.setdefault(each.error, []).append(each.number)
-    return [(named_partitions(those).capitalize(), printable(error)) for error, those in numbers.items()]
+    return [
+        (named_partitions([each.number for each in those]).capitalize(), printable(error))
+        for error, those in troubles(partitions).items()
+    ]

@@ -9,15 +9,12 @@ from urllib.parse import urlencode
 
 from django.apps import apps
 from django.contrib import messages
-from django.contrib.admin.models import CHANGE
-from django.contrib.admin.models import LogEntry as HistoryEntry
 from django.contrib.admin.utils import quote, unquote
-from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import NoReverseMatch, reverse
 
-from django_events_sourcing.admin.base import MOST, READS, OutboxAdmin, Problems, admin_id, age, parse_admin_id
+from django_events_sourcing.admin.base import READS, OutboxAdmin, admin_id, age, parse_admin_id
 from django_events_sourcing.admin.forms import ChosenForm, FilterForm, WhyForm
 from django_events_sourcing.exceptions import ConfigurationError, OperationError
 from django_events_sourcing.models import LogEntry
@@ -25,6 +22,7 @@ from django_events_sourcing.operating.browsing import Page, browse, gather
 from django_events_sourcing.operating.inspection import EventState, facts, inspect
 from django_events_sourcing.operating.listing import ListedEvent, Selection, list_events
 from django_events_sourcing.operating.performing import OperationState, Request, ask
+from django_events_sourcing.operating.problems import Problems
 from django_events_sourcing.outbox.tables import raises_missing_tables
 from django_events_sourcing.texts import counted, printable, shortened
 from django_events_sourcing.types import Alias
@@ -52,6 +50,8 @@ _READABLE = 200_000
 _MAY_BE = {"replay": {"published", "dead", "buried"}, "bury": {"pending", "refused", "dead"}}
 _BECOMES = {"replay": "published once more", "bury": "buried: kept, not published, in no other's way"}
 
+_DONE = {"replay": "replayed", "bury": "buried"}
+
 # Why the others are left out.
 _LEFT_OUT = {
     "pending": "pending already",
@@ -74,7 +74,10 @@ class _Chosen:
 
     @property
     def why_left_out(self) -> list[str]:
-        return [f"{counted(count, 'other')} {_is(count)} {_LEFT_OUT[state]}" for state, count in self.left_out.items()]
+        return [
+            f"{counted(count, 'other', ('is', 'are'))} {_LEFT_OUT[state]}, and left out."
+            for state, count in self.left_out.items()
+        ]
 
 
 class EventAdmin(OutboxAdmin):
@@ -89,8 +92,7 @@ class EventAdmin(OutboxAdmin):
         return self._has(request, "bury")
 
     def _has(self, request: HttpRequest, action: str) -> bool:
-        permission = f"{self.opts.app_label}.{action}_{self.opts.model_name}"
-        return bool(request.user.has_perm(permission)) and self.has_view_permission(request)
+        return self.may(request, f"{action}_{self.opts.model_name}") and self.has_view_permission(request)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list, or what an action comes to.
@@ -120,31 +122,20 @@ class EventAdmin(OutboxAdmin):
             page=page,
             looked_at=page and counted(page.looked_at, "event"),
             reached=page and page.reached and age(page.reached),
-            rows=[self._row(using, event) for event in page.events] if page and using else [],
+            rows=[self.event_row(using, event) for event in page.events] if page and using else [],
             actions=[action for action in _MAY_BE if self._has(request, action)],
-            most=_MOST,
             first_url=self._address(request, after=None),
             next_url=self._address(request, after=page.after) if page and page.after is not None else None,
             here=self._address(request),
             **(extra_context or {}),
         )
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",  # noqa: ARG002 - there is no form
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
+    def row_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any]) -> HttpResponse:
         """One event.
 
         Raises:
-            PermissionDenied: Who asks for it may not.
             Http404: There is none.
         """
-        self.check_may_view(request)
-        if request.method not in READS:
-            return HttpResponseNotAllowed(READS)
         using, event_id = parse_admin_id(unquote(object_id))
         problems = Problems()
         state: EventState | None = None
@@ -156,7 +147,7 @@ class EventAdmin(OutboxAdmin):
         context: dict[str, Any] = {"problems": problems, "using": using, "event_id": event_id}
         if state:
             context |= self._details(request, using, state)
-        return self.render(request, "event", title="Event", **context, **(extra_context or {}))
+        return self.render(request, "event", title="Event", **context, **extra_context)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> LogEntry:
         """An event, for the page of Django's own that has its history.
@@ -174,19 +165,6 @@ class EventAdmin(OutboxAdmin):
         found.pk = admin_id(using, event_id)
         found.name, found.object = printable(found.name), printable(found.object)
         return found
-
-    def _row(self, using: Alias, event: ListedEvent) -> dict[str, Any]:
-        return {
-            "id": event.id,
-            "url": self.url_of("logentry_change", admin_id(using, event.id)),
-            "state": event.state,
-            "name": printable(shortened(event.name, MOST)),
-            "object": printable(shortened(event.object, MOST)),
-            "time": event.time,
-            "age": age(event.time),
-            "attempts": event.attempts or "",
-            "error": printable(shortened(event.error, MOST)),
-        }
 
     def _details(self, request: HttpRequest, using: Alias, state: EventState) -> dict[str, Any]:
         event = state.event
@@ -252,9 +230,9 @@ class EventAdmin(OutboxAdmin):
                 "Narrow it, by a span of time say; or `manage.py events replay` takes them all.",
             )
         if not chosen.events:
-            return self._back(request, " ".join([f"None of them can be {_DONE[action]}.", *_sentences(chosen)]))
-        why = WhyForm(request.POST if "confirmed" in request.POST else None)
+            return self._back(request, " ".join([f"None of them can be {_DONE[action]}.", *chosen.why_left_out]))
         is_confirmed = "confirmed" in request.POST
+        why = WhyForm(request.POST if is_confirmed else None)
         if is_confirmed and _number(request.POST["confirmed"]) != len(chosen.events):
             messages.warning(request, f"Meanwhile others have been at work: there are {chosen.what} now.")
             is_confirmed = False
@@ -271,9 +249,9 @@ class EventAdmin(OutboxAdmin):
             using=using,
             count=len(chosen.events),
             what=chosen.what,
-            rows=[self._row(using, event) for event in chosen.events[:_SHOWN]],
+            rows=[self.event_row(using, event) for event in chosen.events[:_SHOWN]],
             more=f"{len(chosen.events) - _SHOWN:,}" if len(chosen.events) > _SHOWN else "",
-            left_out=_sentences(chosen),
+            left_out=chosen.why_left_out,
             ids=sorted(map(str, chosen_form.cleaned_data["event"])),
             across=chosen_form.cleaned_data["across"],
             latest=max(event.sequence for event in chosen.events),
@@ -289,30 +267,13 @@ class EventAdmin(OutboxAdmin):
             operation = ask(using, asked, [event.sequence for event in chosen.events])
         if operation is None:
             return self._back(request, " ".join(problems))
-        self._keep_history(request, using, asked, chosen, operation)
-        return HttpResponseRedirect(self.url_of("operation_change", admin_id(using, operation.id)))
-
-    def _keep_history(
-        self, request: HttpRequest, using: Alias, asked: Request, chosen: _Chosen, operation: OperationState
-    ) -> None:
         reason = f": {asked.why}" if asked.why else "."
-        text = f"Asked to {asked.kind} it, with operation {operation.id}{reason}"
-        content_type = ContentType.objects.get_for_model(LogEntry)
-        user_id: Any = request.user.pk
-        HistoryEntry.objects.bulk_create(
-            [
-                HistoryEntry(
-                    user_id=user_id,
-                    content_type_id=content_type.pk,
-                    object_id=admin_id(using, event.id),
-                    object_repr=f"{printable(event.name)} of {printable(event.object)}"[:200],
-                    action_flag=CHANGE,
-                    change_message=text,
-                )
-                for event in chosen.events
-            ],
-            batch_size=1000,
-        )
+        labels = {
+            admin_id(using, event.id): f"{printable(event.name)} of {printable(event.object)}"
+            for event in chosen.events
+        }
+        self.keep_history(request, labels, f"Asked to {asked.kind} it, with operation {operation.id}{reason}")
+        return HttpResponseRedirect(self.url_of("operation_change", admin_id(using, operation.id)))
 
     def _back(self, request: HttpRequest, problem: str) -> HttpResponse:
         """To the list, which says what was wrong; nothing was done."""
@@ -325,9 +286,6 @@ class EventAdmin(OutboxAdmin):
         params |= changes
         query = urlencode({key: value for key, value in params.items() if value is not None})
         return f"{self.url_of('logentry_changelist')}?{query}"
-
-
-_DONE = {"replay": "replayed", "bury": "buried"}
 
 
 def _choose(using: Alias, selection: Selection, form: ChosenForm, until: int | None) -> _Chosen | None:
@@ -346,14 +304,6 @@ def _choose(using: Alias, selection: Selection, form: ChosenForm, until: int | N
         events=[event for event in found if event.state in may_be],
         left_out=Counter(event.state for event in found if event.state not in may_be),
     )
-
-
-def _sentences(chosen: _Chosen) -> list[str]:
-    return [f"{each}, and left out." for each in chosen.why_left_out]
-
-
-def _is(count: int) -> str:
-    return "is" if count == 1 else "are"
 
 
 def _number(text: str | None) -> int | None:

@@ -5,13 +5,15 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
+from django.db import DEFAULT_DB_ALIAS
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path
 
-from django_events_sourcing.admin.base import READS, OutboxAdmin, Problems, admin_id, age, parse_admin_id
+from django_events_sourcing.admin.base import OutboxAdmin, admin_id, age, parse_admin_id
 from django_events_sourcing.exceptions import EventsSourcingError
 from django_events_sourcing.operating.performing import OperationState, latest, progress, stop
-from django_events_sourcing.outbox.tables import has_tables, missing_tables, outbox_databases
+from django_events_sourcing.operating.problems import Problems, databases_with_tables
+from django_events_sourcing.outbox.tables import missing_tables
 from django_events_sourcing.texts import printable
 from django_events_sourcing.types import Alias
 
@@ -30,7 +32,7 @@ class OperationAdmin(OutboxAdmin):
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         """Whether somebody may view events."""
-        return bool(request.user.has_perm(f"{self.opts.app_label}.view_logentry"))
+        return self.may(request, "view_logentry")
 
     def get_urls(self) -> list[URLPattern]:
         """Django's own, and that which stops one."""
@@ -42,45 +44,33 @@ class OperationAdmin(OutboxAdmin):
         """The latest ones of each database."""
         self.check_may_view(request)
         problems = Problems()
+        aliases = list(databases_with_tables(problems))
+        if not (aliases or problems):
+            problems.append(missing_tables(DEFAULT_DB_ALIAS))
         rows = []
-        aliases = outbox_databases()
-        are_some = False
         for using in aliases:
             with problems.reported(using):
-                if has_tables(using):
-                    are_some = True
-                    rows += [self._row(using, each) for each in latest(using, _PAGE)]
-        if aliases and not (are_some or problems):
-            problems.append(missing_tables(aliases[0]))
+                rows += [self._row(using, each) for each in latest(using, _PAGE)]
         rows.sort(key=lambda row: row["asked"], reverse=True)
         return self.render(
             request, "operations", title="Operations", rows=rows, problems=problems, **(extra_context or {})
         )
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",  # noqa: ARG002 - there is no form
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
+    def row_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any]) -> HttpResponse:
         """One of them.
 
         Raises:
             Http404: There is none.
         """
-        self.check_may_view(request)
-        if request.method not in READS:
-            return HttpResponseNotAllowed(READS)
         using, operation = _found(object_id)
-        may_stop = operation.ended is None and self._may_stop(request, operation)
+        may_stop = operation.ended is None and self.may(request, f"{operation.kind}_logentry")
         return self.render(
             request,
             "operation",
             title=f"{operation.kind.capitalize()} {operation.what}",
             one=self._row(using, operation),
             stop_url=self.url_of("operation_stop", admin_id(using, operation.id)) if may_stop else None,
-            **(extra_context or {}),
+            **extra_context,
         )
 
     def history_view(
@@ -100,16 +90,13 @@ class OperationAdmin(OutboxAdmin):
         using, operation = _found(object_id)
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        if not self._may_stop(request, operation):
+        if not self.may(request, f"{operation.kind}_logentry"):
             raise PermissionDenied
         if stop(using, operation.id, request.user.get_username()):
             messages.success(request, "It is stopped. What was done by then is done.")
         else:
             messages.warning(request, "It had ended already.")
         return HttpResponseRedirect(self.url_of("operation_change", admin_id(using, operation.id)))
-
-    def _may_stop(self, request: HttpRequest, operation: OperationState) -> bool:
-        return bool(request.user.has_perm(f"{self.opts.app_label}.{operation.kind}_logentry"))
 
     def _row(self, using: Alias, one: OperationState) -> dict[str, Any]:
         return {

@@ -193,9 +193,9 @@ class _Walk:
         return LogEntry.objects.using(self._using)
 
     def _candidates(self, among: Q) -> list[SequenceNumber]:
-        order = "sequence" if self._is_upwards else "-sequence"
         if self._selection.state == "pending":
             return self._first_of_queue(among)
+        order = "sequence" if self._is_upwards else "-sequence"
         rows: QuerySet[Any] = self._log
         if condition := FAILED.get(self._selection.state or ""):
             rows = Failure.objects.using(self._using).filter(condition)
@@ -223,7 +223,8 @@ class _Walk:
     def _bounds(self) -> tuple[SequenceNumber, SequenceNumber]:
         """The first and the last id of the log that may be meant; none are if they are the other way round."""
         log = self._log.filter(event_id__in=self._selection.ids) if self._selection.ids else self._log
-        first, last = (log.order_by(order).values_list("sequence", flat=True).first() for order in _ENDS)
+        ids = log.values_list("sequence", flat=True)
+        first, last = ids.order_by("sequence").first(), ids.order_by("-sequence").first()
         if first is None or last is None:
             return 1, 0
         since, until = self._selection.since, self._selection.until
@@ -244,6 +245,3 @@ class _Walk:
             else:
                 low = found[0] + 1
         return low
-
-
-_ENDS = ("sequence", "-sequence")

@@ -14,9 +14,9 @@ from django_events_sourcing.outbox.leases import this_process
 from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
 from django_events_sourcing.outbox.queries import Queued
 from django_events_sourcing.outbox.tables import raises_missing_tables
-from django_events_sourcing.types import Alias, PartitionNumber
+from django_events_sourcing.types import Alias, PartitionNumber, SequenceNumber
 
-__all__ = ["ALL", "bury", "end_backoff", "named_partitions", "pause", "queue_row", "reserved", "resume"]
+__all__ = ["ALL", "bury", "end_backoff", "named_partitions", "pause", "queue_row", "queued_row", "reserved", "resume"]
 
 #: Every partition.
 ALL = frozenset(range(PARTITIONS))
@@ -139,7 +139,11 @@ def queue_row(using: Alias, event_id: UUID) -> Queued:
     found = LogEntry.objects.using(using).filter(event_id=event_id).values_list("sequence", "object").first()
     if found is None:
         raise OperationError(f"The log of database {using!r} has no event {event_id}.")
-    sequence, key = found
+    return queued_row(*found)
+
+
+def queued_row(sequence: SequenceNumber, key: str) -> Queued:
+    """Where the event of an object is in the queue, if it is there."""
     return Queued(object_hash(key) % PARTITIONS, sequence, object_hash(key))
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import DatabaseError, transaction
@@ -22,17 +21,27 @@ from django_events_sourcing.delivery.enqueue import OPERATION_TASK, enqueue
 from django_events_sourcing.events import uuid7
 from django_events_sourcing.exceptions import EventsSourcingError, OperationError
 from django_events_sourcing.models import LogEntry, Operation
-from django_events_sourcing.operating.operations import reserved
+from django_events_sourcing.operating.operations import queued_row, reserved
 from django_events_sourcing.operating.replay import put_back
 from django_events_sourcing.outbox import queries
-from django_events_sourcing.outbox.clock import DatabaseNow, from_now, known_moment
-from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
-from django_events_sourcing.outbox.queries import Queued, Replayable
+from django_events_sourcing.outbox.clock import DatabaseNow, from_microseconds, from_now, known_moment
+from django_events_sourcing.outbox.queries import Replayable
 from django_events_sourcing.outbox.tables import raises_missing_tables
 from django_events_sourcing.texts import without_passwords
 from django_events_sourcing.types import Alias, SequenceNumber
 
-__all__ = ["OperationState", "Request", "ask", "latest", "note", "perform", "perform_forgotten", "progress", "stop"]
+__all__ = [
+    "OperationState",
+    "Request",
+    "ask",
+    "latest",
+    "note",
+    "perform",
+    "perform_forgotten",
+    "progress",
+    "send",
+    "stop",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +124,7 @@ def ask(using: Alias, request: Request, sequences: Sequence[SequenceNumber]) -> 
     )
     with raises_missing_tables(using), transaction.atomic(using=using):
         Operation.objects.using(using).bulk_create([row])
-        transaction.on_commit(partial(_send, using, row.id), using=using)
+        transaction.on_commit(partial(send, using, row.id), using=using)
     return progress(using, row.id)
 
 
@@ -232,7 +241,8 @@ def perform_forgotten(using: Alias, stopping: Callable[[], bool]) -> None:
         perform(using, operation_id, stopping)
 
 
-def _send(using: Alias, operation_id: UUID) -> None:
+def send(using: Alias, operation_id: UUID) -> None:
+    """Tell a worker of an operation. If Celery's broker does not take that, it is logged; a worker finds it anyway."""
     try:
         enqueue(OPERATION_TASK, using, str(operation_id))
     except Exception as exc:  # noqa: BLE001 - whatever it is, the operation is there
@@ -240,8 +250,8 @@ def _send(using: Alias, operation_id: UUID) -> None:
         logger.warning(text, operation_id, using, without_passwords(exc), extra={"database": using})
 
 
-def _rows(using: Alias) -> QuerySet[Any]:
-    return Operation.objects.using(using).defer("events").annotate(now=DatabaseNow())
+def _rows(using: Alias) -> QuerySet[Operation]:
+    return Operation.objects.using(using).defer("events")
 
 
 def _unclaimed(using: Alias) -> QuerySet[Operation]:
@@ -249,7 +259,7 @@ def _unclaimed(using: Alias) -> QuerySet[Operation]:
     return Operation.objects.using(using).filter(nobody, ended_at__isnull=True)
 
 
-def _state(row: Any) -> OperationState:
+def _state(row: Operation) -> OperationState:
     state = "waiting" if row.runner is None else "running"
     if row.ended_at is not None:
         state = "stopped" if row.error else "ended"
@@ -263,7 +273,7 @@ def _state(row: Any) -> OperationState:
         total=row.total,
         looked_at=row.position,
         done=row.done,
-        asked=known_moment(row.asked_at),  # type: ignore[arg-type]
+        asked=from_microseconds(row.asked_at),
         ended=known_moment(row.ended_at),
         error=row.error,
     )
@@ -276,8 +286,7 @@ def _replay(using: Alias, sequences: list[SequenceNumber], _row: Operation) -> i
 
 def _bury(using: Alias, sequences: list[SequenceNumber], row: Operation) -> int:
     log = LogEntry.objects.using(using).filter(sequence__in=sequences).order_by("sequence")
-    hashes = [(sequence, object_hash(key)) for sequence, key in log.values_list("sequence", "object")]
-    queued = [Queued(number % PARTITIONS, sequence, number) for sequence, number in hashes]
+    queued = [queued_row(*each) for each in log.values_list("sequence", "object")]
     count = 0
     with reserved(using, {each.partition for each in queued}) as owner:
         for each in queued:

@@ -3,7 +3,6 @@
 import os
 import sys
 from argparse import SUPPRESS, ArgumentParser
-from collections.abc import Iterator
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -11,9 +10,10 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 from django_events_sourcing.exceptions import EventsSourcingError
 from django_events_sourcing.management.subcommands import SUBCOMMANDS
-from django_events_sourcing.management.subcommands.base import Problems, Subcommand
+from django_events_sourcing.management.subcommands.base import Subcommand
+from django_events_sourcing.operating.problems import Problems, databases_with_tables
 from django_events_sourcing.outbox.identity import one_of_each_outbox
-from django_events_sourcing.outbox.tables import has_tables, missing_tables, outbox_databases
+from django_events_sourcing.outbox.tables import missing_tables, outbox_databases
 
 
 class Command(BaseCommand):
@@ -74,7 +74,9 @@ class Command(BaseCommand):
         if database:
             aliases = [database]
         else:
-            aliases = outbox_databases() if chosen.is_examination else one_of_each_outbox(_with_tables(problems))
+            aliases = (
+                outbox_databases() if chosen.is_examination else one_of_each_outbox(databases_with_tables(problems))
+            )
         if not (aliases or problems):
             raise CommandError(missing_tables(DEFAULT_DB_ALIAS))
         try:
@@ -88,10 +90,3 @@ class Command(BaseCommand):
 def _chosen(subcommand: str) -> type[Subcommand]:
     (chosen,) = (each for each in SUBCOMMANDS if each.name == subcommand)
     return chosen
-
-
-def _with_tables(problems: Problems) -> Iterator[str]:
-    for alias in outbox_databases():
-        with problems.reported(alias):
-            if has_tables(alias):
-                yield alias

@@ -9,55 +9,20 @@ from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 from django.core.management.base import CommandError, OutputWrapper
-from django.db import Error
 from rich.console import Console
 from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from django_events_sourcing.exceptions import EventsSourcingError
+from django_events_sourcing.operating.problems import Problems
 from django_events_sourcing.texts import printable
-from django_events_sourcing.types import Alias
 
-__all__ = ["Problems", "Subcommand"]
+__all__ = ["Subcommand"]
 
 _WIDTH_WITHOUT_TERMINAL = 80
 
 _Found = TypeVar("_Found")
-
-
-class Problems(list[str]):
-    """What went wrong, a line each. One database's trouble keeps none of the others from their turn.
-
-    Attributes:
-        by_database: The last one of each.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.by_database: dict[Alias, str] = {}
-
-    def copied(self) -> "Problems":
-        """The same, to be added to by itself."""
-        other = Problems()
-        other += self
-        other.by_database |= self.by_database
-        return other
-
-    @contextmanager
-    def reported(self, alias: Alias) -> Iterator[None]:
-        """Have what goes wrong within it be one of the problems."""
-        try:
-            yield
-        except EventsSourcingError as exc:
-            self._add(alias, str(exc))
-        except Error as exc:
-            self._add(alias, f"Database {alias!r} cannot be asked: {printable(' '.join(str(exc).split()))}")
-
-    def _add(self, alias: Alias, problem: str) -> None:
-        self.append(problem)
-        self.by_database[alias] = problem
 
 
 class Subcommand(ABC):

@@ -8,13 +8,10 @@ from typing import Any
 from django_events_sourcing.management.subcommands.arguments import add_criteria
 from django_events_sourcing.management.subcommands.base import Subcommand
 from django_events_sourcing.operating.listing import ListedEvent, Selection, list_events
-from django_events_sourcing.texts import counted, shortened
+from django_events_sourcing.texts import brief, counted
 from django_events_sourcing.types import Alias
 
 __all__ = ["ListSubcommand"]
-
-# How much of a name or object is told, in characters.
-_MOST = 300
 
 # How many events it lists, if nothing is said.
 _LIMIT = 20
@@ -101,8 +98,8 @@ class ListSubcommand(Subcommand):
 
 def _lines(event: ListedEvent) -> list[str]:
     lines = [
-        f"{event.state}: {shortened(event.name, _MOST)} of {shortened(event.service, _MOST)}",
-        f"{shortened(event.object, _MOST)}, {event.time.isoformat(timespec='seconds')}",
+        f"{event.state}: {brief(event.name)} of {brief(event.service)}",
+        f"{brief(event.object)}, {event.time.isoformat(timespec='seconds')}",
     ]
     if event.attempts:
         lines.append(f"refused {counted(event.attempts, 'time')}: {event.error}")

@@ -13,10 +13,11 @@ from rich.table import Table
 
 from django_events_sourcing.logs import Numbers
 from django_events_sourcing.management.subcommands.arguments import positive
-from django_events_sourcing.management.subcommands.base import Problems, Subcommand
-from django_events_sourcing.operating.status import PartitionStatus, Status, WorkerStatus, status
-from django_events_sourcing.operating.verdict import duration, is_silent, verdict
-from django_events_sourcing.texts import by_and_why
+from django_events_sourcing.management.subcommands.base import Subcommand
+from django_events_sourcing.operating.problems import Problems
+from django_events_sourcing.operating.status import PartitionStatus, Status, status
+from django_events_sourcing.operating.summary import facts, leases, pauses_and_backoffs, troubles
+from django_events_sourcing.operating.verdict import is_silent, verdict
 from django_events_sourcing.types import Alias
 
 __all__ = ["StatusSubcommand"]
@@ -26,9 +27,6 @@ _EVERY = 2.0
 
 # How often it is asked whether to stop, in seconds.
 _POLL = 0.1
-
-# A worker that has not looked for longer, in seconds, is not named beside others.
-_LATELY = 600.0
 
 
 class StatusSubcommand(Subcommand):
@@ -92,27 +90,13 @@ class StatusSubcommand(Subcommand):
             self._show_details(alias, one)
 
     def _show_details(self, alias: Alias, one: Status) -> None:
-        facts: dict[str, str | list[str]] = {
-            "pending": f"{one.pending:,}",
-            "oldest due": duration(one.oldest_pending_seconds),
-            "refused, to be tried again": f"{one.refused:,}",
-            "dead": f"{one.dead:,}",
-            "buried": f"{one.buried:,}",
-            "published in the last hour": f"{one.published_last_hour:,}",
-            "workers": _workers(one.workers) or "none has looked within a day",
-        }
-        if one.unrouted_last_hour:
-            facts["of these, to no queue"] = f"{one.unrouted_last_hour:,}"
-        if one.oldest_transaction:
-            age = duration(one.oldest_transaction.seconds)
-            facts["oldest open transaction"] = f"{age}: {one.oldest_transaction.holder}"
         self.stdout.write("")
         summary = Table(title=f"Outbox of database {alias!r}", title_justify="left", show_header=False)
-        self.show(summary, facts.items())
+        self.show(summary, facts(one).items())
         if groups := list(_grouped(one.partitions)):
             table = Table("partitions", "pending", "state", title_justify="left", title="Partitions")
             self.show(table, ((str(_numbers(group)), f"{_pending(group):,}", _state(group)) for group in groups))
-        for error, numbers in _troubles(one.partitions).items():
+        for error, numbers in troubles(one.partitions).items():
             self.say(f"Trouble of {_numbers(numbers)}: {error}")
 
 
@@ -121,11 +105,6 @@ def _answer(found: dict[Alias, Status]) -> Iterator[str]:
         which = f"Database {alias!r}: " if len(found) > 1 else ""
         for sentence in verdict(one):
             yield f"{which}{sentence}"
-
-
-def _workers(workers: list[WorkerStatus]) -> list[str]:
-    known = [each for each in workers if each.looked_seconds <= _LATELY] or workers[:1]
-    return [f"{each.name} (pid {each.pid}) looked {duration(each.looked_seconds)} ago" for each in known]
 
 
 def _grouped(partitions: list[PartitionStatus]) -> Iterator[list[PartitionStatus]]:
@@ -148,43 +127,10 @@ def _numbers(group: list[PartitionStatus]) -> Numbers:
 
 
 def _state(group: list[PartitionStatus]) -> list[str]:
-    one = group[0]
-    said = []
-    if one.paused_seconds is not None:
-        lasts = duration(_most(each.paused_seconds for each in group))
-        said.append(f"paused for {lasts}{by_and_why(one.paused_by, one.paused_why)}")
-    if failures := max(each.failures for each in group):
-        waits = _least(each.retry_seconds for each in group)
-        following = f"next attempt in {duration(waits)}" if waits else "next attempt due"
-        said.append(f"{failures} failures in a row, {following}" if failures > 1 else f"in trouble, {following}")
-    elif one.retry_seconds:
-        said.append(f"waits {duration(_least(each.retry_seconds for each in group))}, for an operator's command")
-    if one.holder:
-        seen = duration(_least(each.holder_seen_seconds for each in group))
-        if is_silent(one):
-            most = duration(_most(each.leased_seconds for each in group))
-            said.append(f"held by {one.holder}, which gives no sign of life for {seen}; free in {most}")
-        else:
-            said.append(f"at work: {one.holder}, {seen} ago")
+    said = [*pauses_and_backoffs(group), *leases(group)]
     if lost := sum(each.lost for each in group):
         said.append("1 lease ran out under its relay" if lost == 1 else f"{lost} leases ran out under their relays")
     return said or ["due" if any(each.is_due for each in group) else "waits for a refused event"]
-
-
-def _least(found: Iterator[float | None]) -> float | None:
-    return min((each for each in found if each is not None), default=None)
-
-
-def _most(found: Iterator[float | None]) -> float | None:
-    return max((each for each in found if each is not None), default=None)
-
-
-def _troubles(partitions: list[PartitionStatus]) -> dict[str, list[PartitionStatus]]:
-    troubles: dict[str, list[PartitionStatus]] = {}
-    for each in partitions:
-        if each.error:
-            troubles.setdefault(each.error, []).append(each)
-    return troubles
 
 
 def _as_json(found: dict[Alias, Status], problems: Problems) -> dict[str, Any]:

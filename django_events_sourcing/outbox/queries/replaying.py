@@ -94,7 +94,7 @@ def replayable(using: Alias, selection: Selection, limit: int) -> Iterator[list[
         after = page[-1][0]
         left_out = pending_among(using, [row[0] for row in page])
         if not selection.ids:
-            buried = Failure.objects.using(using).filter(buried_at__isnull=False)
+            buried = Failure.objects.using(using).filter(FAILED["buried"])
             left_out |= set(buried.filter(span([row[0] for row in page])).values_list("sequence", flat=True))
         found = [Replayable(*row) for row in page if row[0] not in left_out]
         yield list(filter(selection.has, found))

@@ -8,10 +8,11 @@ from django.contrib.admin.models import LogEntry as HistoryEntry
 from django.db import OperationalError, connections
 from django.test.utils import CaptureQueriesContext
 
-from django_events_sourcing.admin import dashboard, operations
+from django_events_sourcing.admin import dashboard
 from django_events_sourcing.admin.chart import chart
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.models import Partition, PublishedCount
+from django_events_sourcing.operating import problems
 from django_events_sourcing.operating.operations import pause
 from django_events_sourcing.operating.performing import latest
 from django_events_sourcing.operating.status import status
@@ -30,7 +31,7 @@ def database(request, django_db_blocker, monkeypatch):
     """The only one with an outbox; not the admin's own."""
     with in_use(request.getfixturevalue(f"{request.param}_alias"), django_db_blocker) as alias:
         monkeypatch.setattr(dashboard, "outbox_databases", lambda: [alias])
-        monkeypatch.setattr(operations, "outbox_databases", lambda: [alias])
+        monkeypatch.setattr(problems, "outbox_databases", lambda: [alias])
         yield alias
 
 

@@ -410,14 +410,14 @@ def test_database__that_cannot_be_asked__is_named(viewer, database, settings, mo
 
 def test_operations__of_a_database_without_an_outbox__are_none(viewer, database, settings, monkeypatch):
     """It is named only if no other has one."""
-    from django_events_sourcing.admin import operations
+    from django_events_sourcing.operating import problems
 
     path = "/admin/django_events_sourcing/operation/"
-    monkeypatch.setattr(operations, "has_tables", lambda alias: alias == database)
-    monkeypatch.setattr(operations, "outbox_databases", lambda: ["default", database])
+    monkeypatch.setattr(problems, "has_tables", lambda alias: alias == database)
+    monkeypatch.setattr(problems, "outbox_databases", lambda: ["default", database])
     assert "Nobody has done anything to the outbox yet" in text_of(viewer.get(path))
     assert "lacks" not in text_of(viewer.get(path))
-    monkeypatch.setattr(operations, "outbox_databases", lambda: ["default"])
+    monkeypatch.setattr(problems, "outbox_databases", lambda: ["default"])
     assert "lacks the outbox&#x27;s tables" in text_of(viewer.get(path))
 
 
