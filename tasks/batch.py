@@ -8,7 +8,7 @@ from time import time
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import EventRefused, PublishError
 from django_events_sourcing.outbox.queries import Queued
-from django_events_sourcing.types import ObjectHash, PartitionNumber
+from django_events_sourcing.types import PartitionNumber
 
 __all__ = ["Batch", "Outcome"]
 
@@ -42,7 +42,7 @@ class Batch:
     Args:
         events: The events, with their rows of the queue, in the order of ids.
         may_publish: Asked right before an event is sent; where it says no, the event's object waits.
-        waiting: Hashes of objects that wait; an object is added when one of its events is not confirmed.
+        waiting: The objects that wait; one is added when one of its events is not confirmed.
         while_awaited: Called with the batch every so often while confirms are awaited; it may add events.
 
     Attributes:
@@ -57,7 +57,7 @@ class Batch:
         self,
         events: Iterable[tuple[Queued, Event]],
         may_publish: Callable[[Queued], bool],
-        waiting: set[ObjectHash],
+        waiting: set[str],
         while_awaited: Callable[["Batch"], None],
     ) -> None:
         self.outcome = Outcome()
@@ -67,8 +67,8 @@ class Batch:
         self._may_publish = may_publish
         self._waiting = waiting
         self.left = self.bytes_left = 0
-        self._by_object: dict[ObjectHash, deque[tuple[Queued, Event]]] = {}
-        self._ready: deque[ObjectHash] = deque()
+        self._by_object: dict[str, deque[tuple[Queued, Event]]] = {}
+        self._ready: deque[str] = deque()
         self.add(events)
 
     def __repr__(self) -> str:
@@ -80,9 +80,9 @@ class Batch:
     def add(self, events: Iterable[tuple[Queued, Event]]) -> None:
         """More events, whose ids are above those of the same objects that are there."""
         for row, event in events:
-            events_of_object = self._by_object.setdefault(row.object_hash, deque())
+            events_of_object = self._by_object.setdefault(row.object, deque())
             if not events_of_object:
-                self._ready.append(row.object_hash)
+                self._ready.append(row.object)
             events_of_object.append((row, event))
             self.left += 1
             self.bytes_left += len(event.body)
@@ -91,21 +91,21 @@ class Batch:
         """The next event to send, of an object that has none in flight; None if there is no such event now."""
         while self._ready:
             row, event = self._by_object[self._ready.popleft()][0]
-            if row.object_hash in self._waiting:
+            if row.object in self._waiting:
                 continue
             if row.replay_to is None and (found := self.forbidden.get((event.service, event.name))):
                 found[1].append(row)
-                self._waiting.add(row.object_hash)
+                self._waiting.add(row.object)
                 continue
             if row.partition in self.outcome.troubled or not self._may_publish(row):
-                self._waiting.add(row.object_hash)
+                self._waiting.add(row.object)
                 continue
             return row, event
         return None
 
     def again(self, rows: list[Queued]) -> None:
         """Have events be sent before all others, of which nobody knows whether they arrived."""
-        self._ready.extendleft(row.object_hash for row in reversed(rows))
+        self._ready.extendleft(row.object for row in reversed(rows))
 
     def tend(self) -> None:
         """Have what is to be done while confirms are awaited be done."""
@@ -115,7 +115,7 @@ class Batch:
         """The event has arrived, be it in no queue: its object's next one may go."""
         self.outcome.confirmed.append(row)
         self.left -= 1
-        events_of_object = self._by_object[row.object_hash]
+        events_of_object = self._by_object[row.object]
         _, event = events_of_object.popleft()
         self.bytes_left -= len(event.body)
         self.outcome.published[event.service, event.name] += 1
@@ -125,27 +125,27 @@ class Batch:
             self.outcome.delays.append(time() - event.time.timestamp())
             self.through.add(event.service)
         if events_of_object:
-            self._ready.append(row.object_hash)
+            self._ready.append(row.object)
         else:
-            del self._by_object[row.object_hash]
+            del self._by_object[row.object]
 
     def refuse(self, row: Queued, error: EventRefused) -> None:
         """The event was refused by itself."""
-        _, event = self._by_object[row.object_hash][0]
+        _, event = self._by_object[row.object][0]
         self.outcome.refused.append((row, event, error))
         self.left -= 1
-        self._waiting.add(row.object_hash)
+        self._waiting.add(row.object)
 
     def forbid(self, row: Queued, error: PublishError) -> None:
         """The event may not be sent by its name; whether that is its own fault, others of its service will show."""
-        _, event = self._by_object[row.object_hash][0]
+        _, event = self._by_object[row.object][0]
         self.forbidden[event.service, event.name] = error, [row]
-        self._waiting.add(row.object_hash)
+        self._waiting.add(row.object)
 
     def trouble(self, row: Queued, error: PublishError) -> None:
         """The event could not be sent, for no fault of its own."""
         self.outcome.troubled.setdefault(row.partition, error)
-        self._waiting.add(row.object_hash)
+        self._waiting.add(row.object)
 
     def give_up(self, error: PublishError) -> None:
         """Nothing can be sent now."""

@@ -26,7 +26,7 @@ class Reading:
         ends: When to read no more, by ``monotonic``.
 
     Attributes:
-        waiting: Hashes of the objects that wait until the pass is over. Batches add an object when one of its events is
+        waiting: The objects that wait until the pass is over. Batches add an object when one of its events is
             refused, or meets with trouble.
     """
 
@@ -94,14 +94,14 @@ class Reading:
         }
         # What was too much this time would be so the next; the database has to look at each of these bodies.
         self._size = min(2 * (end if cut else self._size), self._largest_size)
-        portion = [(row, event) for row, event in portion[:end] if row.object_hash not in self.waiting]
+        portion = [(row, event) for row, event in portion[:end] if row.object not in self.waiting]
         return queries.complete(self._using, portion)
 
     def _end(self, portion: Portion) -> int:
         """How many of the rows have no more bytes than a portion may have; one at least."""
         total = 0
         for place, (row, event) in enumerate(portion):
-            if row.object_hash not in self.waiting:
+            if row.object not in self.waiting:
                 total += _octets(event)
                 if place and total > self._most:
                     return place

@@ -229,7 +229,7 @@ class Relay:
             self._settler.drop(gone)
         for row, event in portion:
             if isinstance(event, UnreadableError):
-                reading.waiting.add(row.object_hash)
+                reading.waiting.add(row.object)
                 self._settler.give_up(row, event)
         self._leases.keep()  # it may have taken long
         return [(row, event) for row, event in portion if isinstance(event, Event)]

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from django.db.models import Value
+
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
@@ -12,7 +14,7 @@ from django_events_sourcing.operating.operations import queue_row
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.clock import DatabaseNow, known_moment, seconds_until
 from django_events_sourcing.outbox.queries import Queued
-from django_events_sourcing.outbox.queries.common import waiting_failures
+from django_events_sourcing.outbox.queries.common import Letters, waiting_failures
 from django_events_sourcing.outbox.tables import raises_missing_tables
 from django_events_sourcing.texts import by_and_why, counted
 from django_events_sourcing.types import Alias, Microseconds, PartitionNumber
@@ -134,18 +136,19 @@ def _object_says(using: Alias, row: Queued, now: Microseconds) -> list[str]:
     reasons = []
     waiting = waiting_failures(dead_blocks=get_settings().dead_blocks_object).using(using)
     failures = waiting.filter(partition=row.partition, object_hash=row.object_hash)
-    ids = dict(
-        LogEntry.objects.using(using)
-        .filter(sequence__in=[failure.sequence for failure in failures])
-        .values_list("sequence", "event_id")
-    )
+    theirs = LogEntry.objects.using(using).annotate(letters=Letters("object"))
+    theirs = theirs.filter(letters=Letters(Value(row.object)))
+    same = theirs.filter(sequence__in=[failure.sequence for failure in failures])
+    ids = dict(same.values_list("sequence", "event_id"))
     for failure in failures:
-        which = "it" if failure.sequence == row.sequence else f"event {ids.get(failure.sequence)} of its object"
+        if failure.sequence not in ids:
+            continue
+        which = "it" if failure.sequence == row.sequence else f"event {ids[failure.sequence]} of its object"
         if failure.dead_at is not None:
             reasons.append(f"{which} is dead, and DEAD_BLOCKS_OBJECT is set: replay it, or bury it")
         elif seconds := seconds_until(failure.retry_at, now):
             reasons.append(f"{which} was refused {counted(failure.attempts, 'time')}; next attempt in {seconds:.1f} s")
     queue = QueueEntry.objects.using(using).filter(partition=row.partition, object_hash=row.object_hash)
-    if earlier := queue.filter(sequence__lt=row.sequence).count():
+    if earlier := theirs.filter(sequence__in=queue.filter(sequence__lt=row.sequence).values("sequence")).count():
         reasons.append(f"{counted(earlier, 'earlier event')} of its object {'is' if earlier == 1 else 'are'} pending")
     return reasons

@@ -144,7 +144,7 @@ def queue_row(using: Alias, event_id: UUID) -> Queued:
 
 def queued_row(sequence: SequenceNumber, key: str) -> Queued:
     """Where the event of an object is in the queue, if it is there."""
-    return Queued(object_hash(key) % PARTITIONS, sequence, object_hash(key))
+    return Queued(object_hash(key) % PARTITIONS, sequence, object_hash(key), object=key)
 
 
 @contextmanager

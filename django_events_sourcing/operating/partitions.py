@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from django.db.models import Case, Exists, F, OuterRef, QuerySet, Subquery, When
+from django.db.models import Case, F, OuterRef, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce
 
 from django_events_sourcing.models import LogEntry, Partition, PublishedCount, QueueEntry, Worker
 from django_events_sourcing.outbox.clock import DatabaseNow
 from django_events_sourcing.outbox.partitioning import PARTITIONS
-from django_events_sourcing.outbox.queries.common import waiting_failures
+from django_events_sourcing.outbox.queries.common import Letters, waiting_failures
 from django_events_sourcing.outbox.read_only import IsReadOnly
 from django_events_sourcing.types import Alias
 
@@ -22,12 +22,17 @@ def due_since(*, dead_blocks: bool, **criteria: Any) -> Subquery:
         dead_blocks: Whether an object with a dead event waits.
         criteria: Which events of the queue are meant; all, if there are none.
     """
-    waits = waiting_failures(dead_blocks=dead_blocks)
-    waits = waits.filter(partition=OuterRef("partition"), object_hash=OuterRef("object_hash"))
+    failures = waiting_failures(dead_blocks=dead_blocks)
+    failures = failures.filter(partition=OuterRef("partition"), object_hash=OuterRef("object_hash"))
+    theirs = LogEntry.objects.filter(sequence=OuterRef("sequence")).values(letters=Letters("object"))
+    of_row = LogEntry.objects.filter(sequence=OuterRef(OuterRef("sequence"))).values(letters=Letters("object"))
+    its_own = failures.alias(letters=Subquery(theirs)).filter(letters=Subquery(of_row))
     happened = Subquery(LogEntry.objects.filter(sequence=OuterRef("sequence")).values("time"))
     # Where neither is known it is as if it had been now: no reason for an alert, but due.
     since = Coalesce(F("queued_at"), Case(When(replay_to__isnull=True, then=happened)), DatabaseNow())
-    due = QueueEntry.objects.filter(~Exists(waits), partition=OuterRef("number"), **criteria)
+    waits = Coalesce(Subquery(its_own.values(one=Value(1))[:1]), 0)  # why that is no Exists, sql.py says
+    due = QueueEntry.objects.filter(partition=OuterRef("number"), **criteria)
+    due = due.alias(waits=waits).filter(waits__lt=1)
     return Subquery(due.order_by("sequence").annotate(since=since).values("since")[:1])
 
 

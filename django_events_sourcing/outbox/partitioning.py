@@ -23,7 +23,7 @@ TURN = 1.0
 def object_hash(object_key: str) -> ObjectHash:
     """A number of 32 bits for an object, the same in every process; its remainder by ``PARTITIONS`` is the partition.
 
-    Two objects of one number would at times wait for each other, nothing worse.
+    Whoever chooses keys can choose their numbers: no object may wait for another's events because they are the same.
     """
     return zlib.crc32(object_key.encode())
 

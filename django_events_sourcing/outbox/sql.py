@@ -98,23 +98,31 @@ _BLOCKS_OBJECT = """f."dead_at" IS NOT NULL AND f."buried_at" IS NULL AND COALES
 
 _WAITS = """f."retry_at" > {now}"""
 
+# Of queue rows ``q``: 1 where their object waits, as an event of its own was refused, or is dead and in the way; or 0.
+# The hash finds the few that it may be, the object decides: whoever chooses keys finds one of any hash in a moment.
+# Of an EXISTS, PostgreSQL would make a join, and might go through all of a partition for it.
+_OBJECT_WAITS = """COALESCE((
+    SELECT 1 FROM "django_events_sourcing_failure" f
+    WHERE f."partition" = q."partition" AND f."object_hash" = q."object_hash" AND ({waits})
+        AND (SELECT {object} FROM "django_events_sourcing_log" l WHERE l."sequence" = f."sequence")
+            = (SELECT {object} FROM "django_events_sourcing_log" l WHERE l."sequence" = q."sequence")
+    LIMIT 1
+), 0)"""
+
 # In place of EXISTS, for which PostgreSQL would read the queue from its start, dead rows and all, it is asked for the
 # first event that is due.
-LOOK = """
+LOOK = f"""
 SELECT p."number", p."owner", p."failures",
     (
         SELECT q."sequence" FROM "django_events_sourcing_queue" q
-        WHERE q."partition" = p."number" AND NOT EXISTS (
-            SELECT 1 FROM "django_events_sourcing_failure" f
-            WHERE f."partition" = q."partition" AND f."object_hash" = q."object_hash" AND ({waits})
-        )
+        WHERE q."partition" = p."number" AND {_OBJECT_WAITS} <> 1
         ORDER BY q."sequence" LIMIT 1
     ) AS "first_due",
-    p."owner" IS NOT NULL AND p."leased_until" > {now} AS "is_leased",
+    p."owner" IS NOT NULL AND p."leased_until" > {{now}} AS "is_leased",
     p."paused_at" IS NOT NULL AS "is_paused",
-    CASE WHEN p."retry_at" > {now} THEN p."retry_at" - {now} END AS "retry_in"
+    CASE WHEN p."retry_at" > {{now}} THEN p."retry_at" - {{now}} END AS "retry_in"
 FROM "django_events_sourcing_partition" p
-WHERE p."number" < {partitions}
+WHERE p."number" < {{partitions}}
 ORDER BY p."number"
 """
 
@@ -146,11 +154,8 @@ SELECT * FROM (
 #: What more a pass says of its parts, but for the first.
 ORDERED = """ AND q."sequence" <= CAST(%(top)s AS {bigint}){left_out}"""
 
-#: Of queue rows: their object is not among those that wait, which are too many to be named.
-NOT_WAITING = """ AND NOT EXISTS (
-    SELECT 1 FROM "django_events_sourcing_failure" f
-    WHERE f."partition" = q."partition" AND f."object_hash" = q."object_hash" AND ({waits})
-)"""
+#: Of queue rows: their object doesn't wait.
+NOT_WAITING = f" AND {_OBJECT_WAITS} <> 1"
 
 # A body that is too large to come along is left to be asked for by itself; what is known is how large it is.
 _BODY = """CASE WHEN {octets} <= CAST(%(most_of_each)s AS {bigint}) THEN l."body" END, {octets}"""
@@ -159,6 +164,9 @@ _OCTETS = {
     "mysql": 'OCTET_LENGTH(l."body")',
     "sqlite": 'LENGTH(CAST(l."body" AS BLOB))',
 }
+
+# To be compared letter by letter: MySQL may take no notice of case.
+_OBJECT = {"postgresql": 'l."object"', "mysql": 'CAST(l."object" AS BINARY)', "sqlite": 'l."object"'}
 
 _ROWS = 'q."partition", q."sequence", q."object_hash", q."replay_to"'
 _EVENT = f'{_BODY}, l."event_id", l."service", l."name", l."object", l."headers", l."time"'
@@ -204,14 +212,11 @@ WHERE "minute" = CAST(%(minute)s AS {bigint}) AND "partition" = CAST(%(partition
 """
 
 #: Of one partition: how many events are pending, and how many of them due, as far as the first ``limit`` of them go.
-COUNT_PART = """
-SELECT {number}, COUNT(*), SUM(CASE WHEN EXISTS (
-    SELECT 1 FROM "django_events_sourcing_failure" f
-    WHERE f."partition" = {number} AND f."object_hash" = q."object_hash" AND ({waits})
-) THEN 0 ELSE 1 END)
+COUNT_PART = f"""
+SELECT {{number}}, COUNT(*), SUM(1 - {_OBJECT_WAITS})
 FROM (
-    SELECT "object_hash" FROM "django_events_sourcing_queue"
-    WHERE "partition" = {number} ORDER BY "sequence" LIMIT {limit}
+    SELECT "partition", "sequence", "object_hash" FROM "django_events_sourcing_queue"
+    WHERE "partition" = {{number}} ORDER BY "sequence" LIMIT {{limit}}
 ) q
 """
 
@@ -229,7 +234,8 @@ def _without_parts(spoken: str, template: str) -> str:
 
 def _filled_in(spoken: str, template: str, **parts: object) -> str:
     bigint = "SIGNED" if spoken == "mysql" else "BIGINT"
-    text = template.format(now=NOW[spoken], bigint=bigint, octets=_OCTETS[spoken], **parts)
+    words = {"now": NOW[spoken], "bigint": bigint, "octets": _OCTETS[spoken], "object": _OBJECT[spoken]}
+    text = template.format(**words, **parts)
     return text.replace('"', "`") if spoken == "mysql" else text
 
 

@@ -312,9 +312,9 @@ def refused_object_goes_on(patch):
     """A refused event holds back nothing."""
 
     def refuse(self, row, error):
-        waiting = self._by_object[row.object_hash]
+        waiting = self._by_object[row.object]
         self.outcome.refused.append((row, waiting.popleft()[1], error))
-        self._ready.extend([row.object_hash] if waiting else [])
+        self._ready.extend([row.object] if waiting else [])
 
     patch.setattr(Batch, "refuse", refuse)
 

@@ -12,7 +12,6 @@ from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import EventsSourcingError
 from django_events_sourcing.models import LogEntry, QueueEntry
 from django_events_sourcing.outbox.clock import from_microseconds
-from django_events_sourcing.outbox.partitioning import PARTITIONS
 from django_events_sourcing.outbox.queries.common import to_uuid, waiting_failures
 from django_events_sourcing.outbox.sql import (
     ANY_DEAD,
@@ -41,18 +40,23 @@ __all__ = [
     "start_pass",
 ]
 
-# Up to so many objects that wait are named in a query.
-_FEW = 200
+# Of the log's columns after the body's: which is the object.
+_OBJECT = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A row of the queue, as ``models.QueueEntry`` describes it."""
+    """A row of the queue, as ``models.QueueEntry`` describes it.
+
+    Attributes:
+        object: What the event is about; empty where it was not asked for, or the log lacks it.
+    """
 
     partition: PartitionNumber
     sequence: SequenceNumber
     object_hash: ObjectHash
     replay_to: str | None = None
+    object: str = ""
 
 
 class UnreadableError(EventsSourcingError):
@@ -90,7 +94,7 @@ class Pass:
         now: The database's time when it began, in microseconds.
         top: The id to read up to.
         first: Its first portion, as by ``read``; None where that is still to be read.
-        waiting: Hashes of the objects that wait.
+        waiting: The objects that wait.
         dead_blocks: Whether objects with a dead event are among them.
         any_refused: Whether any event that is pending was refused before.
     """
@@ -98,7 +102,7 @@ class Pass:
     now: Microseconds
     top: SequenceNumber
     first: Portion | None
-    waiting: frozenset[ObjectHash]
+    waiting: frozenset[str]
     dead_blocks: bool
     any_refused: bool
 
@@ -120,11 +124,12 @@ def start_pass(using: Alias, numbers: Collection[PartitionNumber], limit: int, m
     of_each = _of_each(most, limit, numbers)
     found = rows(using, statement, {**params, **its_params, **of_each, "first": min(numbers)})
     now, top, any_refused, is_any_dead = found[0][:4] if found else (0, None, False, False)
-    waiting: frozenset[ObjectHash] = frozenset()
+    waiting: frozenset[str] = frozenset()
     first: Portion | None = None
     if any_refused or is_any_dead:
         failures = waiting_failures(dead_blocks=dead_blocks).using(using).filter(partition__in=numbers)
-        waiting = frozenset(failures.values_list("object_hash", flat=True))
+        theirs = LogEntry.objects.using(using).filter(sequence__in=failures.values("sequence"))
+        waiting = frozenset(theirs.values_list("object", flat=True))
     else:
         first = _portion([row[4:] for row in found if row[4] is not None])
     return Pass(now, top or 0, first, waiting, dead_blocks=dead_blocks, any_refused=bool(any_refused))
@@ -138,7 +143,7 @@ def read(
     Args:
         using: Alias of the database.
         current: What the rows are read for. The objects that wait are left out, however many events of theirs there
-            are; but where they are many, an object that stopped waiting after the pass began may be among the rows.
+            are; but one that stopped waiting after the pass began may be among the rows.
         after: For each partition the id to read on from.
         limit: How many rows of each partition at most.
         most: How many bytes of their bodies at most; those that are larger than the share of a row are left out.
@@ -172,13 +177,13 @@ def _parts(
 ) -> tuple[str, dict[str, int]]:
     parts: list[str] = []
     params: dict[str, int] = {}
+    more = ""
+    if current:
+        more = sql(using, ORDERED, left_out=_left_out(using, current))
+        params["top"] = current.top
     for number, last in after.items():
         name = f"part{len(parts)}"
-        more = ""
         params |= {f"{name}_number": number, f"{name}_after": last}
-        if current:
-            more = sql(using, ORDERED, left_out=_left_out(using, current, number))
-            params["top"] = current.top
         parts.append(sql(using, PART, name=name, limit=limit, more=more))
     return " UNION ALL ".join(parts), params
 
@@ -186,8 +191,8 @@ def _parts(
 def _portion(found: Iterable[Sequence[Any]]) -> Portion:
     portion: Portion = []
     for row in found:
-        queued = Queued(*row[:4])
-        body, octets, *columns = row[4:]
+        partition, sequence, object_hash, replay_to, body, octets, *columns = row
+        queued = Queued(partition, sequence, object_hash, replay_to, columns[_OBJECT] or "")
         if octets is None:
             portion.append((queued, None))
         elif body is None:
@@ -238,12 +243,9 @@ def _made_of(  # noqa: PLR0913, PLR0917 - a row
     )
 
 
-def _left_out(using: Alias, current: Pass, number: PartitionNumber) -> str:
-    waiting = [value for value in current.waiting if value % PARTITIONS == number]
-    if not waiting:
+def _left_out(using: Alias, current: Pass) -> str:
+    if not current.waiting:
         return ""
-    if len(waiting) <= _FEW:
-        return f' AND q."object_hash" NOT IN ({", ".join(map(str, waiting))})'
     those_that_wait = waits(dead_blocks=current.dead_blocks).format(now=current.now)  # as when the pass began
     return sql(using, NOT_WAITING, waits=those_that_wait)
 

@@ -23,6 +23,8 @@ from django_events_sourcing import Event
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.delivery.deliver import deliver
 from django_events_sourcing.models import Failure, LogEntry, Partition, PublishedCount, QueueEntry
+from django_events_sourcing.operating.inspection import inspect
+from django_events_sourcing.operating.status import status
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.leases import Leases
 from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
@@ -245,12 +247,50 @@ def test_dead_event__with_dead_blocks_object__holds_back_its_objects_later_ones(
     assert numbers(received()) == [2, 4]
 
 
-@pytest.mark.parametrize("few", [200, 3], ids=["named", "joined"])
+# Two objects of one hash each, the second ones but for the case of their letters.
+SAME_HASH = [
+    ("thing:plumless", "thing:buckeroo"),
+    ("thing:abcdefghijklmnopqrstuvwxyzabcdefg", "thing:AbcdefGhiJKlmnopQrstUVWxYZaBCdEFG"),
+]
+
+
+@pytest.mark.parametrize(
+    ("dead_blocks", "why", "earlier"),
+    [(False, "was refused 1 time", "2 earlier events"), (True, "is dead", "1 earlier event")],
+    ids=["refused", "dead"],
+)
+@pytest.mark.parametrize(("chosen", "other"), SAME_HASH, ids=["letters", "case"])
+def test_objects_of_one_hash__one_waits__the_other_does_not(
+    emit, relay, received, database, small_messages, options, chosen, other, dead_blocks, why, earlier
+):
+    """Whoever chooses keys can have nobody's events wait for his own, neither in a pass nor from one to the next."""
+    options(MAX_ATTEMPTS=1 if dead_blocks else 3, DEAD_BLOCKS_OBJECT=dead_blocks)
+    assert object_hash(chosen) == object_hash(other)
+    emit(chosen, number=1, text="x" * 2000)
+    emit(other, number=2)
+    emit(chosen, number=3)
+    relay()
+    assert numbers(received()) == [2]
+    waits = emit(chosen, number=4)
+    due = emit(other, number=5)
+    number = object_hash(other) % PARTITIONS
+    seen = status(database)
+    assert seen.oldest_pending_seconds > 0
+    assert [(state.number, state.is_due) for state in seen.partitions if state.pending] == [(number, True)]
+    assert queries.count_parts(database, 10, dead_blocks=dead_blocks)[number] == (3 if dead_blocks else 4, 1)
+    assert inspect(database, due.id).waits_for == ["it is due: the next wake-up or sweep takes it"]
+    first, second = inspect(database, waits.id).waits_for
+    assert f"of its object {why}" in first
+    assert f"{earlier} of its object" in second
+    relay()
+    assert numbers(received()) == [5]
+    assert not status(database).oldest_pending_seconds
+
+
 def test_many_refused_objects__with_many_events_each__starve_nobody(
-    emit, relay, received, later, database, options, monkeypatch, few, queue, settings
+    emit, relay, received, later, database, options, queue, settings
 ):
     """However many events wait for their turn, fresh ones of other objects are read at once."""
-    monkeypatch.setattr(queries.passes, "_FEW", few)
     options(MANDATORY=True, BATCH_SIZE=16)
     exchange = get_event_exchange(settings.SERVICE_NAME, {})
     queue.unbind_from(exchange, "#")
