@@ -10,7 +10,7 @@ from django.db import connections
 from django_events_sourcing.capture.registry import registry
 from django_events_sourcing.checks.readable import readable_settings
 from django_events_sourcing.conf import Settings
-from django_events_sourcing.models import LogEntry, ObjectLock, QueueEntry
+from django_events_sourcing.models import LogEntry, ObjectLock, Partition, QueueEntry
 from django_events_sourcing.outbox.dialects import dialect
 from django_events_sourcing.outbox.identity import writable_twin
 from django_events_sourcing.outbox.partitioning import PARTITIONS
@@ -30,8 +30,11 @@ _BUSY = 100_000
 
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
+# What nobody needs: the log is only appended to and purged, and each partition has its row for good.
+_NEEDLESS = {(_LOG, "UPDATE"), (Partition._meta.db_table, "DELETE")}
+
 _LACKING = """
-SELECT r, t FROM unnest(%s::text[]) t, unnest(%s::text[]) r WHERE NOT has_table_privilege(t, r)
+SELECT r, t FROM unnest(%s::text[], %s::text[]) AS needed (t, r) WHERE NOT has_table_privilege(t, r)
 """
 _USAGE = """
 SELECT current_user, name, has_sequence_privilege(name, 'USAGE') FROM pg_get_serial_sequence(%s, 'sequence') name
@@ -69,8 +72,9 @@ def _problems(alias: Alias, settings: Settings) -> Iterator[CheckMessage]:
 def _rights(alias: Alias) -> Iterator[CheckMessage]:
     """W014: the role may not do what saves or workers do."""
     tables = sorted(TABLES - {ObjectLock._meta.db_table})  # which PostgreSQL has no use for
+    needed = [(table, right) for table in tables for right in _RIGHTS if (table, right) not in _NEEDLESS]
     with connections[alias].cursor() as cursor:
-        cursor.execute(_LACKING, [tables, list(_RIGHTS)])
+        cursor.execute(_LACKING, [list(each) for each in zip(*needed, strict=True)])
         found = set(cursor.fetchall())
         cursor.execute(_USAGE, [_LOG])
         role, sequence, may_draw = cursor.fetchone()
@@ -81,8 +85,8 @@ def _rights(alias: Alias) -> Iterator[CheckMessage]:
         yield Warning(
             f"The role {role!r} of database {alias!r} lacks "
             f"{'; '.join(f'{right} on {_and(those)}' for right, those in lacking.items())}.",
-            hint="Saves need SELECT and INSERT on the log, INSERT on the queue, and USAGE on the log's sequence; "
-            f"workers and `manage.py events` need {_and(_RIGHTS)} on each table: GRANT them.",
+            hint="Processes that only save need SELECT and INSERT on the log, INSERT on the queue, and USAGE on the "
+            "log's sequence; workers and `manage.py events` need more. docs/reference/permissions.md has the GRANTs.",
             id="django_events_sourcing.W014",
         )
 

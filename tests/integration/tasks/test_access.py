@@ -11,7 +11,10 @@ from kombu.entity import Queue
 from django_events_sourcing import Event
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.exceptions import PublishError
+from django_events_sourcing.outbox.queries import Queued
 from django_events_sourcing.tasks.access import server_version, temporary_queue, try_to_publish
+from django_events_sourcing.tasks.batch import Batch
+from django_events_sourcing.tasks.pipeline import Pipeline
 from django_events_sourcing.tasks.publisher import event_dispatcher
 
 NAMES = ["thing__changed", "thing__deleted", "thing__secret"]
@@ -93,12 +96,38 @@ def test_temporary_queue__of_a_user_who_may_make_none__says_so(channel, user):
         pass
 
 
-def test_user__with_the_rights_that_the_docs_have__publishes(channel, user, settings, queue):
-    """The very patterns, with this service's name; and no more."""
+@pytest.fixture(params=[0, 1], ids=["workers", "also doctor and replay --queue"])
+def rights(request, user, settings):
+    """Give the user the rights of a line of the docs, with this service's name, and no others; returns which line."""
     page = (Path(__file__).parents[3] / "docs/reference/permissions.md").read_text()
-    [patterns] = re.findall(r"`rabbitmqctl set_permissions -p VHOST USER (.*)`", page)
-    service = settings.SERVICE_NAME
-    user(*(pattern.replace("shop", service) for pattern in shlex.split(patterns)))
-    event = Event(name="thing__changed", service=service, object="thing:1", body="{}")
+    lines = re.findall(r"^rabbitmqctl set_permissions -p VHOST USER (.*)$", page, re.MULTILINE)
+    assert len(lines) == 2
+    user(*(pattern.replace("shop", settings.SERVICE_NAME) for pattern in shlex.split(lines[request.param])))
+    return request.param
+
+
+def replayed(event, queue_name):
+    """What comes of an event that is replayed to one queue."""
+    row = Queued(partition=0, sequence=1, object_hash=1, replay_to=queue_name, object=event.object)
+    batch = Batch([(row, event)], lambda _row: True, set(), lambda _batch: None)
+    Pipeline(get_settings()).publish(batch)
+    return batch.outcome
+
+
+def test_user__with_the_rights_that_the_docs_have__publishes(channel, queue, rights, settings):
+    """Without the rights of the second line, no queue is made, and nothing sent to one."""
+    event = Event(name="thing__changed", service=settings.SERVICE_NAME, object="thing:1", body="{}")
     event_dispatcher(get_settings())(event)
     assert queue.get(no_ack=True).properties["message_id"] == str(event.id)
+    outcome = replayed(event, queue.name)
+    if rights:
+        assert len(outcome.confirmed) == 1
+        assert queue.get(no_ack=True).properties["message_id"] == str(event.id)
+        with temporary_queue(get_settings()) as own:
+            assert len(replayed(event, own.name).confirmed) == 1
+            assert own.wait_for(str(event.id), within=10)
+    else:
+        [trouble] = outcome.troubled.values()
+        assert "exchange" in str(trouble)
+        with pytest.raises(PublishError, match="amq"), temporary_queue(get_settings()):
+            pass
