@@ -1,11 +1,15 @@
 """Workers that take no wake-ups, or can do nothing with them: no event is lost, and the logs say so."""
 
+import os
+import pickle
 import sys
 from contextlib import contextmanager
 
 import pytest
+from celery import Celery
 from redis import Redis
 
+from django_events_sourcing.delivery.enqueue import OPERATION_TASK, PUBLISH_TASK, RELAY_TASK
 from django_events_sourcing.delivery.untaken import MOST_UNTAKEN
 from tests.processes import running, wait_until
 
@@ -105,3 +109,30 @@ def test_worker__without_the_library_beside_one_with_it__is_named_by_that(system
             system.wait_for(20, within=15)
     told = "lacks the tasks django_events_sourcing.relay, django_events_sourcing.publish_event"
     assert system.log("worker").read_text().count(told) == 1
+
+
+class MakesAFolder:
+    """What makes a folder where it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_task__that_is_no_json__is_not_decoded(system):
+    """A pickle runs whatever it says, where it is read; the worker drops it, and goes on."""
+    folder = system.folder / "made"
+    attack = MakesAFolder(folder)
+    pickle.loads(pickle.dumps(attack))
+    folder.rmdir()
+    app = Celery("attacker", broker=system.env["REDIS_URL"])
+    for task in (RELAY_TASK, PUBLISH_TASK, OPERATION_TASK):
+        app.send_task(task, args=[attack], serializer="pickle", queue=system.env["SERVICE_NAME"])
+    app.close()
+    with system.service(), system.worker():
+        save(system, 5)
+        system.wait_for(5, within=10)
+    assert system.log("worker").read_text().count("invalid task message: Refusing to deserialize") == 3
+    assert not folder.exists()
