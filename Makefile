@@ -7,7 +7,7 @@ TWO_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench picture simulation release lint docs format matrix ends servers clean
+.PHONY: help demo test soak bench picture simulation release audit lint docs format matrix ends servers clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ simulation: $(VENV)/.bench  ## the tables of docs/explanation/limits.md, from do
 
 release: $(VENV)/.release  ## wheel and sdist of what is committed, in dist/, checked; REPOSITORY=https://… if origin is not its address
 	$(BIN)/python -m tests.release $(REPOSITORY)
+
+audit: $(VENV)/.audit  ## what is known against the oldest and the newest versions that setup.cfg allows; asks PyPI
+	$(BIN)/python -m tests.audit
 
 lint: $(VENV)/.lint  ## style, import contracts, types
 	$(BIN)/ruff check

@@ -61,6 +61,12 @@ OF_BROKERS = [
 ]
 
 
+def install_oldest(session: nox.Session, *extras: str) -> None:
+    """The very versions that setup.cfg has as lower bounds."""
+    pins = session.run("python", "-c", "from tests.audit import *; print(*oldest(), sep='\\n')", silent=True)
+    session.install("--quiet", "--editable", f".[{','.join(extras)}]", *str(pins).splitlines())
+
+
 def test_on_postgresql(session: nox.Session, *options: str) -> None:
     only = "not sqlite and not mariadb and not binding"
     command = ["python", "-m", "pytest", "-q", *TWO_AT_A_TIME, "tests/integration", "-k", only]
@@ -79,15 +85,16 @@ def tests(session: nox.Session, django: str, celery: str) -> None:
 
 
 @nox.session
-@nox.parametrize(
-    "python, django, celery", [(PYTHONS[0], DJANGOS[0], CELERYS[0]), (PYTHONS[-1], DJANGOS[-1], CELERYS[-1])]
-)
-def ends(session: nox.Session, django: str, celery: str) -> None:
+@nox.parametrize("python, versions", [(PYTHONS[0], "oldest"), (PYTHONS[-1], "newest")])
+def ends(session: nox.Session, versions: str) -> None:
     """The unit tests, and those of integration on PostgreSQL; with the oldest also on Django's other driver for it."""
-    install(session, django, celery, "test")
+    if versions == "oldest":
+        install_oldest(session, "test")
+    else:
+        install(session, DJANGOS[-1], versions, "test")
     session.run("python", "-m", "pytest", "-q", *TWO_AT_A_TIME, "tests/unit", *session.posargs)
     test_on_postgresql(session)
-    if django == DJANGOS[0]:
+    if versions == "oldest":
         session.install("--quiet", "psycopg2-binary")
         left_out = [f"--ignore=tests/integration/{each}" for each in OF_BROKERS]
         test_on_postgresql(session, "-p", "tests.with_psycopg2", *left_out)

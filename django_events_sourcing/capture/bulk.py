@@ -288,7 +288,8 @@ def _matching(queryset: QuerySet[Any], using: Alias) -> QuerySet[Any]:
     """The rows that an update of a queryset writes, without whatever else it asks for."""
     rows = QuerySet.order_by(QuerySet.using(queryset, using))
     rows.query.select_for_update = False
-    return QuerySet(queryset.model, using=using).filter(pk__in=QuerySet.values(rows, "pk"))
+    key = [field.attname for field in queryset.model._meta.pk_fields]  # "pk" is no key of several columns in 5.2.0
+    return QuerySet(queryset.model, using=using).filter(pk__in=QuerySet.values(rows, *key))
 
 
 def _limited(queryset: QuerySet[Any], pks: list[Any], using: Alias) -> QuerySet[Any]:

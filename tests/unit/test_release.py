@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.audit import oldest
 from tests.release import NotReadyError, absolute, description, left_to_do, web_address
 
 ROOT = Path(__file__).parent.parent.parent
@@ -58,3 +59,16 @@ def test_left_to_do__says_what_comes_first(version, changelog, first):
     steps = left_to_do(version, changelog)
     assert steps[0].startswith(first)
     assert any("twine upload" in step for step in steps) == first.startswith("Look")
+
+
+def test_oldest__of_what_is_required__one_version_of_each():
+    """What is audited is what setup.cfg allows."""
+    pinned = oldest()
+    assert len(pinned) >= 6
+    assert all(re.match(r"[\w-]+==\d[\d.]*(;.*)?$", each) for each in pinned)
+    assert oldest(["celery>=5.3", "a[b]>=1,<2; python_version < '4'"]) == [
+        "celery==5.3",
+        "a[b]==1,<2; python_version < '4'",
+    ]
+    with pytest.raises(ValueError, match="no lower bound for nameko"):
+        oldest(["celery>=5.3", "nameko"])
