@@ -62,12 +62,13 @@ class Failure(models.Model):
     """An event that RabbitMQ refused by itself: pending still, and tried again at ``retry_at``, or dead.
 
     Or one that an operator buried: dead, and in no later event's way. ``error`` is RabbitMQ's; empty if it refused
-    nothing.
+    nothing. ``object`` is that of the log; without it, the event stands for all objects of its hash.
     """
 
     sequence = models.BigIntegerField(primary_key=True)
     partition = models.SmallIntegerField()
     object_hash = models.BigIntegerField()
+    object = models.TextField(null=True)
     attempts = models.IntegerField()
     retry_at = models.BigIntegerField(null=True)
     dead_at = models.BigIntegerField(null=True)

@@ -8,7 +8,7 @@ from time import time
 from django_events_sourcing.events import Event
 from django_events_sourcing.exceptions import EventRefused, PublishError
 from django_events_sourcing.outbox.queries import Queued
-from django_events_sourcing.types import PartitionNumber
+from django_events_sourcing.types import ObjectHash, PartitionNumber
 
 __all__ = ["Batch", "Outcome"]
 
@@ -57,7 +57,7 @@ class Batch:
         self,
         events: Iterable[tuple[Queued, Event]],
         may_publish: Callable[[Queued], bool],
-        waiting: set[str],
+        waiting: set[str | ObjectHash],
         while_awaited: Callable[["Batch"], None],
     ) -> None:
         self.outcome = Outcome()

@@ -8,7 +8,7 @@ from time import monotonic
 from django_events_sourcing.events import Event
 from django_events_sourcing.logs import Numbers
 from django_events_sourcing.outbox import queries
-from django_events_sourcing.outbox.queries import LargeEvent, Portion
+from django_events_sourcing.outbox.queries import LargeEvent, Portion, Queued
 from django_events_sourcing.types import Alias, Microseconds, PartitionNumber
 
 __all__ = ["Reading"]
@@ -26,8 +26,8 @@ class Reading:
         ends: When to read no more, by ``monotonic``.
 
     Attributes:
-        waiting: The objects that wait until the pass is over. Batches add an object when one of its events is
-            refused, or meets with trouble.
+        waiting: The objects, or hashes of some, that wait until the pass is over. Batches add an object when one of its
+            events is refused, or meets with trouble.
     """
 
     def __init__(  # noqa: PLR0913
@@ -94,18 +94,21 @@ class Reading:
         }
         # What was too much this time would be so the next; the database has to look at each of these bodies.
         self._size = min(2 * (end if cut else self._size), self._largest_size)
-        portion = [(row, event) for row, event in portion[:end] if row.object not in self.waiting]
+        portion = [(row, event) for row, event in portion[:end] if not self._waits(row)]
         return queries.complete(self._using, portion)
 
     def _end(self, portion: Portion) -> int:
         """How many of the rows have no more bytes than a portion may have; one at least."""
         total = 0
         for place, (row, event) in enumerate(portion):
-            if row.object not in self.waiting:
+            if not self._waits(row):
                 total += _octets(event)
                 if place and total > self._most:
                     return place
         return len(portion)
+
+    def _waits(self, row: Queued) -> bool:
+        return row.object in self.waiting or row.object_hash in self.waiting
 
     def restrict_to(self, partitions: Collection[PartitionNumber]) -> None:
         """Read no further in others."""

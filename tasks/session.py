@@ -7,7 +7,8 @@
 #
 # - Statements are prepared, and their plans kept. A plan is made for the tables as they are then: the queue may be
 #   empty, and hold a million rows later. So these sessions go by indexes, in nested loops, whatever there is; that's
-#   right for all that a relay asks. (The purge, and whoever else asks the database, has sessions of his own.)
+#   right for all that a relay asks. Nor are plans compiled to machine code, which would be done anew at each execution.
+#   (The purge, and whoever else asks the database, has sessions of his own.)
 # - A COMMIT doesn't wait for the disk. What a server that crashes may lose by that is that a partition was leased, or
 #   an event published: then it comes again under its id. (An event that is found dead does wait.)
 #
@@ -32,7 +33,7 @@ _IS_OWN = "_django_events_sourcing_is_own"
 
 _ON_ITS_OWN = {"pool", "prepare_threshold", "server_side_binding"}
 
-_SETTINGS = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c synchronous_commit=off"
+_SETTINGS = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off -c synchronous_commit=off"
 
 # How often psycopg is to run a statement before it prepares it.
 _THRESHOLD = 1

@@ -51,6 +51,8 @@ def fill(
 
 def refill(connection: Connection, service: str, pending: int, objects: int = 5000, age: float = _DAY) -> None:
     """Have nothing but so many pending events, and tables as if they had never held more; arguments as of ``fill``."""
-    connection.execute("TRUNCATE django_events_sourcing_log, django_events_sourcing_queue")
+    connection.execute(
+        "TRUNCATE django_events_sourcing_log, django_events_sourcing_queue, django_events_sourcing_failure"
+    )
     fill(connection, service, 0, pending, objects, age)
     connection.execute("VACUUM ANALYZE")

@@ -17,7 +17,7 @@ from django_events_sourcing.operating.asking import ask_each
 from django_events_sourcing.operating.browsing import browse
 from django_events_sourcing.operating.counting import COUNTED
 from django_events_sourcing.operating.listing import ListedEvent, Selection
-from django_events_sourcing.operating.operations import ALL, named_partitions, pause, resume
+from django_events_sourcing.operating.operations import ALL, WITHOUT_DELAY, named_partitions, pause, resume
 from django_events_sourcing.operating.performing import Request, note
 from django_events_sourcing.operating.problems import Problems
 from django_events_sourcing.operating.status import PartitionStatus, Status, status
@@ -38,7 +38,7 @@ _WITHIN = 3.0
 # How many dead and refused events stand on it.
 _LAST = 5
 
-_DONE = {"pause": "paused", "resume": "resumed", "resume now": "resumed, without its delay after trouble"}
+_DONE = {"pause": "paused", "resume": "resumed"}
 
 
 @dataclass(frozen=True)
@@ -98,18 +98,20 @@ class DashboardAdmin(OutboxAdmin):
         return self.change_view(request, object_id, extra_context=extra_context)
 
     def _press(self, request: HttpRequest, form: PauseForm) -> HttpResponse:
-        using, action, why = (form.cleaned_data[name] for name in ("database", "action", "why"))
+        using, why = form.cleaned_data["database"], form.cleaned_data["why"]
+        kind, _, now = form.cleaned_data["action"].partition(" ")
         numbers: Collection[PartitionNumber] = form.cleaned_data["partition"] or ALL
         problems = Problems()
         with problems.reported(using):
-            if action == "pause":
+            which = named_partitions(numbers)
+            if kind == "pause":
                 # It answers at once: the relays that are at work end their turn by themselves, within a second or so.
                 pause(using, numbers, why=why, who=request.user.get_username(), stopping=lambda: True)
             else:
-                resume(using, numbers, now=action == "resume now")
-            which = named_partitions(numbers)
-            note(using, Request(action, which, request.user.get_username(), why))
-            text = f"{which.capitalize()} of database {using!r}: {_DONE[action]}{by_and_why('', why)}."
+                resume(using, numbers, now=bool(now))
+            how = WITHOUT_DELAY if now else ""
+            note(using, Request(kind, f"{which}{how}", request.user.get_username(), why))
+            text = f"{which.capitalize()} of database {using!r}: {_DONE[kind]}{how}{by_and_why('', why)}."
             messages.success(request, text)
             self.keep_history(request, {using: f"Outbox of database {using!r}"}, text)
         for problem in problems:

@@ -135,20 +135,18 @@ def _partition_says(partition: Partition, now: Microseconds) -> list[str]:
 def _object_says(using: Alias, row: Queued, now: Microseconds) -> list[str]:
     reasons = []
     waiting = waiting_failures(dead_blocks=get_settings().dead_blocks_object).using(using)
-    failures = waiting.filter(partition=row.partition, object_hash=row.object_hash)
-    theirs = LogEntry.objects.using(using).annotate(letters=Letters("object"))
-    theirs = theirs.filter(letters=Letters(Value(row.object)))
-    same = theirs.filter(sequence__in=[failure.sequence for failure in failures])
-    ids = dict(same.values_list("sequence", "event_id"))
+    of_hash = waiting.filter(partition=row.partition, object_hash=row.object_hash)
+    failures = [failure for failure in of_hash if failure.object in {None, row.object}]
+    log = LogEntry.objects.using(using)
+    ids = dict(log.filter(sequence__in=[each.sequence for each in failures]).values_list("sequence", "event_id"))
     for failure in failures:
-        if failure.sequence not in ids:
-            continue
-        which = "it" if failure.sequence == row.sequence else f"event {ids[failure.sequence]} of its object"
+        which = "it" if failure.sequence == row.sequence else f"event {ids.get(failure.sequence)} of its object"
         if failure.dead_at is not None:
             reasons.append(f"{which} is dead, and DEAD_BLOCKS_OBJECT is set: replay it, or bury it")
         elif seconds := seconds_until(failure.retry_at, now):
             reasons.append(f"{which} was refused {counted(failure.attempts, 'time')}; next attempt in {seconds:.1f} s")
     queue = QueueEntry.objects.using(using).filter(partition=row.partition, object_hash=row.object_hash)
-    if earlier := theirs.filter(sequence__in=queue.filter(sequence__lt=row.sequence).values("sequence")).count():
+    before = log.filter(sequence__in=queue.filter(sequence__lt=row.sequence).values("sequence"))
+    if earlier := before.alias(letters=Letters("object")).filter(letters=Letters(Value(row.object))).count():
         reasons.append(f"{counted(earlier, 'earlier event')} of its object {'is' if earlier == 1 else 'are'} pending")
     return reasons

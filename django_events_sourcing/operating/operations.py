@@ -16,10 +16,24 @@ from django_events_sourcing.outbox.queries import Queued
 from django_events_sourcing.outbox.tables import raises_missing_tables
 from django_events_sourcing.types import Alias, PartitionNumber, SequenceNumber
 
-__all__ = ["ALL", "bury", "end_backoff", "named_partitions", "pause", "queue_row", "queued_row", "reserved", "resume"]
+__all__ = [
+    "ALL",
+    "WITHOUT_DELAY",
+    "bury",
+    "end_backoff",
+    "named_partitions",
+    "pause",
+    "queue_row",
+    "queued_row",
+    "reserved",
+    "resume",
+]
 
 #: Every partition.
 ALL = frozenset(range(PARTITIONS))
+
+#: What is said of partitions that were resumed ``now``.
+WITHOUT_DELAY = ", without its delay after trouble"
 
 # Between two looks at whether a relay's turn is over, in seconds.
 _POLL = 0.05

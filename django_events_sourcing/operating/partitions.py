@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db.models import Case, F, OuterRef, QuerySet, Subquery, Value, When
+from django.db.models import Case, F, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce
 
 from django_events_sourcing.models import LogEntry, Partition, PublishedCount, QueueEntry, Worker
@@ -24,9 +24,9 @@ def due_since(*, dead_blocks: bool, **criteria: Any) -> Subquery:
     """
     failures = waiting_failures(dead_blocks=dead_blocks)
     failures = failures.filter(partition=OuterRef("partition"), object_hash=OuterRef("object_hash"))
-    theirs = LogEntry.objects.filter(sequence=OuterRef("sequence")).values(letters=Letters("object"))
-    of_row = LogEntry.objects.filter(sequence=OuterRef(OuterRef("sequence"))).values(letters=Letters("object"))
-    its_own = failures.alias(letters=Subquery(theirs)).filter(letters=Subquery(of_row))
+    of_row = LogEntry.objects.filter(sequence=OuterRef(OuterRef("sequence"))).values("object")
+    is_own = Q(object__isnull=True) | Q(letters=Subquery(of_row))
+    its_own = failures.alias(letters=Letters("object")).filter(is_own)
     happened = Subquery(LogEntry.objects.filter(sequence=OuterRef("sequence")).values("time"))
     # Where neither is known it is as if it had been now: no reason for an alert, but due.
     since = Coalesce(F("queued_at"), Case(When(replay_to__isnull=True, then=happened)), DatabaseNow())

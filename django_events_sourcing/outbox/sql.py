@@ -100,12 +100,13 @@ _WAITS = """f."retry_at" > {now}"""
 
 # Of queue rows ``q``: 1 where their object waits, as an event of its own was refused, or is dead and in the way; or 0.
 # The hash finds the few that it may be, the object decides: whoever chooses keys finds one of any hash in a moment.
-# Of an EXISTS, PostgreSQL would make a join, and might go through all of a partition for it.
+# Of an EXISTS, PostgreSQL would make a join with the queue, and might go through all of a partition for it.
 _OBJECT_WAITS = """COALESCE((
     SELECT 1 FROM "django_events_sourcing_failure" f
-    WHERE f."partition" = q."partition" AND f."object_hash" = q."object_hash" AND ({waits})
-        AND (SELECT {object} FROM "django_events_sourcing_log" l WHERE l."sequence" = f."sequence")
-            = (SELECT {object} FROM "django_events_sourcing_log" l WHERE l."sequence" = q."sequence")
+    WHERE f."partition" = q."partition" AND f."object_hash" = q."object_hash" AND ({waits}) AND (
+        f."object" IS NULL OR {letters_of_object}
+            = (SELECT l."object" FROM "django_events_sourcing_log" l WHERE l."sequence" = q."sequence")
+    )
     LIMIT 1
 ), 0)"""
 
@@ -166,7 +167,7 @@ _OCTETS = {
 }
 
 # To be compared letter by letter: MySQL may take no notice of case.
-_OBJECT = {"postgresql": 'l."object"', "mysql": 'CAST(l."object" AS BINARY)', "sqlite": 'l."object"'}
+_LETTERS = {"postgresql": 'f."object"', "mysql": 'CAST(f."object" AS BINARY)', "sqlite": 'f."object"'}
 
 _ROWS = 'q."partition", q."sequence", q."object_hash", q."replay_to"'
 _EVENT = f'{_BODY}, l."event_id", l."service", l."name", l."object", l."headers", l."time"'
@@ -234,7 +235,7 @@ def _without_parts(spoken: str, template: str) -> str:
 
 def _filled_in(spoken: str, template: str, **parts: object) -> str:
     bigint = "SIGNED" if spoken == "mysql" else "BIGINT"
-    words = {"now": NOW[spoken], "bigint": bigint, "octets": _OCTETS[spoken], "object": _OBJECT[spoken]}
+    words = {"now": NOW[spoken], "bigint": bigint, "octets": _OCTETS[spoken], "letters_of_object": _LETTERS[spoken]}
     text = template.format(**words, **parts)
     return text.replace('"', "`") if spoken == "mysql" else text
 

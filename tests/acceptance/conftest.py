@@ -139,7 +139,7 @@ def system(tmp_path, database, redis_proc, rabbitmq_proc) -> Iterator[System]:
         },
         folder=tmp_path,
     )
-    names = ("log", "queue", "failure", "partition", "published", "worker")
+    names = ("log", "queue", "failure", "partition", "published", "worker", "operation")
     with connect(database) as connection:
         connection.execute(f"TRUNCATE {', '.join(f'django_events_sourcing_{name}' for name in names)}")
 

@@ -106,9 +106,9 @@ def a_setting_is_misspelt(shop):
     yield
 
 
-@broken("database", "failing", "lacks the migrations 0005", "manage.py migrate")
+@broken("database", "failing", "lacks the migrations 0006", "manage.py migrate")
 def migrations_were_not_run(shop):
-    sql(shop, "UPDATE django_migrations SET app = 'gone' WHERE app = 'django_events_sourcing' AND name LIKE '0005%'")
+    sql(shop, "UPDATE django_migrations SET app = 'gone' WHERE app = 'django_events_sourcing' AND name LIKE '0006%'")
     yield
     sql(shop, "UPDATE django_migrations SET app = 'django_events_sourcing' WHERE app = 'gone'")
 

@@ -7,6 +7,7 @@ A request is the name of a function below, and its arguments.
 
 import json
 import random
+import re
 import resource
 import sys
 import time
@@ -14,8 +15,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
+from html import unescape
 from itertools import cycle
+from statistics import median
 from typing import Any
+from urllib.parse import urlencode, urljoin
 from uuid import uuid4
 
 import django
@@ -23,8 +27,11 @@ import django
 django.setup()
 
 from django.conf import settings  # noqa: E402 - Django must be set up
+from django.contrib.auth.models import User  # noqa: E402
 from django.db import connection, transaction  # noqa: E402
 from django.db.models import F  # noqa: E402
+from django.test import Client  # noqa: E402
+from django.urls import reverse  # noqa: E402
 from kombu.connection import Connection  # noqa: E402
 from kombu.entity import Queue  # noqa: E402
 from kombu.messaging import Consumer  # noqa: E402
@@ -32,6 +39,9 @@ from nameko.standalone.events import get_event_exchange  # noqa: E402
 from rest_framework.renderers import JSONRenderer  # noqa: E402
 
 from django_events_sourcing.delivery.waker import wake  # noqa: E402
+from django_events_sourcing.models import LogEntry  # noqa: E402
+from django_events_sourcing.outbox.clock import from_microseconds  # noqa: E402
+from django_events_sourcing.outbox.queries import STATES  # noqa: E402
 from tests.bench.baselines import nameko_loop, pipelined_loop  # noqa: E402
 from tests.bench.load import load  # noqa: E402
 from tests.bench.models import (  # noqa: E402
@@ -196,6 +206,49 @@ def publish_pipelined(body: str, number: int) -> float:
     return number / pipelined_loop([body] * number, properties)
 
 
+def pages(rounds: int) -> dict[str, float]:
+    """How many seconds each page of the admin takes, by its URL: the median.
+
+    Every page is asked for: the dashboard, the list in each state and by each filter, the next one of a long search,
+    an event, and what asks before a replay.
+    """
+    anna, _ = User.objects.get_or_create(username="anna", is_staff=True, is_superuser=True)
+    client = Client(SERVER_NAME="127.0.0.1")
+    client.force_login(anna)
+    some = LogEntry.objects.order_by("-sequence")[1000]
+    listed = reverse("admin:django_events_sourcing_logentry_changelist")
+    moment = from_microseconds(some.time).strftime("%Y-%m-%dT%H:%M")
+    filters = [
+        *({"state": state} for state in ("", *STATES)),
+        *({"state": state, "name": "no__such"} for state in ("", *STATES)),
+        {"service": some.service, "name": some.name},
+        {"model": "project.nosuch"},
+        {"since": moment},
+        {"until": moment},
+        {"q": some.object},
+        {"q": str(some.event_id)},
+    ]
+    urls = [
+        reverse("admin:django_events_sourcing_partition_changelist"),
+        reverse("admin:django_events_sourcing_operation_changelist"),
+        reverse("admin:django_events_sourcing_logentry_change", args=[f"default.{some.event_id}"]),
+        *(f"{listed}?{urlencode(each)}" for each in filters),
+    ]
+    further = re.search(r'href="([^"]*after=[^"]*)"', client.get(f"{listed}?name=no__such").content.decode())
+    assert further
+    urls.append(urljoin(listed, unescape(further[1])))
+    chosen = {"action": "replay", "across": "on", "state": "dead"}
+
+    def took(ask: Callable[[], Any]) -> float:
+        began = time.perf_counter()
+        assert ask().status_code == 200
+        return time.perf_counter() - began
+
+    asks: dict[str, Callable[[], Any]] = {url: partial(client.get, url) for url in urls}
+    asks["before a replay"] = partial(client.post, f"{listed}?state=dead", chosen)
+    return {url: median(took(ask) for _ in range(rounds)) for url, ask in asks.items()}
+
+
 def main() -> None:
     requests: dict[str, Callable[..., Any]] = {
         each.__name__: each
@@ -210,6 +263,7 @@ def main() -> None:
             wake_relay,
             publish_one_by_one,
             publish_pipelined,
+            pages,
         )
     }
     for line in sys.stdin:

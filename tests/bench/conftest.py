@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tests.acceptance.conftest import System, connect, create_database, environment
 from tests.acceptance.shop import Shop
-from tests.backlog import refill
+from tests.backlog import fill, refill
 from tests.bench.figures import Figures
 from tests.processes import pause, running, wait_until
 from tests.servers import free_port, make_postgresql
@@ -60,6 +60,17 @@ class Actor:
         self._process.communicate(timeout=60)
 
 
+_DEAD = """
+WITH dead AS (
+    DELETE FROM django_events_sourcing_queue
+    WHERE sequence IN (SELECT sequence FROM django_events_sourcing_queue ORDER BY sequence LIMIT %(dead)s)
+    RETURNING sequence, partition, object_hash
+)
+INSERT INTO django_events_sourcing_failure (sequence, partition, object_hash, attempts, dead_at, error)
+SELECT sequence, partition, object_hash, 20, 1, 'refused' FROM dead
+"""
+
+
 class Bench(Shop):
     """A system, whose events are counted as they arrive."""
 
@@ -87,6 +98,14 @@ class Bench(Shop):
         """Have nothing but so many pending events, of so many objects, in tables without dead rows."""
         with connect(self.system.env) as connection:
             refill(connection, self.system.env["SERVICE_NAME"], pending, objects, age=0)
+
+    def fill_log(self, published: int, pending: int, dead: int) -> None:
+        """Have so many events in the log, as they are after a long time; of those that were pending some are dead."""
+        with connect(self.system.env) as connection:
+            refill(connection, self.system.env["SERVICE_NAME"], 0)
+            fill(connection, self.system.env["SERVICE_NAME"], published, pending)
+            connection.execute(_DEAD, {"dead": dead})
+            connection.execute("VACUUM ANALYZE")
 
     def rate(self, number: int, begin: Callable[[], object], within: float = 300) -> float:
         """How many events arrive in a second, from the first to the last of so many after ``begin`` is called."""

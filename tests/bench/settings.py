@@ -3,7 +3,7 @@
 from tests.project.settings import *  # noqa: F403
 from tests.project.settings import DATABASES, INSTALLED_APPS
 
-INSTALLED_APPS = ["django.contrib.sessions", "django.contrib.messages", *INSTALLED_APPS, "tests.bench"]
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.bench"]
 MIDDLEWARE = [  # as `startproject` writes it
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

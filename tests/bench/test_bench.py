@@ -213,6 +213,18 @@ def test_saves_while_a_server_is_away(bench, actor, figures, rounds):
     check(figures, *faults)
 
 
+def test_pages_of_the_admin(bench, figures, rounds):
+    bench.fill_log(published=800_000, pending=200_000, dead=500)
+    actor = bench.actor()
+    found = [{url: 1000 * took for url, took in actor.ask("pages", rounds=5).items()} for _ in rounds(3)]
+    actor.end()
+    slowest, middle = [max(each.values()) for each in found], [median(each.values()) for each in found]
+    print("\n".join(f"{took:6.0f} ms {url}" for url, took in found[0].items()))
+    figures.add("pages", slowest, admin_slowest_page_ms=slowest, admin_median_page_ms=middle)
+    bench.fill(0)
+    check(figures, "pages")
+
+
 def test_memory(bench, actor, figures, rounds):
     bench.start_idle_worker("--concurrency", "1")
     child = child_of(bench.pid_of("worker"))

@@ -1,6 +1,7 @@
 """A view that saves one order, under gunicorn: `gunicorn tests.bench.web:application`."""
 
 from django.apps import apps
+from django.contrib import admin
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
@@ -14,6 +15,6 @@ def save(_request: HttpRequest, model: str) -> HttpResponse:
     return HttpResponse()
 
 
-urlpatterns = [path("<str:model>", save)]
+urlpatterns = [path("admin/", admin.site.urls), path("<str:model>", save)]
 
 application = get_wsgi_application()

@@ -6,7 +6,7 @@ from typing import Any
 
 from django_events_sourcing.management.subcommands.arguments import add_by, text
 from django_events_sourcing.management.subcommands.base import Subcommand
-from django_events_sourcing.operating.operations import ALL, named_partitions, pause, resume
+from django_events_sourcing.operating.operations import ALL, WITHOUT_DELAY, named_partitions, pause, resume
 from django_events_sourcing.operating.performing import Request, note
 from django_events_sourcing.types import Alias
 
@@ -70,7 +70,7 @@ class ResumeSubcommand(_PartitionsSubcommand):
         for alias in self.aliases:
             with self.problems.reported(alias):
                 resume(alias, numbers, now=options["now"])
-                what = named_partitions(numbers) + (", without its delay after trouble" if options["now"] else "")
+                what = named_partitions(numbers) + (WITHOUT_DELAY if options["now"] else "")
                 note(alias, Request("resume", what, options["by"]))
                 self.stdout.write(f"Database {alias!r}: {_named(numbers)} resumed.")
 

@@ -214,6 +214,7 @@ def _keys(row: Queued) -> dict[str, Any]:
         "sequence": row.sequence,
         "partition": row.partition,
         "object_hash": row.object_hash,
+        "object": row.object,
         "replay_to": row.replay_to,
     }
 

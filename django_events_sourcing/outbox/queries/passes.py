@@ -94,7 +94,7 @@ class Pass:
         now: The database's time when it began, in microseconds.
         top: The id to read up to.
         first: Its first portion, as by ``read``; None where that is still to be read.
-        waiting: The objects that wait.
+        waiting: The objects that wait; a hash among them stands for all objects of it.
         dead_blocks: Whether objects with a dead event are among them.
         any_refused: Whether any event that is pending was refused before.
     """
@@ -102,7 +102,7 @@ class Pass:
     now: Microseconds
     top: SequenceNumber
     first: Portion | None
-    waiting: frozenset[str]
+    waiting: frozenset[str | ObjectHash]
     dead_blocks: bool
     any_refused: bool
 
@@ -124,12 +124,12 @@ def start_pass(using: Alias, numbers: Collection[PartitionNumber], limit: int, m
     of_each = _of_each(most, limit, numbers)
     found = rows(using, statement, {**params, **its_params, **of_each, "first": min(numbers)})
     now, top, any_refused, is_any_dead = found[0][:4] if found else (0, None, False, False)
-    waiting: frozenset[str] = frozenset()
+    waiting: frozenset[str | ObjectHash] = frozenset()
     first: Portion | None = None
     if any_refused or is_any_dead:
         failures = waiting_failures(dead_blocks=dead_blocks).using(using).filter(partition__in=numbers)
-        theirs = LogEntry.objects.using(using).filter(sequence__in=failures.values("sequence"))
-        waiting = frozenset(theirs.values_list("object", flat=True))
+        found_waiting = failures.values_list("object", "object_hash")
+        waiting = frozenset(number if key is None else key for key, number in found_waiting)
     else:
         first = _portion([row[4:] for row in found if row[4] is not None])
     return Pass(now, top or 0, first, waiting, dead_blocks=dead_blocks, any_refused=bool(any_refused))

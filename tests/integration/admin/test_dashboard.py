@@ -110,11 +110,11 @@ def test_pause__and_resume__as_the_commands_do(operator, emit, relay, database):
     assert text.count("no &lt;i&gt;") == 1 + text.split("Now")[0].count("no &lt;i&gt;")
     press(operator, database, "resume now")
     assert relay() == ["project.product:1"]
-    assert [(each.kind, each.who) for each in reversed(latest(database, 9))] == [
-        ("pause", "anna"),
-        ("pause", "anna"),
-        ("resume", "anna"),
-        ("resume now", "anna"),
+    assert [(each.kind, each.what, each.who) for each in reversed(latest(database, 9))] == [
+        ("pause", "partitions 3, 5", "anna"),
+        ("pause", "all partitions", "anna"),
+        ("resume", "all partitions", "anna"),
+        ("resume", "all partitions, without its delay after trouble", "anna"),
     ]
     assert "Pause partitions 3, 5" in text_of(operator.get("/admin/django_events_sourcing/operation/"))
     assert [entry.change_message for entry in HistoryEntry.objects.order_by("id")] == [

@@ -287,6 +287,22 @@ def test_objects_of_one_hash__one_waits__the_other_does_not(
     assert not status(database).oldest_pending_seconds
 
 
+def test_failure__of_unknown_object__stands_for_all_of_its_hash(emit, relay, received, database, options):
+    """As those that an older version writes down, while it runs beside this one: order comes first."""
+    (chosen, other), _ = SAME_HASH
+    first, second = emit(chosen, number=1), emit(other, number=2)
+    row = QueueEntry.objects.using(database).earliest("sequence")
+    refused = {"partition": row.partition, "object_hash": row.object_hash, "attempts": 1, "error": "no"}
+    failure = Failure.objects.using(database).create(sequence=row.sequence, retry_at=2**62, **refused)
+    assert relay().published == 0
+    assert not status(database).oldest_pending_seconds
+    for event in (first, second):
+        assert "was refused 1 time" in inspect(database, event.id).waits_for[0]
+    failure.delete()
+    relay()
+    assert sorted(numbers(received())) == [1, 2]
+
+
 def test_many_refused_objects__with_many_events_each__starve_nobody(
     emit, relay, received, later, database, options, queue, settings
 ):
