@@ -214,7 +214,7 @@ def _keys(row: Queued) -> dict[str, Any]:
         "sequence": row.sequence,
         "partition": row.partition,
         "object_hash": row.object_hash,
-        "object": row.object,
+        "object": row.object or None,
         "replay_to": row.replay_to,
     }
 
