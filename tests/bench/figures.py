@@ -65,7 +65,7 @@ BOUNDS = {
     "rabbitmq_down": Bound("p99 of a save, RabbitMQ down / all up", 1.3, is_upper=True),
     "redis_down": Bound("p99 of a save, Redis down / all up", 1.3, is_upper=True),
     "redis_suspended": Bound("p99 of a save, Redis suspended / all up", 1.3, is_upper=True),
-    "pages": Bound("ms of the admin's slowest page, 1,000,000 events, 200,000 pending", 200, is_upper=True),
+    "pages": Bound("seconds of the admin's slowest page, 1,000,000 events, 200,000 pending", 0.2, is_upper=True),
     "memory": Bound("MiB that a process grows by, draining 200,000 events", 20, is_upper=True),
 }
 
