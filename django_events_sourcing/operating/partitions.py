@@ -24,7 +24,7 @@ def due_since(*, dead_blocks: bool, **criteria: Any) -> Subquery:
     """
     failures = waiting_failures(dead_blocks=dead_blocks)
     failures = failures.filter(partition=OuterRef("partition"), object_hash=OuterRef("object_hash"))
-    of_row = LogEntry.objects.filter(sequence=OuterRef(OuterRef("sequence"))).values("object")
+    of_row = LogEntry.objects.filter(sequence=OuterRef(OuterRef("sequence"))).values("object")[:1]
     is_own = Q(object__isnull=True) | Q(letters=Subquery(of_row))
     its_own = failures.alias(letters=Letters("object")).filter(is_own)
     happened = Subquery(LogEntry.objects.filter(sequence=OuterRef("sequence")).values("time"))
