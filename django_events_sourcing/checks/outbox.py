@@ -86,7 +86,7 @@ def _rights(alias: Alias) -> Iterator[CheckMessage]:
             f"The role {role!r} of database {alias!r} lacks "
             f"{'; '.join(f'{right} on {_and(those)}' for right, those in lacking.items())}.",
             hint="Processes that only save need SELECT and INSERT on the log, INSERT on the queue, and USAGE on the "
-            "log's sequence; workers and `manage.py events` need more. The docs' page on permissions has it as SQL.",
+            "log's sequence; workers and `manage.py events` need more. The docs' page on permissions has the GRANTs.",
             id="django_events_sourcing.W014",
         )
 
