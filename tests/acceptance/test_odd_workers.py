@@ -127,7 +127,7 @@ def test_task__that_is_no_json__is_not_decoded(system):
     attack = MakesAFolder(folder)
     pickle.loads(pickle.dumps(attack))
     folder.rmdir()
-    app = Celery("attacker", broker=system.env["REDIS_URL"])
+    app = Celery("attacker", broker=system.env["REDIS_URL"], set_as_current=False)
     for task in (RELAY_TASK, PUBLISH_TASK, OPERATION_TASK):
         app.send_task(task, args=[attack], serializer="pickle", queue=system.env["SERVICE_NAME"])
     app.close()
