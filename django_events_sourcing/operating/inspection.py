@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Value
-
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.events import Event
 from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
@@ -13,8 +11,9 @@ from django_events_sourcing.operating.listing import NO_FAILURE, state_of
 from django_events_sourcing.operating.operations import queue_row
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.clock import DatabaseNow, known_moment, seconds_until
+from django_events_sourcing.outbox.dialects import Letters
 from django_events_sourcing.outbox.queries import Queued
-from django_events_sourcing.outbox.queries.common import Letters, waiting_failures
+from django_events_sourcing.outbox.queries.common import waiting_failures
 from django_events_sourcing.outbox.tables import raises_missing_tables
 from django_events_sourcing.texts import by_and_why, counted
 from django_events_sourcing.types import Alias, Microseconds, PartitionNumber
@@ -147,6 +146,6 @@ def _object_says(using: Alias, row: Queued, now: Microseconds) -> list[str]:
             reasons.append(f"{which} was refused {counted(failure.attempts, 'time')}; next attempt in {seconds:.1f} s")
     queue = QueueEntry.objects.using(using).filter(partition=row.partition, object_hash=row.object_hash)
     before = log.filter(sequence__in=queue.filter(sequence__lt=row.sequence).values("sequence"))
-    if earlier := before.alias(letters=Letters("object")).filter(letters=Letters(Value(row.object))).count():
+    if earlier := before.alias(letters=Letters("object")).filter(letters=row.object).count():
         reasons.append(f"{counted(earlier, 'earlier event')} of its object {'is' if earlier == 1 else 'are'} pending")
     return reasons

@@ -7,8 +7,9 @@ from django.db.models.functions import Coalesce
 
 from django_events_sourcing.models import LogEntry, Partition, PublishedCount, QueueEntry, Worker
 from django_events_sourcing.outbox.clock import DatabaseNow
+from django_events_sourcing.outbox.dialects import Letters
 from django_events_sourcing.outbox.partitioning import PARTITIONS
-from django_events_sourcing.outbox.queries.common import Letters, waiting_failures
+from django_events_sourcing.outbox.queries.common import waiting_failures
 from django_events_sourcing.outbox.read_only import IsReadOnly
 from django_events_sourcing.types import Alias
 

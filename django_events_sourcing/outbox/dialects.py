@@ -8,7 +8,7 @@ from django.db.models.sql.compiler import SQLCompiler
 
 from django_events_sourcing.exceptions import ConfigurationError
 
-__all__ = ["ByDialect", "dialect", "speaks"]
+__all__ = ["ByDialect", "Letters", "dialect", "letters", "speaks"]
 
 # Of each backend of Django's, by its module.
 _DIALECTS = {
@@ -45,6 +45,20 @@ def _spoken(connection: BaseDatabaseWrapper) -> str | None:
     if connection.vendor in _DIALECTS.values():
         return connection.vendor
     return next((_DIALECTS[cls.__module__] for cls in type(connection).__mro__ if cls.__module__ in _DIALECTS), None)
+
+
+def letters(spoken: str, text: str) -> str:
+    """A text, in a dialect's SQL, to be compared letter by letter: MySQL may take no notice of case."""
+    return f"CAST({text} AS BINARY)" if spoken == "mysql" else text
+
+
+class Letters(Func):
+    """The same in a QuerySet."""
+
+    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, *args: Any, **extra: Any) -> Any:
+        """In the database's own words."""
+        template = letters(dialect(connection), "%(expressions)s")
+        return super().as_sql(compiler, connection, *args, **{**extra, "template": template})
 
 
 class ByDialect(Func):

@@ -16,7 +16,7 @@ from typing import Any
 from django.db import connections
 
 from django_events_sourcing.outbox.clock import NOW
-from django_events_sourcing.outbox.dialects import dialect
+from django_events_sourcing.outbox.dialects import dialect, letters
 from django_events_sourcing.types import Alias
 
 __all__ = [
@@ -104,7 +104,7 @@ _WAITS = """f."retry_at" > {now}"""
 _OBJECT_WAITS = """COALESCE((
     SELECT 1 FROM "django_events_sourcing_failure" f
     WHERE f."partition" = q."partition" AND f."object_hash" = q."object_hash" AND ({waits}) AND (
-        f."object" IS NULL OR {letters_of_object}
+        f."object" IS NULL OR {its_object}
             = (SELECT l."object" FROM "django_events_sourcing_log" l WHERE l."sequence" = q."sequence")
     )
     LIMIT 1
@@ -165,9 +165,6 @@ _OCTETS = {
     "mysql": 'OCTET_LENGTH(l."body")',
     "sqlite": 'LENGTH(CAST(l."body" AS BLOB))',
 }
-
-# To be compared letter by letter: MySQL may take no notice of case.
-_LETTERS = {"postgresql": 'f."object"', "mysql": 'CAST(f."object" AS BINARY)', "sqlite": 'f."object"'}
 
 _ROWS = 'q."partition", q."sequence", q."object_hash", q."replay_to"'
 _EVENT = f'{_BODY}, l."event_id", l."service", l."name", l."object", l."headers", l."time"'
@@ -235,8 +232,8 @@ def _without_parts(spoken: str, template: str) -> str:
 
 def _filled_in(spoken: str, template: str, **parts: object) -> str:
     bigint = "SIGNED" if spoken == "mysql" else "BIGINT"
-    words = {"now": NOW[spoken], "bigint": bigint, "octets": _OCTETS[spoken], "letters_of_object": _LETTERS[spoken]}
-    text = template.format(**words, **parts)
+    its_object = letters(spoken, 'f."object"')
+    text = template.format(now=NOW[spoken], bigint=bigint, octets=_OCTETS[spoken], its_object=its_object, **parts)
     return text.replace('"', "`") if spoken == "mysql" else text
 
 

@@ -5,6 +5,7 @@ Such a reporter sends the locals of all frames, of whatever library they are, an
 
 import logging
 import sys
+from traceback import walk_tb
 
 __all__ = ["Reporter"]
 
@@ -22,17 +23,13 @@ class Reporter(logging.StreamHandler):
         lines = [super().format(record), f"args {record.args!r}"]
         exc = record.exc_info[1] if record.exc_info else None
         while exc is not None:
-            traceback = exc.__traceback__
-            while traceback is not None:
-                frame = traceback.tb_frame
-                lines += [f"{frame.f_code.co_qualname}: {name} = {_repr(value)}" for name, value in _locals(frame)]
-                traceback = traceback.tb_next
+            lines += [
+                f"{frame.f_code.co_qualname}: {name} = {_repr(value)}"
+                for frame, _ in walk_tb(exc.__traceback__)
+                for name, value in frame.f_locals.items()
+            ]
             exc = exc.__cause__ or exc.__context__
         return "\n".join(f"{record.name}| {line}" for line in "\n".join(lines).splitlines())
-
-
-def _locals(frame):
-    return list(frame.f_locals.items())
 
 
 def _repr(value):

@@ -4,13 +4,10 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import F, Func, Q, QuerySet
-from django.db.models.sql.compiler import SQLCompiler
+from django.db.models import F, Q, QuerySet
 
 from django_events_sourcing.models import Failure, Partition, QueueEntry
 from django_events_sourcing.outbox.clock import DatabaseNow
-from django_events_sourcing.outbox.dialects import dialect
 from django_events_sourcing.outbox.partitioning import PARTITIONS
 from django_events_sourcing.types import Alias, PartitionNumber, SequenceNumber
 
@@ -18,7 +15,6 @@ __all__ = [
     "FAILED",
     "PURGE",
     "WELL",
-    "Letters",
     "blocks_object",
     "delete",
     "fence",
@@ -41,15 +37,6 @@ FAILED = {
 
 #: What the columns of a partition are that is in no trouble.
 WELL: dict[str, Any] = {"failures": 0, "failing_since": None, "retry_at": None, "error": ""}
-
-
-class Letters(Func):
-    """A text, in a QuerySet, to be compared letter by letter: MySQL may take no notice of case."""
-
-    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, *args: Any, **extra: Any) -> Any:
-        """In the words of the database."""
-        template = "CAST(%(expressions)s AS BINARY)" if dialect(connection) == "mysql" else "%(expressions)s"
-        return super().as_sql(compiler, connection, *args, **{**extra, "template": template})
 
 
 def delete(rows: QuerySet[Any], using: Alias) -> None:
