@@ -11,6 +11,7 @@ from django.apps import apps
 from django.contrib import messages
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
+from django.db import Error
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import NoReverseMatch, reverse
 
@@ -158,8 +159,11 @@ class EventAdmin(OutboxAdmin):
         del request, from_field
         using, event_id = parse_admin_id(object_id)
         found = None
-        with suppress(ConfigurationError), raises_missing_tables(using):
-            found = LogEntry.objects.using(using).defer("body", "headers").filter(event_id=event_id).first()
+        try:
+            with suppress(ConfigurationError), raises_missing_tables(using):
+                found = LogEntry.objects.using(using).defer("body", "headers").filter(event_id=event_id).first()
+        except Error:  # its history is in the admin's own database
+            found = LogEntry(event_id=event_id, name="event", object=f"database {using!r}, which cannot be asked")
         if found is None:
             raise Http404(f"Database {using!r} has no event {event_id}.")
         found.pk = admin_id(using, event_id)

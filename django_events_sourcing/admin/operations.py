@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.urls import URLPattern, path
 
 from django_events_sourcing.admin.base import OutboxAdmin, admin_id, age, parse_admin_id
-from django_events_sourcing.exceptions import EventsSourcingError
+from django_events_sourcing.exceptions import OperationError
 from django_events_sourcing.operating.performing import OperationState, latest, progress, stop
 from django_events_sourcing.operating.problems import Problems, databases_with_tables
 from django_events_sourcing.outbox.tables import missing_tables
@@ -62,16 +62,17 @@ class OperationAdmin(OutboxAdmin):
         Raises:
             Http404: There is none.
         """
-        using, operation = _found(object_id)
-        may_stop = operation.ended is None and self.may(request, f"{operation.kind}_logentry")
-        return self.render(
-            request,
-            "operation",
-            title=f"{operation.kind.capitalize()} {operation.what}",
-            one=self._row(using, operation),
-            stop_url=self.url_of("operation_stop", admin_id(using, operation.id)) if may_stop else None,
-            **extra_context,
-        )
+        problems = Problems()
+        using, operation = _found(object_id, problems)
+        context: dict[str, Any] = {"title": "Operation", "problems": problems}
+        if operation:
+            may_stop = operation.ended is None and self.may(request, f"{operation.kind}_logentry")
+            context |= {
+                "title": f"{operation.kind.capitalize()} {operation.what}",
+                "one": self._row(using, operation),
+                "stop_url": self.url_of("operation_stop", admin_id(using, operation.id)) if may_stop else None,
+            }
+        return self.render(request, "operation", **context, **extra_context)
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
@@ -87,16 +88,21 @@ class OperationAdmin(OutboxAdmin):
             Http404: There is none.
         """
         self.check_may_view(request)
-        using, operation = _found(object_id)
+        problems = Problems()
+        using, operation = _found(object_id, problems)
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        if not self.may(request, f"{operation.kind}_logentry"):
-            raise PermissionDenied
-        if stop(using, operation.id, request.user.get_username()):
-            messages.success(request, "It is stopped. What was done by then is done.")
-        else:
-            messages.warning(request, "It had ended already.")
-        return HttpResponseRedirect(self.url_of("operation_change", admin_id(using, operation.id)))
+        if operation:
+            if not self.may(request, f"{operation.kind}_logentry"):
+                raise PermissionDenied
+            with problems.reported(using):
+                if stop(using, operation.id, request.user.get_username()):
+                    messages.success(request, "It is stopped. What was done by then is done.")
+                else:
+                    messages.warning(request, "It had ended already.")
+        for problem in problems:
+            messages.error(request, problem)
+        return HttpResponseRedirect(self.url_of("operation_change", unquote(object_id)))
 
     def _row(self, using: Alias, one: OperationState) -> dict[str, Any]:
         return {
@@ -121,9 +127,11 @@ class OperationAdmin(OutboxAdmin):
         }
 
 
-def _found(given: str) -> tuple[Alias, OperationState]:
+def _found(given: str, problems: Problems) -> tuple[Alias, OperationState | None]:
     using, operation_id = parse_admin_id(unquote(given))
-    try:
-        return using, progress(using, operation_id)
-    except EventsSourcingError as exc:
-        raise Http404(str(exc)) from exc
+    with problems.reported(using):
+        try:
+            return using, progress(using, operation_id)
+        except OperationError as exc:
+            raise Http404(str(exc)) from exc
+    return using, None

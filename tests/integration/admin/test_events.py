@@ -8,8 +8,10 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.contrib.admin.models import LogEntry as HistoryEntry
+from django.db import OperationalError
 
 from django_events_sourcing.admin import events as events_admin
+from django_events_sourcing.admin import operations as operations_admin
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.models import Operation
 from django_events_sourcing.operating.inspection import inspect
@@ -19,6 +21,7 @@ from django_events_sourcing.tasks.relay import Relay
 from tests.project.models import Product
 
 LIST = "/admin/django_events_sourcing/logentry/"
+OPERATIONS = "/admin/django_events_sourcing/operation/"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -395,34 +398,68 @@ def test_stop__of_an_operation__is_for_who_may_do_the_same(operator, sign_in, vi
 
 def test_database__that_cannot_be_asked__is_named(viewer, database, settings, monkeypatch):
     """The page is there, with a line in place of the list."""
-    from django.db import OperationalError
 
     def fail(*_args, **_options):
         raise OperationalError('connection to "postgres://anna:s3cret@db" failed\n\tIs it running?')
 
     monkeypatch.setattr(events_admin, "browse", fail)
     monkeypatch.setattr(events_admin, "inspect", fail)
-    for path in (f"{LIST}?database={database}", address(database, uuid4())):
-        text = text_of(viewer.get(path))
+    monkeypatch.setattr(operations_admin, "progress", fail)
+    operation = f"{OPERATIONS}{database}.{uuid4()}"
+    for response in (
+        viewer.get(f"{LIST}?database={database}"),
+        viewer.get(address(database, uuid4())),
+        viewer.get(f"{operation}/change/"),
+        viewer.post(f"{operation}/stop/", follow=True),
+    ):
+        text = text_of(response)
         assert f"Database &#x27;{database}&#x27; cannot be asked" in text
         assert "s3cret" not in text
+
+
+def test_operation__whose_database_fails_as_it_is_stopped__says_so(operator, outbox, database, sent, monkeypatch):
+    """And goes on."""
+    asking = act(operator, database, "replay", outbox["dead"])
+    there = confirmed(operator, database, asking)["Location"]
+
+    def fail(*_args):
+        raise OperationalError("server closed the connection")
+
+    monkeypatch.setattr(operations_admin, "stop", fail)
+    text = text_of(operator.post(there.replace("/change/", "/stop/"), follow=True))
+    assert "server closed the connection" in text
+    assert "A worker takes it up" in text
+    assert "It is stopped" not in text
+
+
+def test_history__of_an_event_whose_database_cannot_be_asked__is_there(operator, outbox, database, sent, monkeypatch):
+    """It is in the admin's own database."""
+    event_id = outbox["dead"].id
+    confirmed(operator, database, act(operator, database, "replay", outbox["dead"]))
+
+    def fail(*_args):
+        raise OperationalError("server closed the connection")
+
+    monkeypatch.setattr(events_admin, "raises_missing_tables", fail)
+    text = text_of(operator.get(f"{LIST}{database}.{event_id}/history/"))
+    assert f"event {event_id} of database &#x27;{database}&#x27;, which cannot be asked" in text
+    assert "Asked to replay it" in text
 
 
 def test_operations__of_a_database_without_an_outbox__are_none(viewer, database, settings, monkeypatch):
     """It is named only if no other has one."""
     from django_events_sourcing.operating import problems
 
-    path = "/admin/django_events_sourcing/operation/"
     monkeypatch.setattr(problems, "has_tables", lambda alias: alias == database)
     monkeypatch.setattr(problems, "outbox_databases", lambda: ["default", database])
-    assert "Nobody has done anything to the outbox yet" in text_of(viewer.get(path))
-    assert "lacks" not in text_of(viewer.get(path))
+    assert "Nobody has done anything to the outbox yet" in text_of(viewer.get(OPERATIONS))
+    assert "lacks" not in text_of(viewer.get(OPERATIONS))
     monkeypatch.setattr(problems, "outbox_databases", lambda: ["default"])
-    assert "lacks the outbox&#x27;s tables" in text_of(viewer.get(path))
+    assert "lacks the outbox&#x27;s tables" in text_of(viewer.get(OPERATIONS))
 
 
-def test_pages__of_a_database_without_an_outbox__are_not_found(viewer, database, settings, monkeypatch):
-    """Or say so, where there is no more to ask."""
+def test_pages__of_a_database_without_an_outbox__say_so(viewer, database, settings, monkeypatch):
+    """And there is no history of what is not there."""
     from django_events_sourcing import models
 
     for model in (models.LogEntry, models.Operation):
@@ -430,7 +467,7 @@ def test_pages__of_a_database_without_an_outbox__are_not_found(viewer, database,
     there = f"{database}.{uuid4()}"
     assert "lacks the outbox&#x27;s tables" in text_of(viewer.get(f"{LIST}{there}/change/"))
     assert viewer.get(f"{LIST}{there}/history/").status_code == 404
-    assert viewer.get(f"/admin/django_events_sourcing/operation/{there}/change/").status_code == 404
+    assert "lacks the outbox&#x27;s tables" in text_of(viewer.get(f"{OPERATIONS}{there}/change/"))
 
 
 def test_reason__of_a_replay__is_none(operator, outbox, database, sent):
