@@ -18,7 +18,7 @@ from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEnt
 from django_events_sourcing.operating.operations import queue_row, reserved
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.clock import DatabaseNow
-from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
+from django_events_sourcing.outbox.partitioning import PARTITIONS, partition_of
 from django_events_sourcing.outbox.queries.common import delete
 from django_events_sourcing.tasks.access import TemporaryQueue, temporary_queue
 from django_events_sourcing.texts import without_passwords
@@ -120,7 +120,7 @@ def _key(alias: Alias) -> str | None:
     partitions = Partition.objects.using(alias).filter(number__lt=PARTITIONS).exclude(waits)
     free = set(partitions.values_list("number", flat=True))
     keys = (f"doctor.canary:{uuid4()}" for _ in range(PARTITIONS**2))
-    return next((key for key in keys if object_hash(key) % PARTITIONS in free), None)
+    return next((key for key in keys if partition_of(key) in free), None)
 
 
 @contextmanager
@@ -130,7 +130,7 @@ def _taken_away(alias: Alias, event: Event) -> Iterator[None]:
         yield
     finally:
         sequences = list(LogEntry.objects.using(alias).filter(event_id=event.id).values_list("sequence", flat=True))
-        partition = object_hash(event.object) % PARTITIONS
+        partition = partition_of(event.object)
         mine = QueueEntry.objects.using(alias).filter(partition=partition, sequence__in=sequences)
         if mine.exists():
             with reserved(alias, {partition}):  # between two turns of relays, so that it is not on its way

@@ -11,7 +11,7 @@ from django.db.models import Q
 from django_events_sourcing.models import Failure, LogEntry, QueueEntry
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.clock import from_microseconds, known_moment
-from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
+from django_events_sourcing.outbox.partitioning import partition_of
 from django_events_sourcing.outbox.queries import Selection
 from django_events_sourcing.outbox.tables import raises_missing_tables
 from django_events_sourcing.types import Alias, PartitionNumber, SequenceNumber
@@ -95,7 +95,7 @@ def describe(using: Alias, found: list[LogEntry]) -> list[ListedEvent]:
 def _pending(using: Alias, found: list[LogEntry]) -> set[SequenceNumber]:
     by_partition: dict[PartitionNumber, list[SequenceNumber]] = {}
     for row in found:
-        by_partition.setdefault(object_hash(row.object) % PARTITIONS, []).append(row.sequence)
+        by_partition.setdefault(partition_of(row.object), []).append(row.sequence)
     if not by_partition:
         return set()
     # by the whole key of the queue, whatever the database believes to be in it

@@ -11,7 +11,7 @@ from django_events_sourcing.exceptions import OperationError
 from django_events_sourcing.models import LogEntry
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.leases import this_process
-from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
+from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash, partition_of
 from django_events_sourcing.outbox.queries import Queued
 from django_events_sourcing.outbox.tables import raises_missing_tables
 from django_events_sourcing.types import Alias, PartitionNumber, SequenceNumber
@@ -158,7 +158,7 @@ def queue_row(using: Alias, event_id: UUID) -> Queued:
 
 def queued_row(sequence: SequenceNumber, key: str) -> Queued:
     """Where the event of an object is in the queue, if it is there."""
-    return Queued(object_hash(key) % PARTITIONS, sequence, object_hash(key), object=key)
+    return Queued(partition_of(key), sequence, object_hash(key), object=key)
 
 
 @contextmanager

@@ -3,9 +3,9 @@
 import math
 import zlib
 
-from django_events_sourcing.types import ObjectHash
+from django_events_sourcing.types import ObjectHash, PartitionNumber
 
-__all__ = ["PARTITIONS", "TURN", "object_hash", "share_of_partitions"]
+__all__ = ["PARTITIONS", "TURN", "object_hash", "partition_of", "share_of_partitions"]
 
 # Note [Sharing the work]
 # A relay takes what is due and free, but not the share of the others who are at work. When there is more than it could
@@ -21,11 +21,16 @@ TURN = 1.0
 
 
 def object_hash(object_key: str) -> ObjectHash:
-    """A number of 32 bits for an object, the same in every process; its remainder by ``PARTITIONS`` is the partition.
+    """A number of 32 bits for an object, the same in every process.
 
     Whoever chooses keys can choose their numbers: no object may wait for another's events because they are the same.
     """
     return zlib.crc32(object_key.encode())
+
+
+def partition_of(object_key: str) -> PartitionNumber:
+    """The number of the partition that an object's events are in."""
+    return object_hash(object_key) % PARTITIONS
 
 
 def share_of_partitions(others: int, *, is_behind: bool) -> int:

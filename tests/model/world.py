@@ -26,7 +26,7 @@ from django_events_sourcing.models import Failure, LogEntry, Partition, Publishe
 from django_events_sourcing.operating import operations, purge, replay
 from django_events_sourcing.outbox import leases, queries
 from django_events_sourcing.outbox.clock import MICROSECONDS
-from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
+from django_events_sourcing.outbox.partitioning import partition_of
 from django_events_sourcing.outbox.queries import Queued, outcomes, purging, replaying
 from django_events_sourcing.tasks import reading, relaying
 from django_events_sourcing.tasks.batch import Batch
@@ -489,7 +489,7 @@ def _is_in_use(pk: int) -> bool:
 
 
 def _partition(pk: int) -> int:
-    return object_hash(_key(pk)) % PARTITIONS
+    return partition_of(_key(pk))
 
 
 def _key(pk: int) -> str:

@@ -11,7 +11,7 @@ from django.db.models import Max, Q, QuerySet
 
 from django_events_sourcing.models import Failure, LogEntry, QueueEntry
 from django_events_sourcing.outbox.clock import DatabaseNow, to_microseconds
-from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
+from django_events_sourcing.outbox.partitioning import object_hash, partition_of
 from django_events_sourcing.outbox.queries.common import FAILED, delete, fence, lock_log, pending_among, span
 from django_events_sourcing.types import Alias, Microseconds, PartitionNumber, SequenceNumber
 
@@ -72,7 +72,7 @@ class Replayable:
     @property
     def partition(self) -> PartitionNumber:
         """The number of its partition."""
-        return object_hash(self.object) % PARTITIONS
+        return partition_of(self.object)
 
 
 def replayable(using: Alias, selection: Selection, limit: int) -> Iterator[list[Replayable]]:

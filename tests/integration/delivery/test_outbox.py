@@ -15,7 +15,7 @@ from django_events_sourcing.delivery.deliver import deliver
 from django_events_sourcing.exceptions import ConfigurationError
 from django_events_sourcing.models import LogEntry, QueueEntry
 from django_events_sourcing.outbox.clock import from_microseconds
-from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
+from django_events_sourcing.outbox.partitioning import object_hash, partition_of
 from tests.project.models import Order, Product, Unregistered
 
 
@@ -47,7 +47,7 @@ def test_save__of_a_registered_model__logged_and_queued(database):
     assert json.loads(entry.body)["name"] == "é€😀"
     assert entry.headers == "{}"
     assert (waiting.sequence, waiting.object_hash) == (entry.sequence, object_hash(entry.object))
-    assert waiting.partition == object_hash(entry.object) % PARTITIONS
+    assert waiting.partition == partition_of(entry.object)
 
 
 def test_event__handed_over__kept_as_it_is(database):

@@ -17,7 +17,7 @@ from django.test import TestCase
 
 from django_events_sourcing.delivery import on_commit, waker
 from django_events_sourcing.models import QueueEntry
-from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
+from django_events_sourcing.outbox.partitioning import partition_of
 from tests.integration.conftest import in_use
 from tests.processes import run, wait_until
 from tests.project.models import Order, Product
@@ -152,7 +152,7 @@ def test_commit__on_redis__one_message_by_name(database, redis):
     product = save(database)
     (headers,) = wait_until(lambda: wake_ups(redis), "the wake-up is on Redis")
     assert headers["task"] == "django_events_sourcing.relay"
-    partition = object_hash(f"project.product:{product.pk}") % PARTITIONS
+    partition = partition_of(f"project.product:{product.pk}")
     using, partitions, sent = ast.literal_eval(headers["argsrepr"])
     assert (using, partitions) == (database, [partition])
     assert time.time() - sent < 60

@@ -12,7 +12,7 @@ from django_events_sourcing.delivery.deliver import deliver
 from django_events_sourcing.management.commands.events import Command
 from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEntry
 from django_events_sourcing.outbox import queries
-from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
+from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash, partition_of
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +61,7 @@ def test_status__with_work_to_do__says_so(events, emit, database):
     LogEntry.objects.using(database).update(time=0)
     queries.look(database, dead_blocks=False)
     owner = uuid4()
-    number = object_hash("thing:1") % PARTITIONS
+    number = partition_of("thing:1")
     queries.take(database, owner, {number}, 60)
     queries.back_off(database, owner, number, 90, "no way")
     QueueEntry.objects.using(database).filter(object_hash=object_hash("thing:2")).delete()
@@ -109,7 +109,7 @@ def test_names__whatever_they_hold__shown_and_logged_as_data(events, emit, datab
     safe = hostile.encode("unicode_escape").decode() if not hostile.isprintable() else hostile
     event = emit(f"thing:{hostile}", name=f"thing__{hostile}", headers={"x" * 300: 1})
     queries.ensure_partitions(database)
-    number = object_hash(event.object) % PARTITIONS
+    number = partition_of(event.object)
     Partition.objects.using(database).filter(number=number).update(error=f"no {hostile}", failures=1)
     if hostile.isprintable():
         assert f"no {hostile}" in events("status")

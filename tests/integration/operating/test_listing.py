@@ -8,8 +8,8 @@ from django.core.management import CommandError
 
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.operating.operations import bury
+from django_events_sourcing.outbox.partitioning import partition_of
 from django_events_sourcing.tasks.relay import Relay
-from tests.integration.operating.test_operations import partition_of
 
 
 def listed(events, *arguments):

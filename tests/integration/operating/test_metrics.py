@@ -18,11 +18,10 @@ from django_events_sourcing.operating import counting
 from django_events_sourcing.operating.gauges import gauges
 from django_events_sourcing.operating.operations import bury, pause
 from django_events_sourcing.outbox import queries
-from django_events_sourcing.outbox.partitioning import PARTITIONS
+from django_events_sourcing.outbox.partitioning import PARTITIONS, partition_of
 from django_events_sourcing.views import metrics
 from tests.backlog import fill
 from tests.integration.conftest import connect
-from tests.integration.operating.test_operations import partition_of
 
 
 @pytest.fixture

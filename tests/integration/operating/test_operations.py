@@ -14,13 +14,9 @@ from django_events_sourcing.models import Failure, LogEntry, Partition, QueueEnt
 from django_events_sourcing.operating.inspection import inspect
 from django_events_sourcing.operating.operations import ALL, bury, pause, resume
 from django_events_sourcing.outbox import queries
-from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
+from django_events_sourcing.outbox.partitioning import PARTITIONS, partition_of
 
 MAX_SIZE = 5000
-
-
-def partition_of(key):
-    return object_hash(key) % PARTITIONS
 
 
 def status(events):

@@ -14,8 +14,8 @@ from django_events_sourcing.operating import operations, performing
 from django_events_sourcing.operating.inspection import inspect
 from django_events_sourcing.operating.performing import Request, ask, latest, perform, perform_forgotten, progress, stop
 from django_events_sourcing.outbox import queries
+from django_events_sourcing.outbox.partitioning import partition_of
 from django_events_sourcing.outbox.queries import purge_counts
-from tests.integration.operating.test_operations import partition_of
 
 REPLAY = Request("replay", "some events", "anna")
 BURY = Request("bury", "some events", "anna", "a mistake")

@@ -16,8 +16,9 @@ from django_events_sourcing.operating.operations import bury
 from django_events_sourcing.operating.replay import Selection, preview, replay
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.clock import to_microseconds
+from django_events_sourcing.outbox.partitioning import partition_of
 from tests.integration.conftest import take
-from tests.integration.operating.test_operations import partition_of, status
+from tests.integration.operating.test_operations import status
 
 ALL = Selection(since=datetime(2000, 1, 1, tzinfo=UTC))
 

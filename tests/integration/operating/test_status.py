@@ -20,9 +20,8 @@ from django_events_sourcing.operating.status import status
 from django_events_sourcing.operating.verdict import verdict
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.clock import from_now
-from django_events_sourcing.outbox.partitioning import PARTITIONS
+from django_events_sourcing.outbox.partitioning import PARTITIONS, partition_of
 from django_events_sourcing.tasks.relay import Relay
-from tests.integration.operating.test_operations import partition_of
 
 OLD = datetime(2020, 1, 1, tzinfo=UTC)
 

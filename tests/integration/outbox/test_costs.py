@@ -7,7 +7,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_events_sourcing.conf import get_settings
 from django_events_sourcing.models import LogEntry, Partition, QueueEntry
-from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
+from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash, partition_of
 from django_events_sourcing.tasks.relay import Relay
 from tests.processes import wait_until
 from tests.project.models import Product
@@ -40,7 +40,7 @@ def test_lone_event__from_wake_up_to_idle__few_statements(database, emit, queue)
     for _ in range(4):  # the first of all, and the first within a minute, are not alike
         emit("thing:1")
         with CaptureQueriesContext(connections[database]) as captured:
-            assert Relay(database, get_settings()).run([object_hash("thing:1") % PARTITIONS]).published == 1
+            assert Relay(database, get_settings()).run([partition_of("thing:1")]).published == 1
         found.append(kinds(captured))
     assert OF_A_LONE_EVENT in found[2:]
 
@@ -169,7 +169,7 @@ def test_partition_in_trouble__named_by_a_wake_up__waits_for_its_time(database, 
     """A wake-up is no reason to try again at once; when it is time, the trouble is over and forgotten."""
     Relay(database, get_settings()).run()
     emit("thing:1")
-    number = object_hash("thing:1") % PARTITIONS
+    number = partition_of("thing:1")
     partition = Partition.objects.using(database).filter(number=number)
     partition.update(failures=3, retry_at=2**62, error="no way")
     assert Relay(database, get_settings()).run([number]).published == 0

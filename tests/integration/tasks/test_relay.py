@@ -27,7 +27,7 @@ from django_events_sourcing.operating.inspection import inspect
 from django_events_sourcing.operating.status import status
 from django_events_sourcing.outbox import queries
 from django_events_sourcing.outbox.leases import Leases
-from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
+from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash, partition_of
 from django_events_sourcing.tasks import flight, pipeline
 from django_events_sourcing.tasks.circuit import Circuit
 from django_events_sourcing.tasks.messages import Messages
@@ -177,8 +177,8 @@ def test_event_committed_during_a_pass__with_a_later_one_of_its_object__goes_fir
 
 def same_partition(key):
     """Another object of the same partition."""
-    partition = object_hash(key) % PARTITIONS
-    return next(other for n in range(1000) if object_hash(other := f"other:{n}") % PARTITIONS == partition)
+    partition = partition_of(key)
+    return next(other for n in range(1000) if partition_of(other := f"other:{n}") == partition)
 
 
 def test_events_gone_from_the_log__others_go_on(emit, relay, received, database, caplog):
@@ -273,7 +273,7 @@ def test_objects_of_one_hash__one_waits__the_other_does_not(
     assert numbers(received()) == [2]
     waits = emit(chosen, number=4)
     due = emit(other, number=5)
-    number = object_hash(other) % PARTITIONS
+    number = partition_of(other)
     seen = status(database)
     assert seen.oldest_pending_seconds > 0
     assert [(state.number, state.is_due) for state in seen.partitions if state.pending] == [(number, True)]
@@ -380,7 +380,7 @@ def test_first_statement__longer_than_a_turn__what_it_read_is_published(
         emit(f"thing:{number}", number=number)
     relay_one = Relay(database, get_settings())
     with slow(database, "UNION" if not named else "SELECT", 0.1):
-        report = relay_one.run([object_hash("thing:1") % PARTITIONS] if named else ())
+        report = relay_one.run([partition_of("thing:1")] if named else ())
     assert report.published == 20
     assert not report.got_nothing_done
     assert pending(database) == 0
@@ -506,7 +506,7 @@ def taken(database):
 
     def taken(key, seconds=60.0):
         owner = uuid4()
-        assert queries.take(database, owner, {object_hash(key) % PARTITIONS}, seconds)
+        assert queries.take(database, owner, {partition_of(key)}, seconds)
         return owner
 
     return taken
@@ -701,7 +701,7 @@ def test_log__at_debug__shows_each_step_with_owner_and_ids(emit, relay, database
     texts = [record.getMessage() for record in caplog.records if record.levelno == logging.DEBUG]
     (owner,) = {found[0] for text in texts if (found := re.findall(r"[0-9a-f]{8}(?:-[0-9a-f]{4,12}){4}", text))}
     expected = [
-        f"Leased, of partitions {object_hash('thing:1') % PARTITIONS}: <Leases of {owner} on partitions ",
+        f"Leased, of partitions {partition_of('thing:1')}: <Leases of {owner} on partitions ",
         f"Relay {owner} begins a pass: <Reading of {database!r} up to {last}: ",
         f"Relay {owner} has read events {first} to {last}: ",
         f"Relay {owner} has settled events {first} to {last} of database {database!r}.",

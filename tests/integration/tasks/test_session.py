@@ -12,7 +12,7 @@ from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from django_events_sourcing.models import Failure, QueueEntry
 from django_events_sourcing.outbox import queries
-from django_events_sourcing.outbox.partitioning import PARTITIONS, object_hash
+from django_events_sourcing.outbox.partitioning import PARTITIONS, partition_of
 from django_events_sourcing.tasks import session
 from django_events_sourcing.tasks.session import end_after, use_own_session
 from tests.backlog import fill
@@ -266,7 +266,7 @@ def test_event__found_dead_in_such_a_session__is_on_the_disk(database, in_thread
         use_own_session(database)
         owner = uuid4()
         queries.ensure_partitions(database)
-        number = object_hash(event.object) % PARTITIONS
+        number = partition_of(event.object)
         assert queries.take(database, owner, {number}, 30)
         row = QueueEntry.objects.using(database).get()
         queued = queries.Queued(row.partition, row.sequence, row.object_hash)
