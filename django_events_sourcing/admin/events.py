@@ -158,10 +158,11 @@ class EventAdmin(OutboxAdmin):
         """
         del request, from_field
         using, event_id = parse_admin_id(object_id)
-        found = None
         try:
-            with suppress(ConfigurationError), raises_missing_tables(using):
+            with raises_missing_tables(using):
                 found = LogEntry.objects.using(using).defer("body", "headers").filter(event_id=event_id).first()
+        except ConfigurationError:
+            found = None
         except Error:  # its history is in the admin's own database
             found = LogEntry(event_id=event_id, name="event", object=f"database {using!r}, which cannot be asked")
         if found is None:

@@ -66,8 +66,9 @@ WITH dead AS (
     WHERE sequence IN (SELECT sequence FROM django_events_sourcing_queue ORDER BY sequence LIMIT %(dead)s)
     RETURNING sequence, partition, object_hash
 )
-INSERT INTO django_events_sourcing_failure (sequence, partition, object_hash, attempts, dead_at, error)
-SELECT sequence, partition, object_hash, 20, 1, 'refused' FROM dead
+INSERT INTO django_events_sourcing_failure (sequence, partition, object_hash, object, attempts, dead_at, error)
+SELECT sequence, partition, object_hash, object, 20, 1, 'refused'
+FROM dead JOIN django_events_sourcing_log USING (sequence)
 """
 
 

@@ -417,15 +417,15 @@ def test_database__that_cannot_be_asked__is_named(viewer, database, settings, mo
         assert "s3cret" not in text
 
 
+def lose_connection(*_args):
+    raise OperationalError("server closed the connection")
+
+
 def test_operation__whose_database_fails_as_it_is_stopped__says_so(operator, outbox, database, sent, monkeypatch):
     """And goes on."""
     asking = act(operator, database, "replay", outbox["dead"])
     there = confirmed(operator, database, asking)["Location"]
-
-    def fail(*_args):
-        raise OperationalError("server closed the connection")
-
-    monkeypatch.setattr(operations_admin, "stop", fail)
+    monkeypatch.setattr(operations_admin, "stop", lose_connection)
     text = text_of(operator.post(there.replace("/change/", "/stop/"), follow=True))
     assert "server closed the connection" in text
     assert "A worker takes it up" in text
@@ -436,11 +436,7 @@ def test_history__of_an_event_whose_database_cannot_be_asked__is_there(operator,
     """It is in the admin's own database."""
     event_id = outbox["dead"].id
     confirmed(operator, database, act(operator, database, "replay", outbox["dead"]))
-
-    def fail(*_args):
-        raise OperationalError("server closed the connection")
-
-    monkeypatch.setattr(events_admin, "raises_missing_tables", fail)
+    monkeypatch.setattr(events_admin, "raises_missing_tables", lose_connection)
     text = text_of(operator.get(f"{LIST}{database}.{event_id}/history/"))
     assert f"event {event_id} of database &#x27;{database}&#x27;, which cannot be asked" in text
     assert "Asked to replay it" in text

@@ -16,6 +16,7 @@ from tests.backlog import fill
 from tests.integration.conftest import connect, in_use
 
 PUBLISHED, PENDING = 50_000, 150_000
+FAILURE = "django_events_sourcing_failure"
 
 # By which cost PostgreSQL compiles a plan, which takes it longer than these take to run: its jit_above_cost.
 COMPILED = 100_000
@@ -54,9 +55,9 @@ def test_plans__of_relay_purge_and_probes__go_by_an_index(backlog, options):
     """Whatever there is to do, also where objects wait."""
     with connect(backlog, autocommit=True) as connection:
         connection.execute(
-            "INSERT INTO django_events_sourcing_failure (sequence, partition, object_hash, attempts, retry_at, error) "
-            "SELECT sequence, partition, object_hash, 1, 4e18, 'no' FROM django_events_sourcing_queue "
-            "ORDER BY sequence LIMIT 100"
+            f"INSERT INTO {FAILURE} (sequence, partition, object_hash, object, attempts, retry_at, error) "
+            "SELECT sequence, partition, object_hash, object, 1, 4e18, 'no' FROM django_events_sourcing_queue "
+            "JOIN django_events_sourcing_log USING (sequence) ORDER BY sequence LIMIT 100"
         )
     published: list[int] = []
     options(BATCH_SIZE=200)
@@ -75,8 +76,8 @@ def test_plans__of_what_people_look_for__go_by_an_index(backlog):
     """In each state, by all that can be asked for, on the first page and on a later one."""
     with connect(backlog, autocommit=True) as connection:
         connection.execute(
-            "INSERT INTO django_events_sourcing_failure (sequence, partition, object_hash, attempts, dead_at, error) "
-            "SELECT sequence, 0, 0, 1, 1, 'no' FROM django_events_sourcing_log WHERE sequence % 7 = 0"
+            f"INSERT INTO {FAILURE} (sequence, partition, object_hash, object, attempts, dead_at, error) "
+            "SELECT sequence, 0, 0, object, 1, 1, 'no' FROM django_events_sourcing_log WHERE sequence % 7 = 0"
         )
     some = browsing.browse(backlog, Selection()).events[7]
     moment = some.time
